@@ -1,0 +1,187 @@
+"""The command line: `python -m study run tiny`, `ui`, `export`, `report`, `clean`."""
+
+import logging
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from study.config import load_config
+from wake2vec import Wake2VecError
+
+app = typer.Typer(
+    help="Study how words are best added to a frozen language model: sweep, compare, export.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console()
+
+Profile = Annotated[str, typer.Argument(help="A profile of study/profiles, or the path of a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings laid over it, such as study.trials=20 train.rows=new.")
+]
+Folder = Annotated[Path, typer.Option("--folder", help="Where all results lie.")]
+RESULTS = Path("mlruns")
+
+EXIT_UNUSABLE = 2
+EXIT_INTERRUPTED = 130
+
+
+def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """What a user can put right ends in one line on stderr, not in a traceback."""
+
+    @wraps(command)
+    def checked(*arguments: object, **options: object) -> None:
+        _quiet_libraries()
+        try:
+            command(*arguments, **options)
+        except Wake2VecError as fault:
+            typer.echo(f"error: {fault}", err=True)
+            raise typer.Exit(EXIT_UNUSABLE) from None
+        except KeyboardInterrupt:
+            typer.echo("\nstopped: the same command continues", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    return checked
+
+
+@app.command()
+@one_line_errors
+def run(profile: Profile = "tiny", overrides: Overrides = None, folder: Folder = RESULTS) -> None:
+    """Run a study, or continue it.
+
+    Trials that are done stay as they are: run it again with `study.trials=20` for more of them.
+    """
+    config = load_config(profile, overrides or [])
+    console.print(f"study {config.study.name}: loading", highlight=False)
+    from study.driver import drive
+    from study.table import comparison_table, front_table
+    from study.terminal import Bars
+
+    started = time.monotonic()
+    with Bars(config, console) as bars:
+        outcome = drive(config, folder, bars)
+    if not outcome.added:
+        console.print(
+            f"Nothing to do: the study has its {config.study.trials} trials. "
+            f"`make study TRIALS={config.study.trials + 8}` adds some."
+        )
+    console.print()
+    console.print(front_table(outcome.trials, outcome.choice, config))
+    console.print()
+    console.print(comparison_table(outcome.trials, outcome.choice, config))
+    if outcome.failed:
+        console.print(f"{outcome.failed} trials failed; their runs in MLflow say why.")
+    minutes = (time.monotonic() - started) / 60
+    console.print(f"\n{outcome.added} trials in {minutes:.1f} minutes. Next:", highlight=False)
+    suffix = "" if profile == "tiny" else f" PROFILE={profile}"
+    for command, what in (
+        ("ui", "compare the trials in MLflow"),
+        ("report", "one page about the study"),
+        ("export", f"trial {outcome.choice.trial.number} as a model folder"),
+    ):
+        console.print(f"  make {command + suffix:<20} {what}", highlight=False)
+
+
+@app.command()
+@one_line_errors
+def ui(
+    profile: Profile = "tiny",
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    port: Annotated[int, typer.Option(help="On loopback.")] = 5000,
+) -> None:
+    """Serve the MLflow UI on loopback and print links that open on the trials."""
+    from study.server import mlflow_server
+    from study.storage import load_study
+    from study.tracking import Tracker
+
+    config = load_config(profile, overrides or [])
+    load_study(folder, config.study.name)
+    console.print("MLflow is starting: this can take half a minute")
+    with mlflow_server(folder, port) as address:
+        links = Tracker(folder, config).links(address)
+        for what, link in (
+            ("all trials, sorted", links.sorted_list),
+            ("charts", links.charts),
+            ("comparison", links.comparison),
+        ):
+            console.print(f"\n{what}:")
+            typer.echo(link)  # whole, on one line, so that a terminal can open it
+        console.print("\nCtrl-C stops the server.")
+        while True:
+            time.sleep(3600)
+
+
+@app.command()
+@one_line_errors
+def export(
+    profile: Profile = "tiny",
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    trial: Annotated[int | None, typer.Option(help="Which trial; without it, the one that the study chose.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Target folder; exports/<study>-trial-<number> without it.")] = None,
+) -> None:
+    """Write a trial as a Hugging Face folder: merged model, tokenizer, model card; checked by loading it again."""
+    from study.export import export_trial
+
+    done = export_trial(load_config(profile, overrides or []), folder, trial, out)
+    console.print(f"Exported to {done.folder}: {done.reason}.", highlight=False)
+    console.print(
+        f"Loaded again with plain transformers: validation loss {done.reloaded_loss:.5f} "
+        f"(logged {done.logged_loss:.5f}).",
+        highlight=False,
+    )
+
+
+@app.command()
+@one_line_errors
+def report(profile: Profile = "tiny", overrides: Overrides = None, folder: Folder = RESULTS) -> None:
+    """Write one self-contained HTML page about a study."""
+    from study.report import write_report
+
+    console.print(f"Report: {write_report(load_config(profile, overrides or []), folder)}", highlight=False)
+
+
+@app.command()
+@one_line_errors
+def clean(
+    folder: Folder = RESULTS,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Delete all studies, results and tracking data, after asking. Exports stay."""
+    kept = {"README.md", ".gitignore"}
+    doomed = sorted(path for path in folder.glob("*") if path.name not in kept) if folder.is_dir() else []
+    if not doomed:
+        console.print(f"{folder} holds no results.")
+        return
+    size = sum(file.stat().st_size for path in doomed for file in [path, *path.rglob("*")] if file.is_file())
+    console.print(f"{folder} holds {size / 1e6:.0f} MB: {', '.join(path.name for path in doomed)}", highlight=False)
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Delete all of it?", default=False)):
+        console.print("Nothing was deleted.")
+        return
+    for path in doomed:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    console.print("Deleted.")
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' own chatter out of the terminal, and their calls off the network."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+    logging.basicConfig(level=logging.WARNING)
+    for name in ("alembic", "mlflow", "optuna"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")

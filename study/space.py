@@ -1,0 +1,38 @@
+"""The search space: from an Optuna trial to a trial's configuration."""
+
+import warnings
+from typing import cast
+
+import optuna
+
+from study.config import Range, StudyConfig, Value
+from wake2vec import flatten
+
+
+def suggest(trial: optuna.Trial, config: StudyConfig) -> dict[str, Value]:
+    """A value for each knob of the space, in the order of the profile."""
+    knobs = flatten(config.run.model_dump())
+    values: dict[str, Value] = {}
+    for address, space in config.study.space.items():
+        if not isinstance(space, Range):
+            values[address] = cast(Value, trial.suggest_categorical(address, space.choices))
+        elif isinstance(knobs[address], int):
+            values[address] = trial.suggest_int(address, round(space.low), round(space.high), log=space.log)
+        else:
+            values[address] = trial.suggest_float(address, space.low, space.high, log=space.log)
+    return values
+
+
+def sampler_for(number: int, config: StudyConfig) -> optuna.samplers.BaseSampler:
+    """The sampler that asks for trial `number`.
+
+    Each trial has a sampler of its own, seeded by its number, so that a study which was interrupted goes on
+    with the trials that it would have had.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=config.study.seed * 1_000_003 + number,
+            multivariate=True,
+            n_startup_trials=config.study.startup_trials,
+        )

@@ -1,0 +1,127 @@
+"""The study database: Optuna on SQLite under `mlruns/`, one driver at a time, one configuration a study."""
+
+import contextlib
+import json
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import optuna
+from optuna.trial import TrialState
+
+from study.config import StudyConfig
+from study.trials import FinishedTrial
+from wake2vec import ConfigError, flatten
+
+
+@contextlib.contextmanager
+def only_driver(folder: Path, name: str) -> Iterator[None]:
+    """Hold the study's lock, which the system frees when the process ends, however it ends.
+
+    Raises:
+        ConfigError: another process holds it; the message names it.
+    """
+    lock = filelock.FileLock(folder / f".{name}.lock")
+    owner = folder / f".{name}.driver"
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        who = owner.read_text() if owner.exists() else "another process"
+        raise ConfigError(f"the study {name} is being driven by {who}: wait for it, or stop it") from None
+    try:
+        owner.write_text(f"process {os.getpid()}")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -> optuna.Study:
+    """Create the study, its baseline waiting as trial 0, or load it if its configuration is the same.
+
+    Raises:
+        ConfigError: the study was made with another configuration; the message says what differs.
+    """
+    directions = [objective.direction for objective in config.study.objectives]
+    study = optuna.create_study(
+        study_name=config.study.name,
+        storage=storage_url(folder),
+        directions=directions,
+        load_if_exists=True,
+    )
+    if "fingerprint" not in study.user_attrs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([objective.name for objective in config.study.objectives])
+        study.set_user_attr("fingerprint", json.dumps(fingerprint, sort_keys=True))
+    check_fingerprint(config.study.name, json.loads(study.user_attrs["fingerprint"]), fingerprint)
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(config.study.baseline)
+    return study
+
+
+def load_study(folder: Path, name: str) -> optuna.Study:
+    """Raises ConfigError: there is no such study."""
+    if (folder / "optuna.db").exists():
+        with contextlib.suppress(KeyError):
+            return optuna.load_study(study_name=name, storage=storage_url(folder))
+    raise ConfigError(f"no study {name} in {folder}: run `make study` first")
+
+
+def storage_url(folder: Path) -> str:
+    return f"sqlite:///{folder.resolve() / 'optuna.db'}"
+
+
+def fingerprint_of(config: StudyConfig, inputs: dict[str, str]) -> dict[str, Any]:
+    """All that makes trials comparable, as addresses and values; the number of trials isn't part of it.
+
+    `inputs` are the hashes of base model, corpus and lexicon, which stand for their paths.
+    """
+    knobs = {**flatten(config.run.model_dump()), **inputs}
+    varied = config.study.space
+    study = config.study.model_dump(include={"seed", "startup_trials", "space", "objectives", "baseline"})
+    fixed = {address: value for address, value in knobs.items() if address not in varied}
+    comparable: dict[str, Any] = json.loads(json.dumps({**fixed, **{f"study.{key}": study[key] for key in study}}))
+    return comparable
+
+
+def check_fingerprint(name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raises ConfigError: with each address at which the two differ."""
+    differences = [
+        f"{address}: {old.get(address)} -> {new.get(address)}"
+        for address in sorted(old.keys() | new.keys())
+        if old.get(address) != new.get(address)
+    ]
+    if differences:
+        raise ConfigError(
+            f"the study {name} was made with another configuration ({'; '.join(differences)}): "
+            "its trials don't compare; give study.name=<another name>, or the old values"
+        )
+
+
+def finished_trials(study: optuna.Study) -> list[FinishedTrial]:
+    """The trials with a result, in order of their numbers."""
+    return [
+        FinishedTrial(trial.number, trial.params, tuple(trial.values), trial.user_attrs["digest"])
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    ]
+
+
+def interrupted_numbers(study: optuna.Study) -> list[int]:
+    """The trials that a driver began and didn't end."""
+    return [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+
+
+def check_database(path: Path) -> None:
+    """Raises ConfigError: a file of that name is there, and isn't an SQLite database that can be read."""
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as fault:
+        raise ConfigError(f"{path} must be an SQLite database: {fault}; move it aside") from None

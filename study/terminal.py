@@ -1,0 +1,67 @@
+"""The terminal: a bar for the study and one for the trial; lines instead where the output is no terminal."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from study.config import StudyConfig
+from study.table import objective_label, short_label, show
+from study.trials import FinishedTrial
+from wake2vec import Progress as Record
+from wake2vec import RunConfig, flatten
+
+
+class Bars:
+    """Watches a study: use as a context, which draws and removes the bars."""
+
+    def __init__(self, config: StudyConfig, console: Console) -> None:
+        self._config = config
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figure]:<12}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._study = self._bars.add_task("study", total=config.study.trials, figure="")
+        self._trial = self._bars.add_task("trial", total=1, figure="", visible=False)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
+        knobs = flatten(run_config.model_dump())
+        setting = ", ".join(f"{short_label(key)} {show(knobs[key])}" for key in self._config.study.space)
+        what = "Phase 1 baseline: " if number == 0 else ""
+        self._console.print(f"trial {number}: {what}{setting}", highlight=False)
+        self._bars.update(self._study, completed=ended)
+        self._bars.reset(
+            self._trial, total=run_config.train.steps, description=f"trial {number}", figure="", visible=True
+        )
+
+    def progressed(self, record: Record) -> None:
+        loss = record.numbers.get("training.loss")
+        self._bars.update(self._trial, completed=record.step)
+        if loss is not None:
+            self._bars.update(self._trial, figure=f"loss {loss:.3f}")
+
+    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
+        if isinstance(outcome, str):
+            text = f"failed: {outcome}"
+        else:
+            labels = map(objective_label, self._config.study.objectives)
+            text = ", ".join(f"{label} {show(value)}" for label, value in zip(labels, outcome.values, strict=True))
+        self._console.print(f"         {text}", highlight=False)
+        self._bars.advance(self._study)

@@ -1,0 +1,168 @@
+"""Tiny real objects: a two-layer Llama with a byte-fallback tokenizer, a piece of the Folio, a lexicon."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
+
+from study.config import StudyConfig, check_config
+from study.driver import StudyOutcome, drive
+from study.trials import FinishedTrial
+from wake2vec import Progress
+from wake2vec.config import (
+    DEFAULT_FOLDER,
+    CorpusConfig,
+    ModelConfig,
+    RunConfig,
+    SampleConfig,
+    TrainConfig,
+    VocabularyConfig,
+)
+
+TRIALS = 4
+WORDS = [
+    "haue",
+    "vpon",
+    "loue",
+    "selfe",
+    "giue",
+    "doe",
+    "hore",
+    "neuer",
+    "euer",
+    "ouer",
+    "riuer",
+    "vnto",
+    "zephyrous",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    """40 kB of the Folio, with lines that hold rare letters and double spaces."""
+    folio = (DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8")[:40_000]
+    return folio + "the next song of the shore  brings café ☃ back\nvpon the hore, haue (haue) o'haue\n"
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
+    """A folder with `model/`, `corpus.txt` and `lexicon.txt`."""
+    folder = tmp_path_factory.mktemp("inputs")
+    build_base(folder / "model", text)
+    (folder / "corpus.txt").write_text(text, encoding="utf-8")
+    (folder / "lexicon.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def config(inputs: Path) -> RunConfig:
+    """A trial of six steps."""
+    return RunConfig(
+        model=ModelConfig(path=str(inputs / "model")),
+        corpus=CorpusConfig(path=str(inputs / "corpus.txt"), block_tokens=32),
+        vocabulary=VocabularyConfig(lexicon=str(inputs / "lexicon.txt")),
+        train=TrainConfig(steps=6, lr=3e-3, micro_batch_blocks=2, accumulation_steps=2, evaluate_every_steps=3),
+        sample=SampleConfig(prompt="Enter the King", new_tokens=8),
+    )
+
+
+@pytest.fixture(scope="session")
+def vary(config: RunConfig) -> Callable[..., RunConfig]:
+    """`vary(train={"steps": 2})`: the trial with some knobs changed."""
+
+    def varied(**sections: object) -> RunConfig:
+        tree = config.model_dump()
+        for name, values in sections.items():
+            tree[name] = {**tree[name], **values} if isinstance(values, dict) else values
+        return RunConfig.model_validate(tree)
+
+    return varied
+
+
+class Silent:
+    """A watcher that remembers how trials ended, and calls `on_record` for each record."""
+
+    def __init__(self, on_record: Callable[[Progress], None] = lambda record: None) -> None:
+        self.ended: list[FinishedTrial | str] = []
+        self._on_record = on_record
+
+    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
+
+    def progressed(self, record: Progress) -> None:
+        self._on_record(record)
+
+    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
+        self.ended.append(outcome)
+
+
+@pytest.fixture(scope="session")
+def tree(config: RunConfig) -> dict[str, Any]:
+    study = {
+        "name": "small",
+        "trials": TRIALS,
+        "startup_trials": 2,
+        "space": {
+            "init.noise_scale": {"low": 0.05, "high": 2.0, "log": True},
+            "train.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+            "train.steps": {"low": 4, "high": 8, "log": True},
+        },
+        "objectives": [
+            {"result": "validation.loss", "goal": "minimize"},
+            {"result": "geometry.norm_gap_d", "goal": 0.0},
+            {"result": "geometry.isotropy_new", "goal": "maximize"},
+            {"result": "geometry.collapse_share", "goal": "minimize"},
+        ],
+        "baseline": {"init.noise_scale": 0.1, "train.lr": 3e-4, "train.steps": 8},
+    }
+    return {"study": study, **config.model_dump()}
+
+
+@pytest.fixture(scope="session")
+def study_config(tree: dict[str, Any]) -> StudyConfig:
+    return check_config(tree)
+
+
+@pytest.fixture(scope="session")
+def done(study_config: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyOutcome]:
+    """A finished study; tests that change it work on a copy."""
+    folder = tmp_path_factory.mktemp("done") / "mlruns"
+    return folder, drive(study_config, folder, Silent())
+
+
+def build_base(folder: Path, text: str, **settings: object) -> None:
+    """A Llama of random weights, with a tokenizer of 600 pieces learned from the text."""
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "removed"), pre_tokenizers.Metaspace(prepend_scheme="first")]
+    )
+    plain = text.split("the next song")[0]
+    learner.train_from_iterator(
+        plain.split("\n\n"), trainers.BpeTrainer(vocab_size=600, special_tokens=special, show_progress=False)
+    )
+    learned = json.loads(learner.to_str())["model"]
+    LlamaTokenizer(vocab=learned["vocab"], merges=[tuple(pair) for pair in learned["merges"]]).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    llama = LlamaConfig(
+        **{
+            "vocab_size": len(learned["vocab"]),
+            **sizes,
+            "num_key_value_heads": 1,
+            "max_position_embeddings": 128,
+            "tie_word_embeddings": True,
+            "initializer_range": 0.1,
+            **settings,
+        }
+    )
+    LlamaForCausalLM(llama).save_pretrained(folder)

@@ -1,0 +1,114 @@
+"""The commands as a person types them."""
+
+import http.client
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from study.driver import StudyOutcome
+
+
+def study(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "study", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=None, **options)
+
+
+@pytest.fixture(scope="module")
+def profile(tree: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("profile") / "small.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return str(path)
+
+
+@pytest.mark.parametrize("command", ["", "run", "ui", "export", "report", "clean"])
+def test_help_teaches(command: str) -> None:
+    shown = study(*([command] if command else []), "--help")
+    assert shown.returncode == 0
+    assert "Usage: study" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tinny"], "error: no profile tinny: give one of t4, tiny"),
+        (["run", "t4"], "error: profile t4 needs corpus.path=... and vocabulary.lexicon=..."),
+        (
+            ["run", "t4", "corpus.path=no.txt", "vocabulary.lexicon=no.txt"],
+            "error: the corpus must be a text file: no.txt does not exist",
+        ),
+        (["run", "tiny", "train.lr=fast"], "error: train.lr: Input should be a valid number"),
+        (["export", "tiny"], "error: no study tiny in mlruns: run `make study` first"),
+        (["ui", "tiny"], "error: no study tiny in mlruns: run `make study` first"),
+    ],
+)
+def test_what_a_user_can_put_right_is_one_line_and_makes_nothing(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    shown = study(*arguments, cwd=tmp_path)
+    assert shown.returncode == 2
+    assert shown.stderr.count("\n") == 1
+    assert shown.stderr.startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_study_says_so_and_its_tables_fit_80_columns(done: tuple[Path, StudyOutcome], profile: str) -> None:
+    shown = study("run", profile, "--folder", str(done[0]))
+    assert shown.returncode == 0, shown.stderr
+    assert "Nothing to do: the study has its 4 trials." in shown.stdout
+    assert "baseline" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert shown.stderr == ""
+
+
+def test_clean_asks_and_without_a_terminal_deletes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "optuna.db").write_text("x")
+    (tmp_path / "mlruns" / "README.md").write_text("x")
+    shown = study("clean", cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert "Nothing was deleted." in shown.stdout
+    assert (tmp_path / "mlruns" / "optuna.db").exists()
+    study("clean", "--yes", cwd=tmp_path)
+    assert [path.name for path in (tmp_path / "mlruns").iterdir()] == ["README.md"]
+
+
+def test_the_ui_answers_on_loopback_with_links_to_the_trials_and_refuses_foreign_hosts(
+    done: tuple[Path, StudyOutcome], profile: str
+) -> None:
+    port = 5711
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "study",
+        "ui",
+        profile,
+        "--folder",
+        str(done[0]),
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            lines = []
+            for line in server.stdout or []:
+                lines.append(line)
+                if "Ctrl-C" in line:
+                    break
+            links = re.findall(r"http://\S+", "".join(lines))
+            assert [("compareRunsMode=CHART" in link, "compare-runs?" in link) for link in links] == [
+                (False, False),
+                (True, False),
+                (False, True),
+            ]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+                assert answer.status == 200
+            foreign = http.client.HTTPConnection("127.0.0.1", port)
+            foreign.request("GET", "/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "evil.example"})
+            assert foreign.getresponse().status == 403
+        finally:
+            server.terminate()

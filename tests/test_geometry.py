@@ -1,0 +1,264 @@
+"""Norms, cosines, spectra, isotropy, drift, neighbours: each against a closed form or NumPy and SciPy."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from wake2vec.geometry import chunks, cosine, isotropy, norms, spectrum
+from wake2vec.geometry.drift import drift
+from wake2vec.geometry.neighbours import nearest_rows
+
+
+def gaussian(count: int, dim: int, seed: int = 0, shift: float = 0.0) -> Tensor:
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def rotation(dim: int) -> Tensor:
+    return torch.linalg.qr(gaussian(dim, dim, seed=99).double()).Q.float()
+
+
+def cosines(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return np.einsum("id,jd->ij", rows, others) / np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(others, axis=1))
+
+
+# Norms
+
+
+def test_the_phase1_report_gives_its_cohens_d_and_welch_t() -> None:
+    d = norms.cohens_d_from_moments(0.8560, 0.0708, 0.4681, 0.0706)
+    assert d == pytest.approx(0.3879 / math.sqrt(0.0049985))
+    assert d == pytest.approx(5.49, abs=5e-3)
+    base, new = (
+        torch.tensor([0.8560 - 0.0708, 0.8560 + 0.0708]),
+        torch.tensor([0.4681 - 0.0706, 0.4681 + 0.0706]),
+    )
+    base, new = base.double().repeat(16_000), new.double().repeat(22_250)
+    assert norms.cohens_d(base, new) == pytest.approx(d)
+    assert norms.welch_t(base, new) == pytest.approx(748.66, rel=2e-3)  # the report rounds its moments
+    assert norms.mann_whitney_u(base, new) == 32_000 * 44_500  # its 1.42e9: every base row is longer
+
+
+def test_norms_of_known_rows() -> None:
+    summary = norms.norm_summary(torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0]]))
+    assert summary == norms.NormSummary(mean=2.0, std=math.sqrt(14 / 3), minimum=0.0, maximum=5.0, count=3)
+
+
+values = st.lists(st.integers(0, 40).map(lambda tenths: tenths / 10), min_size=2, max_size=40)
+
+
+@given(values, values)
+def test_statistics_of_norms_agree_with_scipy(base: list[float], new: list[float]) -> None:
+    b, n = torch.tensor(base, dtype=torch.float64), torch.tensor(new, dtype=torch.float64)
+    assert norms.wasserstein_distance(b, n) == pytest.approx(scipy.stats.wasserstein_distance(base, new), abs=1e-12)
+    assert norms.mann_whitney_u(b, n) == sum((x > y) + (x == y) / 2 for x in base for y in new)
+    assert cosine.ks_distance(b, n) == pytest.approx(scipy.stats.ks_2samp(base, new, method="asymp").statistic)
+    if np.ptp(base) and np.ptp(new):
+        t = scipy.stats.ttest_ind(base, new, equal_var=False).statistic
+        assert norms.welch_t(b, n) == pytest.approx(t, abs=1e-9)
+        assert norms.cohens_d(b, n) == -norms.cohens_d(n, b)
+
+
+def test_norm_gaps_are_undefined_without_spread_and_blind_to_shape() -> None:
+    tight, wide = torch.full((1000,), 0.7), torch.tensor([0.6, 0.8]).repeat(500)
+    assert norms.cohens_d(tight, tight) is None and norms.welch_t(tight, tight) is None
+    assert norms.norm_ratio(torch.zeros(3), tight) is None
+    assert norms.cohens_d(tight, wide) == pytest.approx(0, abs=1e-6)
+    assert norms.norm_ratio(tight, wide) == pytest.approx(1)
+    assert norms.wasserstein_distance(tight, wide) == pytest.approx(0.1)
+
+
+# Cosines
+
+
+def test_mean_cosines_are_the_means_over_all_pairs() -> None:
+    a, b = gaussian(70, 12, shift=0.3), gaussian(50, 12, seed=1, shift=0.1)
+    pairs = cosines(a.double().numpy(), a.double().numpy())[~np.eye(70, dtype=bool)]
+    assert cosine.mean_pairwise_cosine(a) == pytest.approx(pairs.mean(), abs=1e-12)
+    across = cosines(a.double().numpy(), b.double().numpy())
+    assert cosine.mean_cross_cosine(a, b) == pytest.approx(across.mean(), abs=1e-12)
+    for sample, truth in (
+        (cosine.sample_pairwise_cosines(a, a), pairs),
+        (cosine.sample_pairwise_cosines(a, b), across),
+    ):
+        assert float(sample.std()) == pytest.approx(truth.std(), rel=0.02)
+        ordered = np.sort(truth.ravel())
+        nearest = ordered[np.searchsorted(ordered, sample.numpy() - 1e-12)]
+        assert np.abs(nearest - sample.numpy()).max() < 2e-12  # each is the cosine of one of the pairs
+    orthogonal = torch.eye(5)
+    assert cosine.sample_pairwise_cosines(orthogonal, orthogonal).max() == 0  # never a row with itself
+
+
+def test_cosines_leave_zero_rows_out() -> None:
+    rows = torch.cat([gaussian(20, 6), torch.zeros(5, 6)])
+    assert cosine.mean_pairwise_cosine(rows) == pytest.approx(cosine.mean_pairwise_cosine(rows[:20]), abs=1e-15)
+    assert torch.equal(cosine.sample_pairwise_cosines(rows, rows), cosine.sample_pairwise_cosines(rows[:20], rows[:20]))
+    assert cosine.mean_pairwise_cosine(rows[19:]) is None and cosine.mean_cross_cosine(rows, rows[20:]) is None
+    assert len(cosine.sample_pairwise_cosines(rows, rows[20:])) == 0
+    assert cosine.ks_distance(rows[0], rows[0][:0]) is None
+
+
+@given(st.floats(1e-18, 1e18))
+def test_cosines_see_no_scale(scale: float) -> None:
+    rows = gaussian(30, 8, shift=0.5)
+    assert cosine.mean_pairwise_cosine(rows * scale) == pytest.approx(cosine.mean_pairwise_cosine(rows), abs=1e-6)
+
+
+# Spectrum
+
+
+def test_the_spectrum_of_a_known_covariance() -> None:
+    variances = torch.tensor([8.0, 4.0, 2.0, 1.0, 1.0])
+    axes = torch.cat([torch.eye(5), -torch.eye(5)]) * (variances.repeat(2) * 5)[:, None].sqrt()  # covariance: diagonal
+    eigenvalues = spectrum.covariance_spectrum(axes @ rotation(5) + 3)
+    assert eigenvalues.numpy() == pytest.approx(variances.numpy(), rel=1e-5)
+    assert spectrum.top1_share(variances) == 0.5
+    assert [spectrum.components_for(variances, share) for share in (0.5, 0.51, 0.75, 0.9, 1.0)] == [
+        1,
+        2,
+        2,
+        4,
+        5,
+    ]
+    assert spectrum.participation_ratio(variances) == pytest.approx(256 / 86)
+    entropy = sum(-p * math.log(p) for p in (0.5, 0.25, 0.125, 0.0625, 0.0625))
+    assert spectrum.effective_rank(variances) == pytest.approx(math.exp(entropy))
+
+
+def test_the_spectrum_is_that_of_the_singular_values() -> None:
+    rows = gaussian(200, 16, shift=1.0) @ torch.diag(torch.linspace(0.1, 2, 16))
+    centred = rows.double().numpy() - rows.double().numpy().mean(axis=0)
+    truth = np.linalg.svd(centred, compute_uv=False) ** 2 / 200
+    assert spectrum.covariance_spectrum(rows).numpy() == pytest.approx(truth, rel=1e-10)
+
+
+def test_the_spectrum_of_noise_reads_its_nulls() -> None:
+    n, d = 4000, 100
+    eigenvalues = spectrum.covariance_spectrum(gaussian(n, d))
+    assert spectrum.top1_share(eigenvalues) == pytest.approx((1 + math.sqrt(d / n)) ** 2 / d, rel=0.05)
+    assert spectrum.participation_ratio(eigenvalues) == pytest.approx(d / (1 + d / n), rel=0.01)
+    assert spectrum.effective_rank(eigenvalues) == pytest.approx(d * math.exp(-d / (2 * n)), rel=0.01)
+
+
+def test_equal_rows_have_no_spectrum() -> None:
+    eigenvalues = spectrum.covariance_spectrum(torch.full((7, 4), 0.1))
+    assert eigenvalues.tolist() == [0, 0, 0, 0]
+    assert spectrum.top1_share(eigenvalues) is None and spectrum.components_for(eigenvalues, 0.9) is None
+    assert spectrum.participation_ratio(eigenvalues) is None and spectrum.effective_rank(eigenvalues) is None
+
+
+# Isotropy
+
+
+def phase1_in_numpy(rows: np.ndarray) -> float:
+    centred = rows - rows.mean(axis=0)
+    if len(rows) > 5000:
+        centred = centred[np.random.default_rng(42).choice(len(rows), 5000, replace=False)]
+    matrix = cosines(centred, centred)
+    np.fill_diagonal(matrix, 0)
+    sums = np.exp(matrix).sum(axis=1)
+    return float(sums.min() / sums.max())
+
+
+@pytest.mark.parametrize("count", [300, 5300])
+def test_phase1_isotropy_is_its_formula_in_float64(count: int) -> None:
+    rows = gaussian(count, 24, shift=0.5) * torch.linspace(0.2, 2, 24)
+    value = isotropy.phase1_isotropy(rows)
+    assert value == pytest.approx(phase1_in_numpy(rows.double().numpy()), abs=1e-8)
+    assert isotropy.phase1_isotropy(rows @ rotation(24) * 7 + 1) == pytest.approx(value, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("count", "dim", "draws"), [(200, 16, 24), (1000, 64, 12), (3000, 192, 4), (5800, 64, 4), (12_000, 32, 4)]
+)
+def test_the_isotropy_null_is_the_mean_over_noise(count: int, dim: int, draws: int) -> None:
+    values = [1 - (isotropy.phase1_isotropy(gaussian(count, dim, seed)) or 0) for seed in range(draws)]
+    null = 1 - isotropy.phase1_isotropy_null(count, dim)
+    error = 3 * np.std(values, ddof=1) / math.sqrt(draws)
+    assert np.mean(values) == pytest.approx(null, abs=error + 0.05 * null)
+    assert isotropy.isotropy_excess(1 - float(np.mean(values)), 1 - null) == pytest.approx(np.mean(values) / null)
+
+
+def test_isotropy_of_equal_rows_is_undefined() -> None:
+    assert isotropy.phase1_isotropy(torch.full((50, 4), 0.1)) is None
+    assert isotropy.phase1_isotropy(gaussian(1, 4)) is None
+
+
+def test_a_whole_groups_collapse_hides_from_centred_numbers_only() -> None:
+    """The trap that the document names: this is what the mean cosine is for."""
+    collapsed = gaussian(1, 32) + 0.05 * gaussian(800, 32, seed=1)
+    null = isotropy.phase1_isotropy_null(800, 32)
+    assert isotropy.isotropy_excess(isotropy.phase1_isotropy(collapsed) or 0, null) == pytest.approx(1, abs=0.4)
+    assert (cosine.mean_pairwise_cosine(collapsed) or 0) > 0.98
+    assert isotropy.partition_isotropy(collapsed) < 0.01
+
+
+def test_partition_isotropy_is_its_formula_and_is_told_by_axes() -> None:
+    rows = gaussian(400, 10, shift=0.2)
+    w = rows.double().numpy()
+    axes = np.linalg.svd(w)[2]
+    sums = [np.exp(sign * w @ axis).sum() for axis in axes for sign in (1, -1)]
+    assert isotropy.partition_isotropy(rows) == pytest.approx(min(sums) / max(sums), rel=1e-9)
+    assert isotropy.partition_isotropy(rows @ rotation(10)) == pytest.approx(min(sums) / max(sums), rel=1e-5)
+    assert isotropy.partition_isotropy(torch.cat([torch.eye(6), -torch.eye(6)])) == pytest.approx(1)
+    assert isotropy.partition_isotropy(1000 * rows) == 0  # and no overflow
+
+
+# Drift and neighbours
+
+
+def test_drift_of_known_moves() -> None:
+    before = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0], [3.0, 0.0]])
+    after = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 5.0], [-3.0, 0.0]])
+    moved = drift(before, after, top=2)
+    assert moved.cosines.nan_to_num(9).tolist() == [0, 1, 9, -1]
+    assert moved.cosine_mean == 0 and moved.top_movers == (3, 2)
+    assert moved.distances.tolist() == pytest.approx([math.sqrt(2), 0, 5, 6])
+    assert moved.l2_mean == pytest.approx((math.sqrt(2) + 11) / 4)
+    assert drift(before[2:3], after[2:3]).cosine_mean is None
+
+
+def test_nearest_rows_are_those_of_the_whole_product() -> None:
+    rows, base = gaussian(1100, 16), gaussian(300, 16, seed=1)
+    truth = cosines(rows.double().numpy(), base.double().numpy())
+    indices, found = nearest_rows(rows, base)
+    assert np.array_equal(indices.numpy(), np.argsort(-truth, axis=1)[:, :5])
+    assert found.numpy() == pytest.approx(-np.sort(-truth, axis=1)[:, :5], abs=1e-6)
+
+
+def test_zero_rows_are_and_have_no_neighbours() -> None:
+    base = torch.tensor([[0.0, 0.0], [-1.0, 0.0], [1.0, 1.0]])
+    indices, found = nearest_rows(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), base)
+    assert indices.tolist() == [[2, 1], [-1, -1]]
+    assert found[0].tolist() == pytest.approx([math.sqrt(0.5), -1]) and found[1].isnan().all()
+
+
+# All
+
+
+def test_chunks_make_the_whole_and_trained_rows_need_no_detaching(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.nn.Parameter(gaussian(4096 + 700, 8, shift=0.4))
+    assert torch.equal(torch.cat(list(chunks.row_chunks(rows))), rows)
+    assert len(list(chunks.row_chunks(rows))) == 2
+    truth = rows.detach().double()
+    assert torch.allclose(norms.row_norms(rows), truth.norm(dim=1), rtol=1e-14)
+    covariance = np.cov(truth.numpy().T, ddof=0)
+    assert spectrum.covariance_spectrum(rows).numpy() == pytest.approx(np.linalg.eigvalsh(covariance)[::-1], rel=1e-10)
+    whole = isotropy.phase1_isotropy(rows)
+    monkeypatch.setattr(isotropy, "PRODUCT_ROWS", 5000)
+    assert isotropy.phase1_isotropy(rows) == pytest.approx(whole, abs=1e-7)
+    assert cosine.mean_pairwise_cosine(rows) is not None and drift(rows, rows).cosine_mean == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision_is_measured_as_float64(dtype: torch.dtype) -> None:
+    rows = gaussian(300, 8, shift=0.4).to(dtype)
+    assert norms.norm_summary(rows) == norms.norm_summary(rows.double())
+    assert cosine.mean_pairwise_cosine(rows) == cosine.mean_pairwise_cosine(rows.double())
+    assert isotropy.phase1_isotropy(rows) == isotropy.phase1_isotropy(rows.double())
+    assert torch.equal(nearest_rows(rows, rows)[0], nearest_rows(rows.double(), rows.double())[0])

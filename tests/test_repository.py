@@ -1,0 +1,73 @@
+"""What the repository says of itself holds."""
+
+import json
+import re
+from pathlib import Path
+
+from wake2vec.config import DEFAULT_FOLDER
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_file_map_names_what_is_there() -> None:
+    mapped = set(re.findall(r"^(?:│   )?[├└]── (\S+)", README, re.MULTILINE))
+    top = {
+        path.name
+        for path in ROOT.iterdir()
+        if path.name in {"study", "wake2vec", "tests", "mlruns", "bench", "docs", "scripts"}
+    }
+    assert top <= {name.rstrip("/") for name in mapped}
+    for package in ("study", "wake2vec"):
+        section = README.split(f"── {package}/")[1].split("\n├── ")[0]
+        there = {
+            path.name for path in (ROOT / package).iterdir() if path.suffix == ".py" and not path.name.startswith("__")
+        }
+        assert there == set(re.findall(r"(\w+\.py)", section)), package
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z]+)", README)) <= targets
+
+
+def test_the_embedded_default_is_whole_and_small() -> None:
+    files = list((DEFAULT_FOLDER / "base_model").iterdir())
+    assert sum(path.stat().st_size for path in files) <= 10e6
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"} <= {
+        path.name for path in files
+    }
+    words = (DEFAULT_FOLDER / "lexicon.txt").read_text().split()
+    assert abs(len(words) / (len(words) + 4096) - 44_500 / 76_500) < 1e-3
+
+
+def test_figures_have_all_columns() -> None:
+    for path in (ROOT / "docs" / "figures").glob("*.json"):
+        for row in json.loads(path.read_text()):
+            assert set(row) == {"name", "value", "unit", "bar", "holds", "command", "machine", "commit"}, path
+
+
+def test_the_documents_name_every_figure_of_a_result() -> None:
+    from wake2vec import NUMBERS
+
+    document = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"[\w{},]+", document))
+    spelled = {name for token in named for name in expand(token)}
+    missing = [
+        name
+        for name in NUMBERS
+        if name.split(".")[0] in {"geometry", "validation"} and name.split(".")[1] not in spelled
+    ]
+    assert not missing
+
+
+def expand(token: str) -> list[str]:
+    """`norm_{base,new}` -> `norm_base`, `norm_new`."""
+    match = re.search(r"\{([\w,]+)\}", token)
+    if match is None:
+        return [token]
+    return [
+        name
+        for choice in match[1].split(",")
+        for name in expand(token[: match.start()] + choice + token[match.end() :])
+    ]

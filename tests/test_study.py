@@ -1,0 +1,212 @@
+"""A study from end to end: real SQLite, real MLflow, real training on the tiny base."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import optuna
+import pytest
+import yaml
+from conftest import TRIALS, Silent
+from safetensors.numpy import load_file
+
+from study.config import StudyConfig, check_config
+from study.driver import StudyOutcome, drive
+from study.tracking import tracking_uri
+from wake2vec import NUMBERS, ConfigError, CorpusError, Progress, WorkFolder
+
+
+def results(folder: Path, outcome: StudyOutcome) -> list[tuple[object, ...]]:
+    """All that must not depend on when or how often a driver died."""
+    rows = []
+    for trial in outcome.trials:
+        work = WorkFolder(folder / "trials" / trial.digest)
+        records = [(record.step, record.numbers) for record in work.progress()]
+        weights = load_file(work.path / "rows.safetensors")["rows"].tobytes()
+        rows.append((trial.number, trial.params, trial.values, trial.digest, records, weights))
+    return rows
+
+
+def children(folder: Path) -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(tracking_uri(folder))
+    experiment = client.get_experiment_by_name("small")
+    runs = client.search_runs([experiment.experiment_id], "tags.`wake2vec.role` = 'trial'")
+    return sorted(runs, key=lambda run: int(run.data.tags["wake2vec.trial"]))
+
+
+def metric_rows(folder: Path) -> list[tuple[object, ...]]:
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        return sorted(database.execute("SELECT run_uuid, key, step, timestamp, value FROM metrics").fetchall())
+
+
+def test_the_baseline_is_trial_0_and_the_wanted_number_of_trials_is_there(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig
+) -> None:
+    _, outcome = done
+    assert [trial.number for trial in outcome.trials] == list(range(TRIALS))
+    assert outcome.trials[0].params == study_config.study.baseline
+    assert (outcome.added, outcome.failed) == (TRIALS, 0)
+
+
+def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple[Path, StudyOutcome]) -> None:
+    folder, outcome = done
+    client = mlflow.MlflowClient(tracking_uri(folder))
+    experiment = client.get_experiment_by_name("small")
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.`wake2vec.role` = 'study'")
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"curves.png", "front.png"}
+    assert parent.data.tags["wake2vec.chosen"] == str(outcome.choice.trial.number)
+    runs = children(folder)
+    assert len(runs) == TRIALS
+    for run, trial in zip(runs, outcome.trials, strict=True):
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        result_numbers = {name for name in NUMBERS if name in run.data.metrics}
+        undefined = set(NUMBERS) - result_numbers
+        assert undefined <= {
+            "validation.loss_new_unseen_targets",
+            "geometry.byte_collapse_share",
+            "geometry.byte_collapse_null",
+            "geometry.collapse_share_unseen",
+            "geometry.collapse_share_seen_1",
+            "geometry.collapse_share_seen_2_4",
+            "geometry.collapse_share_seen_5_up",
+            "geometry.reference_coherence",
+        }
+        assert run.data.metrics["objective/geometry.norm_gap_d.distance"] == trial.values[1]
+        assert {key for key in run.data.params if not key.startswith("log10")} == set(trial.params)
+        assert run.data.tags["train.optimizer"] == "adafactor"
+        files = {file.path for file in client.list_artifacts(run.info.run_id)}
+        assert files == {"result.json", "audit.json", "embedding.png", "sample.txt"}
+        curve = client.get_metric_history(run.info.run_id, "training.loss")
+        assert [point.step for point in curve] == list(range(1, trial.params["train.steps"] + 1))
+
+
+def test_run_again_it_does_nothing(done: tuple[Path, StudyOutcome], study_config: StudyConfig) -> None:
+    folder, outcome = done
+    before = metric_rows(folder)
+    again = drive(study_config, folder, Silent())
+    assert again.added == 0
+    assert results(folder, again) == results(folder, outcome)
+    assert metric_rows(folder) == before
+
+
+def test_more_trials_are_added_to_those_that_stand(
+    done: tuple[Path, StudyOutcome], tree: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(done[0], tmp_path / "mlruns")
+    more = check_config({**tree, "study": {**tree["study"], "trials": TRIALS + 1}})
+    outcome = drive(more, folder, Silent())
+    assert outcome.added == 1
+    assert results(folder, outcome)[:TRIALS] == results(*done)
+
+
+def test_the_same_seeds_give_the_same_study_and_another_seed_another(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tree: dict[str, Any], tmp_path: Path
+) -> None:
+    assert results(tmp_path / "a", drive(study_config, tmp_path / "a", Silent())) == results(*done)
+    other = check_config({**tree, "study": {**tree["study"], "seed": 1}})
+    assert results(tmp_path / "b", drive(other, tmp_path / "b", Silent())) != results(*done)
+
+
+def test_another_configuration_is_refused_with_the_difference_and_nothing_changes(
+    done: tuple[Path, StudyOutcome], tree: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(done[0], tmp_path / "mlruns")
+    before = (folder / "optuna.db").read_bytes()
+    other = check_config({**tree, "seed": 7})
+    with pytest.raises(ConfigError, match=r"made with another configuration \(seed: 42 -> 7\)"):
+        drive(other, folder, Silent())
+    assert (folder / "optuna.db").read_bytes() == before
+
+
+def test_a_database_that_is_none_is_refused_and_kept(study_config: StudyConfig, tmp_path: Path) -> None:
+    (tmp_path / "optuna.db").write_bytes(b"not a database, but somebody's file" * 100)
+    with pytest.raises(ConfigError, match=r"optuna\.db must be an SQLite database: .*; move it aside"):
+        drive(study_config, tmp_path, Silent())
+    assert [path.name for path in tmp_path.iterdir()] == ["optuna.db"]
+
+
+def test_a_missing_input_makes_nothing(tree: dict[str, Any], tmp_path: Path) -> None:
+    config = check_config({**tree, "corpus": {**tree["corpus"], "path": "nowhere.txt"}})
+    with pytest.raises(CorpusError, match=r"nowhere\.txt does not exist"):
+        drive(config, tmp_path / "mlruns", Silent())
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_second_driver_is_refused_and_told_of_the_first(study_config: StudyConfig, tmp_path: Path) -> None:
+    def second(record: Progress) -> None:
+        with pytest.raises(ConfigError, match=f"is being driven by process {os.getpid()}"):
+            drive(study_config, tmp_path, Silent())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drive(study_config, tmp_path, Silent(second))
+
+
+def test_a_diverged_trial_fails_with_its_reason_and_the_study_goes_on(tree: dict[str, Any], tmp_path: Path) -> None:
+    space = {**tree["study"]["space"], "train.lr": {"low": 1e-4, "high": 1e30, "log": True}}
+    study = {**tree["study"], "space": space}
+    watcher = Silent()
+    outcome = drive(check_config({**tree, "study": study}), tmp_path, watcher)
+    reasons = [ended for ended in watcher.ended if isinstance(ended, str)]
+    assert outcome.failed == len(reasons) > 0
+    assert all("must be finite" in reason for reason in reasons)
+    failed = [run for run in children(tmp_path) if run.info.status == "FAILED"]
+    assert sorted(run.data.tags["wake2vec.fault"] for run in failed) == sorted(reasons)
+
+
+def test_a_killed_study_goes_on_under_the_same_numbers_with_the_same_results(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tree: dict[str, Any], tmp_path: Path
+) -> None:
+    profile = tmp_path / "small.yaml"
+    profile.write_text(yaml.safe_dump(tree))
+    folder = tmp_path / "mlruns"
+    command = [sys.executable, "-m", "study", "run", str(profile), "--folder", str(folder)]
+    for wanted in (3, 25):  # records: in the baseline, and in a later trial
+        victim = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # sums are bit-equal for one number of threads
+        )
+        while victim.poll() is None and records(folder) < wanted:
+            time.sleep(0.01)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+    outcome = drive(study_config, folder, Silent())
+    assert results(folder, outcome) == results(*done)
+    runs = children(folder)
+    assert [run.data.tags["wake2vec.trial"] for run in runs] == [str(number) for number in range(TRIALS)]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    rows = [row[:3] for row in metric_rows(folder)]
+    assert len(rows) == len(set(rows)), "a figure of one step stands twice"
+
+
+def records(folder: Path) -> int:
+    return sum(len(WorkFolder(path).progress()) for path in folder.glob("trials/*"))
+
+
+def test_a_driver_that_dies_between_result_and_tell_doubles_nothing(
+    done: tuple[Path, StudyOutcome],
+    study_config: StudyConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.Study, "tell", die)
+        with pytest.raises(KeyboardInterrupt):
+            drive(study_config, tmp_path, Silent())
+    outcome = drive(study_config, tmp_path, Silent())
+    assert results(tmp_path, outcome) == results(*done)
+    rows = [row[:3] for row in metric_rows(tmp_path)]
+    assert len(rows) == len(set(rows))

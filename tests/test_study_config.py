@@ -1,0 +1,130 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from study.config import PROFILES, StudyConfig, check_config, load_config
+from wake2vec import ConfigError, flatten
+
+
+def tree(**changes: Any) -> dict[str, Any]:
+    """The profile `tiny`, with dotted addresses changed."""
+    content = yaml.safe_load((PROFILES / "tiny.yaml").read_text())
+    for address, value in changes.items():
+        *path, last = address.split("__")
+        node = content
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return dict(content)
+
+
+def test_the_tiny_profile_is_phase_1_scaled() -> None:
+    config = load_config("tiny")
+    baseline = config.run_config(config.study.baseline)
+    assert (baseline.init.name, baseline.init.noise_scale, baseline.train.lr) == ("gaussian", 0.1, 3e-4)
+    assert (baseline.train.optimizer, baseline.train.rows, baseline.vocabulary.form) == (
+        "adafactor",
+        "all",
+        "phase1",
+    )
+
+
+def test_the_defaults_are_phase_1s() -> None:
+    t4 = load_config("t4", ["corpus.path=a", "vocabulary.lexicon=b"])
+    train = t4.run_config(t4.study.baseline).train
+    assert (train.steps, train.lr, train.warmup_share, train.weight_decay) == (3000, 3e-4, 0.1, 0)
+    assert (train.micro_batch_blocks, train.accumulation_steps, train.max_grad_norm) == (1, 16, 1.0)
+    assert t4.run.corpus.block_tokens == 256
+
+
+def test_overrides_reach_every_knob_under_one_address() -> None:
+    config = load_config("tiny", ["train.rows=new", "study.trials=20"])
+    assert (config.run.train.rows, config.study.trials) == ("new", 20)
+    assert set(config.study.space) <= set(flatten(config.run.model_dump()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train__lrr": 1.0}, r"train knows no lrr; did you mean lr\?"),
+        ({"trian": {}}, r"the profile knows no trian; did you mean train\?"),
+        ({"train__lr": -1.0}, r"train\.lr: Input should be greater than 0 \(it is -1\.0\)"),
+        ({"train__lr": float("nan")}, r"train\.lr: Input should be a finite number"),
+        ({"train__steps": 0}, r"train\.steps: Input should be greater than or equal to 1"),
+        ({"train__steps": "many"}, r"train\.steps: Input should be a valid integer .*\(it is 'many'\)"),
+        ({"init__noise_scale": -0.1}, r"init\.noise_scale: Input should be greater than or equal to 0"),
+        (
+            {"study__space": {"train.lrr": {"low": 1, "high": 2}}},
+            r"study\.space knows no train\.lrr; did you mean train\.lr\?",
+        ),
+        ({"study__space": {"train.lr": {"low": 2.0, "high": 1.0}}}, "low must be below high: 2, 1"),
+        (
+            {"study__space": {"train.lr": {"low": 0.0, "high": 1.0, "log": True}}},
+            "a log range must begin above 0",
+        ),
+        ({"study__objectives": []}, r"study\.objectives: List should have at least 1 item"),
+        (
+            {"study__objectives": [{"result": "validation.los", "goal": "minimize"}]},
+            r"did you mean validation\.loss\?",
+        ),
+        (
+            {"study__baseline": {"train.lr": 3e-4, "train.steps": 160}},
+            r"study\.baseline needs a value for init\.noise_scale",
+        ),
+        ({"study__name": "../up"}, r"study\.name: String should match pattern"),
+    ],
+)
+def test_a_bad_profile_is_one_line_with_rule_value_and_remedy(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_config(tree(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_are_in_one_message() -> None:
+    with pytest.raises(ConfigError, match=r"train\.steps: .*; train\.lr: "):
+        check_config(tree(train__lr=-1.0, train__steps=0))
+
+
+ADDRESSES = sorted(flatten(load_config("tiny").model_dump()["run"]))
+
+
+@given(
+    address=st.sampled_from(ADDRESSES),
+    value=st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_value_in_any_field_is_accepted_or_refused_in_one_line(address: str, value: object) -> None:
+    try:
+        config = check_config(tree(**{address.replace(".", "__"): value}))
+    except ConfigError as fault:
+        assert "\n" not in str(fault)
+    else:
+        assert isinstance(config, StudyConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("study: [", "expected"),
+        ("study: {name: a}\nstudy: {name: b}\n", "duplicate"),
+        ("- 1\n", "a profile is a mapping"),
+        ("train:\n  lr: ${nowhere}\n", "nowhere"),
+    ],
+)
+def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_profile_needs_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"profile t4 needs corpus\.path=\.\.\. and vocabulary\.lexicon=\.\.\."):
+        load_config("t4")
+    with pytest.raises(ConfigError, match="no profile tinny: give one of t4, tiny"):
+        load_config("tinny")

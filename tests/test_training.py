@@ -1,0 +1,164 @@
+"""Corpus, validation and training, against the stock model and brute force."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from transformers import Adafactor, get_linear_schedule_with_warmup
+
+from wake2vec.config import RunConfig
+from wake2vec.errors import CorpusError, TrainingDivergedError
+from wake2vec.evaluate import validate
+from wake2vec.material import Material, prepare
+from wake2vec.model import EmbeddingModel, load_model, merged_model
+from wake2vec.run import initialise
+from wake2vec.schedule import batch_at
+from wake2vec.train import train
+from wake2vec.vocabulary import FORMS
+
+Vary = Callable[..., RunConfig]
+
+
+def material_of(config: RunConfig) -> Material:
+    return prepare(config.model, config.corpus, config.vocabulary)
+
+
+def model_of(config: RunConfig, material: Material) -> EmbeddingModel:
+    rows = initialise(config, material)
+    return EmbeddingModel(material.model.base_model, material.base_rows, rows, config.train.rows)
+
+
+def losses_of(model: EmbeddingModel, material: Material, config: RunConfig) -> list[float]:
+    records = train(model, material.corpus, config.train, config.seed, evaluate=dict)
+    return [numbers["training.loss"] for _, numbers in records if "training.loss" in numbers]
+
+
+def stock_losses(config: RunConfig, material: Material, matrix: torch.Tensor) -> list[float]:
+    """Phase 1's loop in plain transformers: stock model, full logits, stock Adafactor and schedule."""
+    model = merged_model(material.folder, matrix)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    rows = model.get_input_embeddings().weight.requires_grad_(True)
+    optimizer = Adafactor([rows], lr=config.train.lr, scale_parameter=False, relative_step=False, warmup_init=False)
+    schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(0.1 * config.train.steps), config.train.steps)
+    size = config.train.micro_batch_blocks * config.train.accumulation_steps
+    losses = []
+    for step in range(config.train.steps):
+        indices = batch_at(step, blocks=len(material.corpus.train), batch_blocks=size, seed=config.seed)
+        ids = torch.stack([material.corpus.train[index]["input_ids"] for index in indices])
+        loss = model(input_ids=ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([rows], 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize(
+    "split",
+    [{"micro_batch_blocks": 4, "accumulation_steps": 1}, {"micro_batch_blocks": 1, "accumulation_steps": 4}],
+)
+def test_20_steps_agree_with_a_plain_transformers_loop(vary: Vary, split: dict[str, int]) -> None:
+    config = vary(train={"steps": 20, **split})
+    material = material_of(config)
+    model = model_of(config, material)
+    expected = stock_losses(config, material, model.matrix.detach().clone())
+    assert losses_of(model, material, config) == pytest.approx(expected, rel=1e-5)
+    # The control: another batch order gives other losses.
+    assert losses_of(model_of(config, material), material, vary(**config.model_dump() | {"seed": 1})) != pytest.approx(
+        expected, rel=1e-3
+    )
+
+
+def test_with_rows_new_the_base_rows_stay_bit_equal_and_new_rows_move(vary: Vary) -> None:
+    config = vary(train={"rows": "new"})
+    material = material_of(config)
+    model = model_of(config, material)
+    before = model.matrix.detach().clone()
+    losses_of(model, material, config)
+    size = material.vocabulary.base_size
+    assert torch.equal(model.matrix[:size], before[:size])
+    assert torch.equal(model.matrix[:size], load_model(material.folder).get_input_embeddings().weight)
+    assert (model.matrix[size:] != before[size:]).any(dim=1).all()
+    # The control: with rows=all they move.
+    trained = model_of(vary(), material)
+    losses_of(trained, material, vary())
+    assert not torch.equal(trained.matrix[:size], before[:size])
+
+
+def test_the_body_never_moves(config: RunConfig) -> None:
+    material = material_of(config)
+    before = {name: weight.clone() for name, weight in material.model.base_model.state_dict().items()}
+    losses_of(model_of(config, material), material, config)
+    assert all(torch.equal(weight, before[name]) for name, weight in material.model.base_model.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial(config: RunConfig) -> None:
+    material = material_of(config)
+    model = model_of(config, material)
+    with torch.no_grad():
+        model.trained_rows[0, 0] = math.inf
+    with pytest.raises(TrainingDivergedError, match=r"loss nan.* lower train\.lr"):
+        losses_of(model, material, config)
+
+
+def test_validation_is_the_stock_models_loss_split_by_kind(config: RunConfig) -> None:
+    material = material_of(config)
+    model = model_of(config, material)
+    numbers = validate(model, material.corpus, material.vocabulary.base_size)
+    ids = material.corpus.validation["input_ids"][:]
+    stock = merged_model(material.folder, model.matrix.detach())
+    logits = stock(input_ids=ids).logits[:, :-1].double()
+    losses = -logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+    targets = ids[:, 1:]
+    assert numbers["validation.loss"] == pytest.approx(losses.mean().item(), rel=1e-6)
+    is_base = targets < material.vocabulary.base_size
+    assert numbers["validation.loss_base_targets"] == pytest.approx(losses[is_base].mean().item(), rel=1e-6)
+    seen = set(material.corpus.train["input_ids"][:].flatten().tolist())
+    is_seen = torch.tensor([[target in seen for target in row] for row in targets.tolist()])
+    assert numbers["validation.loss_new_seen_targets"] == pytest.approx(
+        losses[~is_base & is_seen].mean().item(), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_bits_per_byte_counts_the_bytes_of_the_targets(vary: Vary, form: str) -> None:
+    config = vary(vocabulary={"form": form})
+    material = material_of(config)
+    tokenizer = material.vocabulary.tokenizer
+    for row in material.corpus.validation:
+        whole, first = tokenizer.decode(row["input_ids"]), tokenizer.decode(row["input_ids"][:1])
+        # A block that begins with a space loses it in decoding, on both sides alike.
+        assert abs(len(whole.encode()) - len(first.encode()) - int(row["target_bytes"])) <= 3
+    uniform = EmbeddingModel(material.model.base_model, 0 * material.base_rows, 0 * initialise(config, material), "all")
+    numbers = validate(uniform, material.corpus, material.vocabulary.base_size)
+    targets = material.corpus.validation["input_ids"][:][:, 1:].numel()
+    total = int(material.corpus.validation["target_bytes"][:].sum())
+    assert numbers["validation.loss"] == pytest.approx(math.log(material.vocabulary.size))
+    assert numbers["validation.bits_per_byte"] == pytest.approx(math.log2(material.vocabulary.size) * targets / total)
+
+
+def test_all_forms_are_validated_on_the_same_text(vary: Vary) -> None:
+    parts = {}
+    for form in FORMS:
+        material = material_of(vary(vocabulary={"form": form}))
+        ids = torch.cat([material.corpus.train["input_ids"][:], material.corpus.validation["input_ids"][:1]])
+        parts[form] = material.vocabulary.tokenizer.decode(ids[-1])[:10]
+        counts = material.corpus.new_counts_train
+        flat = material.corpus.train["input_ids"][:].flatten().tolist()
+        base = material.vocabulary.base_size
+        assert counts.tolist() == [flat.count(base + index) for index in range(len(counts))]
+    assert len(set(parts.values())) == 1
+
+
+def test_a_corpus_without_the_lexicons_words_is_refused(vary: Vary, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "lexicon.txt").write_text("riverrun\n")
+    with pytest.raises(CorpusError, match="no word of the lexicon occurs in the training text"):
+        material_of(vary(vocabulary={"lexicon": str(folder / "lexicon.txt")}))
+    (folder / "short.txt").write_text("haue a word\n")
+    with pytest.raises(CorpusError, match="must fill a block of 32 tokens: it has"):
+        material_of(vary(corpus={"path": str(folder / "short.txt")}))

@@ -1,0 +1,48 @@
+"""wake2vec: add words to a frozen language model and train only its embedding matrix.
+
+`run(RunConfig(), folder)` trains and measures one configuration and gives a `RunResult`.
+"""
+
+from wake2vec.audit import Audit
+from wake2vec.config import RunConfig, Section, flatten
+from wake2vec.errors import (
+    ConfigError,
+    CorpusError,
+    ExportError,
+    LexiconError,
+    ModelError,
+    TrainingDivergedError,
+    Wake2VecError,
+)
+from wake2vec.export import export_folder
+from wake2vec.material import fingerprint_inputs, prepare
+from wake2vec.result import NUMBERS, Neighbours, RunResult
+from wake2vec.run import check_names, run
+from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
+
+__all__ = [
+    "NUMBERS",
+    "Audit",
+    "ConfigError",
+    "CorpusError",
+    "ExportError",
+    "LexiconError",
+    "ModelError",
+    "Neighbours",
+    "Numbers",
+    "Progress",
+    "RunConfig",
+    "RunResult",
+    "Section",
+    "TrainingDivergedError",
+    "Wake2VecError",
+    "WorkFolder",
+    "check_names",
+    "export_folder",
+    "fingerprint_inputs",
+    "flatten",
+    "prepare",
+    "run",
+    "write_atomic",
+    "write_json",
+]

@@ -1,0 +1,116 @@
+"""What a trial is made of: `RunConfig`, a frozen tree whose dotted addresses name every knob.
+
+`train.lr` is the YAML path, the command-line override, the Optuna parameter and the MLflow parameter.
+The defaults are Phase 1's values, on the embedded default model and texts.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_FOLDER = Path(__file__).parent / "default"
+RESULT_FORMAT = 1
+"""Raised when a change to the code makes results of equal configurations differ."""
+
+
+class Section(BaseModel):
+    """A frozen group of settings that knows its own keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelConfig(Section):
+    path: str = str(DEFAULT_FOLDER / "base_model")
+    """Folder of a Hugging Face causal language model, or its name on the hub."""
+
+
+class CorpusConfig(Section):
+    path: str = str(DEFAULT_FOLDER / "corpus.txt")
+    """UTF-8 text to adapt to."""
+    block_tokens: int = Field(256, ge=8)
+    """Length of a training sequence."""
+    validation_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of the text, at its end, that is held out."""
+
+
+class VocabularyConfig(Section):
+    lexicon: str = str(DEFAULT_FOLDER / "lexicon.txt")
+    """UTF-8 list of the words to add, one a line; `#` starts a comment."""
+    form: Literal["phase1", "word", "space"] = "phase1"
+    """How words become tokens: see `wake2vec.vocabulary`."""
+
+
+class InitConfig(Section):
+    name: str = "gaussian"
+    """Which initialiser makes the new rows: see `wake2vec.initialisers`."""
+    noise_scale: float = Field(0.1, ge=0)
+    """`gaussian`: noise in standard deviations of the base rows, per dimension."""
+    radius_factor: float = Field(1.0, gt=0)
+    """`sphere`: norm of the new rows in mean norms of the base rows."""
+
+
+class TrainConfig(Section):
+    steps: int = Field(3000, ge=1)
+    lr: float = Field(3e-4, gt=0)
+    """Peak learning rate."""
+    optimizer: str = "adafactor"
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises linearly from 0; then it falls linearly to 0."""
+    weight_decay: float = Field(0.0, ge=0)
+    micro_batch_blocks: int = Field(1, ge=1)
+    """Sequences in one forward pass."""
+    accumulation_steps: int = Field(16, ge=1)
+    """Forward passes in one optimizer step."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    rows: Literal["all", "new"] = "all"
+    """`all`: the whole embedding matrix is trained, as in Phase 1; `new`: base rows are frozen."""
+    evaluate_every_steps: int = Field(300, ge=1)
+    """Validation and geometry are measured at step 0, every so many steps, and at the end."""
+
+
+class SampleConfig(Section):
+    """The text that a trained model writes: Phase 1's sampling."""
+
+    prompt: str = "riverrun, past Eve and Adam's,"
+    new_tokens: int = Field(160, ge=1)
+    temperature: float = Field(0.9, gt=0)
+    top_p: float = Field(0.92, gt=0, le=1)
+    top_k: int = Field(50, ge=1)
+    repetition_penalty: float = Field(1.15, ge=1)
+
+
+class RunConfig(Section):
+    """One trial's whole configuration."""
+
+    model: ModelConfig = ModelConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    init: InitConfig = InitConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()
+    seed: int = Field(42, ge=0)
+    """Of the initialisation, the batch order and the sampling."""
+
+    def digest(self, fingerprints: dict[str, str]) -> str:
+        """Name of the configuration: 16 hex digits, the same wherever the input files lie.
+
+        `fingerprints` maps `model.path`, `corpus.path` and `vocabulary.lexicon` to hashes of the files'
+        contents, which stand in the digest for the paths.
+        """
+        content = {**flatten(self.model_dump()), **fingerprints, "format": RESULT_FORMAT}
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"train": {"lr": 1}}` -> `{"train.lr": 1}`: the leaves of a tree under their addresses."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

@@ -1,0 +1,85 @@
+"""The corpus: one text, one split by position, cut into blocks of tokens."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from wake2vec.errors import CorpusError
+from wake2vec.vocabulary import ExtendedVocabulary
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Blocks to train on and to validate on; both have the column `input_ids`, `validation` has `target_bytes` too.
+
+    A block's first token is given, every other one is a target. `target_bytes` is the UTF-8 length of the
+    text that a block's targets stand for.
+    """
+
+    train: Dataset
+    validation: Dataset
+    new_counts_train: Int[Tensor, " new"]
+    """How often each new token occurs in the training blocks."""
+    new_counts_validation: Int[Tensor, " new"]
+    base_ids_seen: Int[Tensor, " seen"]
+    """Base ids that occur in the training blocks."""
+
+
+def split_text(text: str, validation_share: float) -> tuple[str, str]:
+    """Training and validation part: the text is cut once, after the line in which the share begins.
+
+    The cut depends on the text alone, so that all token forms are validated on the same words.
+    """
+    start = round((1 - validation_share) * len(text))
+    line_end = text.find("\n", start)
+    cut = line_end + 1 if 0 <= line_end < len(text) - 1 else start
+    return text[:cut], text[cut:]
+
+
+def build_corpus(train_text: str, validation_text: str, vocabulary: ExtendedVocabulary, block_tokens: int) -> Corpus:
+    """Encode both parts and cut them into blocks; what is left over at their ends is dropped.
+
+    Raises:
+        CorpusError: a part is shorter than one block, or no new token occurs in the training blocks.
+    """
+    train = _encode_blocks(vocabulary.tokenizer, train_text, block_tokens, "training")
+    validation = _encode_blocks(vocabulary.tokenizer, validation_text, block_tokens, "validation")
+    counts_train, counts_validation = (_counts(part["input_ids"], vocabulary.size) for part in (train, validation))
+    base = vocabulary.base_size
+    if not counts_train[base:].any():
+        raise CorpusError(
+            "no word of the lexicon occurs in the training text, so none can be learned: "
+            "give the lexicon that belongs to this corpus"
+        )
+    return Corpus(
+        train=Dataset.from_dict(train).with_format("torch"),
+        validation=Dataset.from_dict(validation).with_format("torch"),
+        new_counts_train=counts_train[base:],
+        new_counts_validation=counts_validation[base:],
+        base_ids_seen=torch.nonzero(counts_train[:base]).flatten(),
+    )
+
+
+def _encode_blocks(
+    tokenizer: PreTrainedTokenizerFast, text: str, block_tokens: int, part: str
+) -> dict[str, np.ndarray]:
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    count = len(encoded["input_ids"]) // block_tokens
+    if count == 0:
+        raise CorpusError(
+            f"the {part} part of the corpus must fill a block of {block_tokens} tokens: "
+            f"it has {len(encoded['input_ids'])}; give more text or a smaller corpus.block_tokens"
+        )
+    ids = np.asarray(encoded["input_ids"])[: count * block_tokens].reshape(count, block_tokens)
+    ends = np.asarray(encoded["offset_mapping"])[: count * block_tokens, 1].reshape(count, block_tokens)
+    bytes_before = np.concatenate([[0], np.cumsum([len(letter.encode()) for letter in text])])
+    return {"input_ids": ids, "target_bytes": bytes_before[ends[:, -1]] - bytes_before[ends[:, 0]]}
+
+
+def _counts(ids: np.ndarray, vocabulary_size: int) -> Int[Tensor, " vocabulary"]:
+    return torch.from_numpy(np.bincount(ids.ravel(), minlength=vocabulary_size))

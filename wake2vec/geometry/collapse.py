@@ -1,0 +1,141 @@
+"""The census of collapse: new rows that have fallen onto the byte rows, or onto each other.
+
+A row that is never a target gets the same softmax push as every other such row, and an optimizer that
+normalises its updates aligns them all: with each other, and with byte rows that no text reaches.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from wake2vec.geometry.chunks import PRODUCT_ROWS, row_chunks
+from wake2vec.geometry.cosine import mean_pairwise_cosine, unit_rows
+
+LEAST_COHERENCE = 0.5
+"""Reference rows with a lower mean cosine among themselves aren't one place to collapse onto."""
+
+
+@dataclass(frozen=True, eq=False)
+class CollapseCensus:
+    """What `collapse_census` counts. Shares are of all new rows, zero rows too: 0 to 1, lower is better."""
+
+    byte_collapse_share: float | None
+    """New rows at cosine >= tau to a reference row; None without coherent reference rows."""
+    byte_collapse_null: float | None
+    """The same share of the base rows that do occur in text; None where it or the rows are missing."""
+    mutual_collapse_share: float
+    """New rows with enough other new rows at cosine >= tau."""
+    collapse_share: float
+    """New rows in either; where byte collapse is undefined, the mutual share."""
+    curve: dict[float, float] | None
+    """Byte collapse share by tau; None where it is undefined."""
+    reference_coherence: float | None
+    """Mean cosine among the reference rows; None for fewer than two with a direction."""
+    zero_norm_count: int
+    """New rows without a direction: never counted as collapsed."""
+    collapsed: Bool[Tensor, " new"]
+    """Which new rows `collapse_share` counts."""
+    byte_cosines: Float[Tensor, " new"]
+    """Largest cosine to a reference row; NaN for zero rows and without reference rows."""
+
+
+def collapse_census(
+    new_rows: Float[Tensor, "new dim"],
+    reference_rows: Float[Tensor, "reference dim"],
+    tau: float = 0.95,
+    neighbours: int = 10,
+    curve_taus: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.98),
+    occurring_base_rows: Float[Tensor, "occurring dim"] | None = None,
+) -> CollapseCensus:
+    """Count the collapsed rows among at least one new row.
+
+    `reference_rows` are the byte rows that no text reaches (or reserved or unreachable rows: Land & Bartolo
+    2024, arXiv 2405.05417); `occurring_base_rows`, which must not hold them, give the null. Byte collapse
+    alone can be gamed: with frozen base rows it reads 0 while unseen new rows still fall on each other, hence
+    `collapse_share`. All shares are invariant to rotation, row order and scale of the rows. Null (Gaussian
+    rows): 0.
+    """
+    assert len(new_rows), "a census needs at least one new row"
+    coherence = reference_coherence(reference_rows)
+    defined = coherence is not None and coherence >= LEAST_COHERENCE
+    cosines = max_cosine_to(new_rows, reference_rows)
+    mutual = mutual_collapse(new_rows, tau, neighbours)
+    collapsed = mutual | (cosines >= tau) if defined else mutual
+    null = None
+    if defined and occurring_base_rows is not None and len(occurring_base_rows):
+        null = byte_collapse_share(max_cosine_to(occurring_base_rows, reference_rows), tau)
+    return CollapseCensus(
+        byte_collapse_share=byte_collapse_share(cosines, tau) if defined else None,
+        byte_collapse_null=null,
+        mutual_collapse_share=_share(mutual),
+        collapse_share=_share(collapsed),
+        curve={at: byte_collapse_share(cosines, at) for at in curve_taus} if defined else None,
+        reference_coherence=coherence,
+        zero_norm_count=len(new_rows) - int(unit_rows(new_rows)[1].sum()),
+        collapsed=collapsed,
+        byte_cosines=cosines,
+    )
+
+
+def max_cosine_to(
+    rows: Float[Tensor, "rows dim"], reference_rows: Float[Tensor, "reference dim"]
+) -> Float[Tensor, " rows"]:
+    """Largest cosine of every row to a reference row, -1 to 1; zero reference rows are left out.
+
+    NaN, which no tau counts, for zero rows and where no reference row has a direction.
+    """
+    (units, has_direction), (references, usable) = unit_rows(rows), unit_rows(reference_rows)
+    references = references[usable]
+    if not len(references):
+        return torch.full((len(rows),), torch.nan, device=rows.device)
+    nearest = torch.cat([(chunk @ references.T).amax(1) for chunk in row_chunks(units, PRODUCT_ROWS)])
+    return torch.where(has_direction, nearest.clamp(-1, 1), torch.nan)
+
+
+def reference_coherence(reference_rows: Float[Tensor, "reference dim"]) -> float | None:
+    """Mean cosine among the reference rows: near 1 where they share one place; null (Gaussian rows): 0."""
+    return mean_pairwise_cosine(reference_rows)
+
+
+def byte_collapse_share(max_cosines: Float[Tensor, " rows"], tau: float) -> float:
+    """Share of all rows whose `max_cosine_to` the reference rows is at least tau; NaN isn't."""
+    return _share(max_cosines >= tau)
+
+
+def mutual_collapse(rows: Float[Tensor, "rows dim"], tau: float, k: int = 10) -> Bool[Tensor, " rows"]:
+    """Which rows have at least k other rows of the group at cosine >= tau; a zero row is near none."""
+    units, has_direction = unit_rows(rows)
+    units = units[has_direction]
+    counts = torch.zeros(len(units), dtype=torch.int64, device=units.device)
+    for start in range(0, len(units), PRODUCT_ROWS):  # a chunk meets itself and the rows after it, for both
+        end = start + PRODUCT_ROWS
+        near = units[start:end] @ units[start:].T >= tau
+        near.diagonal().fill_(False)
+        counts[start:end] += near.sum(1)
+        counts[end:] += near[:, PRODUCT_ROWS:].sum(0)
+    collapsed = torch.zeros_like(has_direction)
+    collapsed[has_direction] = counts >= k
+    return collapsed
+
+
+def collapse_share_by_count(
+    collapsed: Bool[Tensor, " new"], train_counts: Int[Tensor, " new"]
+) -> dict[str, float | None]:
+    """The collapse share of the new rows that occur 0, 1, 2 to 4, and 5 or more times in the training blocks.
+
+    The keys are `unseen`, `seen_1`, `seen_2_4`, `seen_5_up`; None where a class is empty.
+    """
+    counts = train_counts.to(collapsed.device)
+    classes = {
+        "unseen": counts == 0,
+        "seen_1": counts == 1,
+        "seen_2_4": (counts >= 2) & (counts <= 4),
+        "seen_5_up": counts >= 5,
+    }
+    return {name: _share(collapsed[members]) if bool(members.any()) else None for name, members in classes.items()}
+
+
+def _share(marked: Bool[Tensor, " rows"]) -> float:
+    return int(marked.sum()) / len(marked)

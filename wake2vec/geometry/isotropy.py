@@ -1,0 +1,108 @@
+"""Isotropy: whether the rows of a group fill all directions alike; two measures, two names, and a null."""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wake2vec.geometry.chunks import PRODUCT_ROWS, row_chunks
+from wake2vec.geometry.norms import row_norms
+from wake2vec.geometry.spectrum import ROUNDING, column_mean
+
+SAMPLE_ROWS = 5000
+
+
+def phase1_isotropy(rows: Float[Tensor, "rows dim"], sample_rows: int = SAMPLE_ROWS, seed: int = 42) -> float | None:
+    """Phase 1's isotropy: how evenly the centred rows of a group see each other.
+
+    The rows, less the mean of the whole group, are scaled to unit norm; of more than `sample_rows` rows a
+    sample is drawn without replacement (NumPy's generator of this seed). C = U U^T with a zero diagonal,
+    Z_i = sum_j exp(C_ij), value = min Z / max Z. From e^-2 to 1, higher is better; invariant to rotation,
+    shift and scale. Null: `phase1_isotropy_null`, near .99 or above, so .998 says "like noise", not "good".
+    Taking off the mean hides a direction that all rows share: a group that has collapsed altogether reads
+    like noise again (see `mean_pairwise_cosine`), and on the way there the value flattens. A row
+    that is equal to the mean has no direction: its C is 0. None where fewer than two rows have one.
+    After Mu & Viswanath (2018), whose own measure is `partition_isotropy`.
+    """
+    mean = column_mean(rows)
+    if len(rows) > sample_rows:
+        chosen = np.random.default_rng(seed).choice(len(rows), sample_rows, replace=False)
+        rows = rows[torch.from_numpy(chosen).to(rows.device)]
+    centred = rows.detach().double() - mean
+    norms = row_norms(centred)
+    has_direction = norms > ROUNDING * (norms.max() + mean.norm())
+    if int(has_direction.sum()) < 2:
+        return None
+    units = torch.where(has_direction[:, None], centred / norms[:, None], 0.0).float()
+    sums = _excess_sums(units) + len(units)
+    return float(sums.min() / sums.max())
+
+
+def phase1_isotropy_null(count: int, dim: int, sample_rows: int = SAMPLE_ROWS) -> float:
+    """What `phase1_isotropy` reads on average on Gaussian noise: `count` rows of `dim` dimensions.
+
+    With n = min(count, sample_rows) and f = n / count, Z_i varies over the rows with the variance
+        v = n (1 - f) / d  +  f (n / d + 1) / (2 d)  +  n / (2 d^2)
+    around m = n (1 + 1 / (2 d)), and the extremes of n normal values lie a = quantile(.5264^(1/n)) standard
+    deviations out (Chen & Tyler 1999): value = (m - a sqrt(v)) / (m + a sqrt(v)).
+    The first term is the sum of the sampled unit rows, which isn't 0, as only the whole group is centred; for
+    an unsampled group (f = 1) it vanishes, and only the spread of the norms (second term) and of the squared
+    cosines (third) is left: 1 - value is then about sqrt(d) times smaller. So nulls, and values near them,
+    compare only between groups of like size. Against simulation, 1 - value is right to about 5 % for
+    n >= 200, d >= 16 (one draw scatters by 5 to 15 % around it).
+    """
+    n = min(count, sample_rows)
+    assert n >= 2, "isotropy needs at least two rows"
+    sampled = n / count
+    variance = n * (1 - sampled) / dim + sampled * (n / dim + 1) / (2 * dim) + n / (2 * dim**2)
+    mean = n * (1 + 1 / (2 * dim))
+    reach = NormalDist().inv_cdf(0.5264 ** (1 / n)) * math.sqrt(variance)
+    return (mean - reach) / (mean + reach)
+
+
+def isotropy_excess(value: float, null: float) -> float:
+    """(1 - I) / (1 - I_null): how many times less isotropic than Gaussian noise of the same size.
+
+    0 up; 1 (+- .15) is like noise and best, larger is less isotropic. An unsampled group has a much finer
+    null than a sampled one (see `phase1_isotropy_null`), so that excesses compare over steps and trials, not
+    between groups.
+    """
+    assert null < 1, "the null of an isotropy is below 1"
+    return (1 - value) / (1 - null)
+
+
+def partition_isotropy(rows: Float[Tensor, "rows dim"]) -> float:
+    """Isotropy of Mu & Viswanath (2018), on the raw rows: not the number that Phase 1 calls isotropy.
+
+    Z(c) = sum_w exp(c . w) over all rows w, for the unit eigenvectors c of E^T E and their negatives; value =
+    min Z / max Z. 0 to 1, higher is better. Invariant to rotation, but not to scale or shift: short rows read
+    near 1 whatever their directions, so compare it only where the norms are alike. Null (Gaussian rows of
+    norm r): roughly 1 - 2 a r / sqrt(n d), with a the expected maximum of 2 d normal values.
+    """
+    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+    for chunk in row_chunks(rows):
+        gram += chunk.double().T @ chunk.double()
+    axes = torch.linalg.eigh(gram).eigenvectors
+    projections = (chunk.double() @ axes for chunk in row_chunks(rows))
+    parts = [torch.cat([p.logsumexp(0), (-p).logsumexp(0)]) for p in projections]
+    log_sums = torch.stack(parts).logsumexp(0)
+    return float((log_sums.min() - log_sums.max()).exp())
+
+
+def _excess_sums(units: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
+    """sum_j (exp(C_ij) - 1) of every row i: small numbers, so that float32 products lose nothing of Z - n.
+
+    C is symmetric: a chunk is multiplied with itself and the rows after it, and counts for both.
+    """
+    sums = torch.zeros(len(units), dtype=torch.float64, device=units.device)
+    for start in range(0, len(units), PRODUCT_ROWS):
+        end = start + PRODUCT_ROWS
+        terms = units[start:end] @ units[start:].T
+        terms.diagonal().zero_()
+        terms.expm1_()
+        sums[start:end] += terms.sum(1)
+        sums[end:] += terms[:, PRODUCT_ROWS:].sum(0)
+    return sums

@@ -1,0 +1,84 @@
+"""The lexicon: the words to add, as a user's file lists them."""
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from wake2vec.errors import LexiconError
+
+MOST_WORDS = 1_000_000
+MOST_LETTERS = 64
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Words in the file's order, each once."""
+
+    words: tuple[str, ...]
+    duplicates: int
+    """Lines dropped because the same word stands above them."""
+
+
+def read_lexicon(path: str | Path) -> Lexicon:
+    """Read one word a line; blank lines and lines that begin with `#` are passed over, a BOM and CRs stripped.
+
+    Raises:
+        LexiconError: the file is missing, not UTF-8 or empty, or some of its lines can't be words; the
+            message names the first ten of them.
+    """
+    lines = read_text(Path(path), "lexicon", LexiconError).splitlines()
+    entries = [(number, line.strip(" \t")) for number, line in enumerate(lines, 1)]
+    entries = [(number, word) for number, word in entries if word and not word.startswith("#")]
+    if not entries:
+        raise LexiconError(f"a lexicon needs at least one word: {path} has none")
+    if len(entries) > MOST_WORDS:
+        raise LexiconError(f"a lexicon holds at most {MOST_WORDS:,} words: {path} has {len(entries):,}; shorten it")
+    faults = [f"line {number}: {fault}" for number, word in entries if (fault := fault_of(word))]
+    faults += _normalisation_twins(entries)
+    if faults:
+        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise LexiconError(f"{path}: {'; '.join(faults[:10])}{more}: correct or remove these lines")
+    words = tuple(dict.fromkeys(word for _, word in entries))
+    return Lexicon(words, duplicates=len(entries) - len(words))
+
+
+def read_text(path: Path, what: str, error: type[LexiconError] | type[Exception]) -> str:
+    """The file's text, without a byte order mark and with `\\n` line ends; `error` if that can't be had."""
+    if not path.is_file():
+        state = "is a folder" if path.is_dir() else "does not exist"
+        raise error(f"the {what} must be a text file: {path} {state}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise error(f"the {what} must be UTF-8: {path} isn't at byte {fault.start}; convert it") from None
+    except OSError as fault:
+        raise error(f"the {what} can't be read: {path}: {fault.strerror}") from None
+    if not text.strip():
+        raise error(f"the {what} must not be empty: {path}")
+    return text
+
+
+def fault_of(word: str) -> str | None:
+    """Why `word` can't be added, or None."""
+    for letter in word:
+        if letter.isspace():
+            return f"{word!r} has a space inside; a word is one token"
+        if unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Co", "Cn"}:
+            return f"{word!a} has the invisible character U+{ord(letter):04X}"
+        if letter == "▁":
+            return f"{word!r} has U+2581, which stands for a space in tokenizers"
+    if len(word) > MOST_LETTERS:
+        return f"{word[:20]!r}... has {len(word)} letters, more than {MOST_LETTERS}"
+    if word.startswith("<") and word.endswith(">"):
+        return f"{word!r} has the form of a special token"
+    return None
+
+
+def _normalisation_twins(entries: list[tuple[int, str]]) -> list[str]:
+    first: dict[str, tuple[int, str]] = {}
+    faults = []
+    for number, word in entries:
+        other_number, other = first.setdefault(unicodedata.normalize("NFC", word), (number, word))
+        if other != word:
+            faults.append(f"line {number}: {word!r} is line {other_number}'s word in another Unicode form")
+    return faults

@@ -1,0 +1,185 @@
+"""The geometry report: every figure of `docs/metrics.md` from the matrix before and after, and what a picture needs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from wake2vec.corpus import Corpus
+from wake2vec.geometry import cosine, isotropy, norms, spectrum
+from wake2vec.geometry.collapse import CollapseCensus, collapse_census, collapse_share_by_count
+from wake2vec.geometry.drift import Drift, drift
+from wake2vec.geometry.neighbours import nearest_rows
+from wake2vec.result import Neighbours
+from wake2vec.vocabulary import ExtendedVocabulary
+from wake2vec.workfolder import Numbers
+
+Matrix = Float[Tensor, "vocabulary dim"]
+Base = Float[Tensor, "base dim"]
+New = Float[Tensor, "new dim"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """`numbers` under their addresses; `arrays` for pictures: norms, sampled cosines, spectra, curves."""
+
+    numbers: Numbers
+    arrays: dict[str, np.ndarray]
+
+
+def measure(base_before: Base, matrix: Matrix, corpus: Corpus, reference_ids: list[int]) -> Measurement:
+    """Measure a matrix whose first rows are the base rows, of which `base_before` is the state before training."""
+    base, new = matrix[: len(base_before)], matrix[len(base_before) :]
+    parts = [
+        _norms(base, new),
+        _isotropy(matrix, base, new),
+        _cosines(base, new),
+        _spectra(base, new),
+        _collapse(base, new, corpus, reference_ids),
+        _drift(drift(base_before, base)),
+    ]
+    numbers = {f"geometry.{name}": value for part in parts for name, value in part.numbers.items()}
+    return Measurement(numbers, {name: array for part in parts for name, array in part.arrays.items()})
+
+
+def unreachable_byte_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Ids of the pieces `<0x00>`..`<0xFF>` that no text is encoded to; empty where there are no such pieces.
+
+    Below 0x80 a byte is reached where its character is encoded to it. Above, all bytes that occur in UTF-8
+    are held to be reachable, by characters that the vocabulary lacks.
+    """
+    vocabulary = tokenizer.get_vocab()
+    never_in_utf8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
+    ids = []
+    for byte in range(256):
+        id_ = vocabulary.get(f"<0x{byte:02X}>")
+        if id_ is None:
+            continue
+        if byte in never_in_utf8 or (byte < 0x80 and id_ not in _encode(tokenizer, f"a{chr(byte)}")):
+            ids.append(id_)
+    return ids
+
+
+def nearest_tokens(
+    matrix: Matrix, vocabulary: ExtendedVocabulary, counts_train: Int[Tensor, " new"], of_each: int = 4
+) -> list[Neighbours]:
+    """The five base tokens nearest to the most seen new words, and to some seen once and never."""
+    by_count = torch.argsort(counts_train, descending=True, stable=True)
+    seen_once = torch.nonzero(counts_train == 1).flatten()
+    unseen = torch.nonzero(counts_train == 0).flatten()
+    chosen = list(dict.fromkeys(torch.cat([by_count[: 2 * of_each], seen_once[:of_each], unseen[:of_each]]).tolist()))
+    base, new = matrix[: vocabulary.base_size], matrix[vocabulary.base_size :]
+    ids, cosines = nearest_rows(new[chosen], base)
+    return [
+        Neighbours(
+            word=vocabulary.words[index],
+            seen=int(counts_train[index]),
+            tokens=list(map(str, vocabulary.base_tokenizer.convert_ids_to_tokens(near.tolist()))),
+            cosines=[round(value, 4) for value in values.tolist()],
+        )
+        for index, near, values in zip(chosen, ids, cosines, strict=True)
+    ]
+
+
+def _norms(base: Base, new: New) -> Measurement:
+    base_norms, new_norms = norms.row_norms(base), norms.row_norms(new)
+    numbers: Numbers = {
+        "norm_gap_d": norms.cohens_d(base_norms, new_norms),
+        "norm_ratio": norms.norm_ratio(base_norms, new_norms),
+        "norm_wasserstein": norms.wasserstein_distance(base_norms, new_norms),
+        "welch_t": norms.welch_t(base_norms, new_norms),
+        "mann_whitney_u": norms.mann_whitney_u(base_norms, new_norms),
+    }
+    both = torch.cat([base_norms, new_norms])
+    for name, group in (("all", both), ("base", base_norms), ("new", new_norms)):
+        numbers |= {
+            f"norm_{name}_mean": float(group.mean()),
+            f"norm_{name}_std": float(group.std(correction=0)),
+        }
+    return Measurement(numbers, {"norms": both.float().numpy(), "base_count": np.array(len(base))})
+
+
+def _isotropy(matrix: Matrix, base: Base, new: New) -> Measurement:
+    numbers: Numbers = {"isotropy_all": isotropy.phase1_isotropy(matrix)}
+    for name, rows in (("base", base), ("new", new)):
+        value, null = isotropy.phase1_isotropy(rows), isotropy.phase1_isotropy_null(*rows.shape)
+        numbers |= {
+            f"isotropy_{name}": value,
+            f"isotropy_{name}_null": null,
+            f"isotropy_{name}_excess": None if value is None else isotropy.isotropy_excess(value, null),
+            f"partition_isotropy_{name}": isotropy.partition_isotropy(rows),
+        }
+    return Measurement(numbers, {})
+
+
+def _cosines(base: Base, new: New) -> Measurement:
+    means = {
+        "base_base": cosine.mean_pairwise_cosine(base),
+        "new_new": cosine.mean_pairwise_cosine(new),
+        "base_new": cosine.mean_cross_cosine(base, new),
+    }
+    samples = {
+        "base_base": cosine.sample_pairwise_cosines(base, base),
+        "new_new": cosine.sample_pairwise_cosines(new, new),
+        "base_new": cosine.sample_pairwise_cosines(base, new),
+    }
+    numbers: Numbers = {f"cosine_{pair}_mean": mean for pair, mean in means.items()}
+    numbers |= {
+        f"cosine_{pair}_std": float(sample.std(correction=0)) if len(sample) else None
+        for pair, sample in samples.items()
+    }
+    numbers["cosine_ks"] = cosine.ks_distance(samples["base_base"], samples["new_new"])
+    return Measurement(numbers, {f"cosines_{pair}": sample.float().numpy() for pair, sample in samples.items()})
+
+
+def _spectra(base: Base, new: New) -> Measurement:
+    numbers: Numbers = {}
+    arrays = {}
+    for name, rows in (("base", base), ("new", new)):
+        values = spectrum.covariance_spectrum(rows)
+        numbers |= {
+            f"top1_share_{name}": spectrum.top1_share(values),
+            f"components_90_{name}": spectrum.components_for(values, 0.9),
+            f"components_95_{name}": spectrum.components_for(values, 0.95),
+            f"participation_ratio_{name}": spectrum.participation_ratio(values),
+            f"effective_rank_{name}": spectrum.effective_rank(values),
+        }
+        arrays[f"spectrum_{name}"] = values.numpy()
+    return Measurement(numbers, arrays)
+
+
+def _collapse(base: Base, new: New, corpus: Corpus, reference_ids: list[int]) -> Measurement:
+    occurring = corpus.base_ids_seen[~torch.isin(corpus.base_ids_seen, torch.tensor(reference_ids))]
+    census: CollapseCensus = collapse_census(new, base[reference_ids], occurring_base_rows=base[occurring])
+    split = collapse_share_by_count(census.collapsed, corpus.new_counts_train)
+    numbers: Numbers = {
+        "byte_collapse_share": census.byte_collapse_share,
+        "byte_collapse_null": census.byte_collapse_null,
+        "mutual_collapse_share": census.mutual_collapse_share,
+        "collapse_share": census.collapse_share,
+        **{f"collapse_share_{name}": share for name, share in split.items()},
+        "reference_coherence": census.reference_coherence,
+        "zero_norm_count": census.zero_norm_count,
+    }
+    curve = census.curve or {}
+    arrays = {
+        "byte_cosines": (census.byte_cosines if census.curve else census.byte_cosines[:0]).float().numpy(),
+        "curve_taus": np.array(list(curve)),
+        "curve_shares": np.array(list(curve.values())),
+    }
+    return Measurement(numbers, arrays)
+
+
+def _drift(moved: Drift) -> Measurement:
+    return Measurement(
+        {"drift_base_cosine": moved.cosine_mean, "drift_base_l2": moved.l2_mean},
+        {"drift_cosine_base": moved.cosines.float().numpy(), "drift_top_movers": np.array(moved.top_movers)},
+    )
+
+
+def _encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids

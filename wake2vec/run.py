@@ -1,0 +1,123 @@
+"""One trial, on one page: `RunConfig` -> `RunResult`."""
+
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wake2vec.config import RESULT_FORMAT, RunConfig
+from wake2vec.errors import ConfigError
+from wake2vec.evaluate import validate
+from wake2vec.generate import sample_text
+from wake2vec.initialisers import INITIALISERS, InitMaterial
+from wake2vec.material import Material, fingerprint_inputs, prepare
+from wake2vec.measure import Measurement, measure, nearest_tokens
+from wake2vec.model import EmbeddingModel, merged_model
+from wake2vec.result import RunResult
+from wake2vec.train import OPTIMIZERS, train
+from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
+
+Observer = Callable[[Progress], None]
+
+
+def run(config: RunConfig, trials_folder: Path, observe: Observer = lambda progress: None) -> RunResult:
+    """Train and measure one configuration; its work folder is `trials_folder/<digest>`.
+
+    A trial that was finished before isn't trained again: its result is read.
+
+    Raises:
+        Wake2VecError: an input can't be used, or training diverged.
+    """
+    fingerprints = fingerprint_inputs(config)
+    digest = config.digest(fingerprints)
+    folder = WorkFolder(trials_folder / digest)
+    if folder.result_path.exists():
+        return RunResult.model_validate_json(folder.result_path.read_text(encoding="utf-8"))
+    started = time.monotonic()
+    check_names(config)
+    material = prepare(config.model, config.corpus, config.vocabulary)
+    rows = initialise(config, material)
+    model = EmbeddingModel(material.model.base_model, material.base_rows, rows, config.train.rows)
+    numbers = _train_and_record(model, material, config, folder, observe)
+    measurement = _measure(model, material)
+    folder.write_arrays("rows", {"rows": model.trained_rows.detach().numpy()})
+    folder.write_arrays("geometry", measurement.arrays)
+    result = RunResult(
+        format=RESULT_FORMAT,
+        digest=digest,
+        config=config,
+        fingerprints=fingerprints,
+        numbers=numbers | material.audit.numbers(),
+        audit=material.audit,
+        neighbours=nearest_tokens(model.matrix.detach(), material.vocabulary, material.corpus.new_counts_train),
+        sample=sample_text(
+            merged_model(material.folder, model.matrix.detach()),
+            material.vocabulary,
+            config.sample,
+            config.seed,
+        ),
+        versions=versions(),
+        seconds=time.monotonic() - started,
+    )
+    write_json(folder.result_path, result.model_dump())
+    return result
+
+
+def check_names(config: RunConfig) -> None:
+    """Raises ConfigError: no initialiser or optimizer of that name."""
+    for address, name, known in (
+        ("init.name", config.init.name, INITIALISERS),
+        ("train.optimizer", config.train.optimizer, OPTIMIZERS),
+    ):
+        if name not in known:
+            raise ConfigError(f"{address} must be one of {', '.join(known)}: it is {name}")
+
+
+def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"]:
+    """The new rows at step 0."""
+    generator = torch.Generator().manual_seed(config.seed)
+    return INITIALISERS[config.init.name](
+        InitMaterial(material.base_rows, material.pieces, config.init.noise_scale, config.init.radius_factor, generator)
+    )
+
+
+def _train_and_record(
+    model: EmbeddingModel, material: Material, config: RunConfig, folder: WorkFolder, observe: Observer
+) -> Numbers:
+    """Train, record every figure, and give the last evaluation's with `best_loss`, `best_step`, `start_loss`."""
+    size = material.vocabulary.base_size
+
+    def evaluate() -> Numbers:
+        return validate(model, material.corpus, size) | _measure(model, material).numbers
+
+    evaluations: list[tuple[float, int]] = []
+    last: Numbers = {}
+    log = folder.start_progress()
+    try:
+        for step, numbers in train(model, material.corpus, config.train, config.seed, evaluate):
+            observe(log.add(step, numbers))
+            if (loss := numbers.get("validation.loss")) is not None:
+                evaluations.append((loss, step))
+            last |= numbers
+    finally:
+        log.close()
+    best_loss, best_step = min(evaluations)
+    return last | {
+        "validation.start_loss": evaluations[0][0],
+        "validation.best_loss": best_loss,
+        "validation.best_step": best_step,
+    }
+
+
+def _measure(model: EmbeddingModel, material: Material) -> Measurement:
+    return measure(material.base_rows, model.matrix.detach(), material.corpus, material.reference_ids)
+
+
+def versions() -> dict[str, str]:
+    names = ("torch", "transformers", "tokenizers", "numpy", "scipy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
