@@ -10,10 +10,10 @@ STUDY := $(BIN)/python -m study
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
 	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
 
-.PHONY: help study ui export report test check format bench figures clean
+.PHONY: help study ui export report test check format bench figures screenshots clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 study: .venv/run ## Run the study, or continue it
 	@$(STUDY) run $(PROFILE) $(SETTINGS)
@@ -41,6 +41,9 @@ bench: .venv/dev ## Benchmarks: ratios, written to docs/figures/bench.json
 
 figures: .venv/dev ## The study twice and a fresh clone, measured: docs/figures (half an hour)
 	@$(BIN)/python -m bench.study && $(BIN)/python -m bench.clone
+
+screenshots: .venv/dev report ## The MLflow UI and the report in the machine's Chromium: docs/screenshots
+	@$(BIN)/python -m bench.screenshots
 
 clean: .venv/run ## Delete all results, after asking
 	@$(STUDY) clean

@@ -126,7 +126,9 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:
         loaded = OmegaConf.load(path)
         if not isinstance(loaded, DictConfig):
             raise ConfigError(f"{path}: a profile is a mapping of settings")
-        tree: Any = OmegaConf.to_container(OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides))), resolve=True)
+        tree: Any = OmegaConf.to_container(
+            OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides))), resolve=True
+        )
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path}: {' '.join(str(fault).split())}") from None
     missing = [key for key, value in flatten(tree).items() if value == "???"]

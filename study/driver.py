@@ -12,9 +12,10 @@ from typing import Protocol
 import optuna
 from optuna.trial import TrialState
 
+from study.canvas import save_png
 from study.choose import Choice, nearest_to_ideal
 from study.config import StudyConfig
-from study.plots import FrontPoint, curves_figure, embedding_figure, front_figure, save_png
+from study.embedding_plot import embedding_figure
 from study.space import sampler_for, suggest
 from study.storage import (
     check_database,
@@ -24,7 +25,8 @@ from study.storage import (
     only_driver,
     open_study,
 )
-from study.table import study_note
+from study.study_plots import FrontPoint, curves_figure, front_figure
+from study.table import shown_name, study_note
 from study.tracking import LiveLog, Tracker
 from study.trials import FinishedTrial, front_numbers
 from wake2vec import (
@@ -194,7 +196,7 @@ class Driver:
             for trial in trials
         ]
         name = self._config.study.name
-        names = [objective.name for objective in objectives]
+        names = list(map(shown_name, objectives))
         directions = [objective.direction for objective in objectives]
         pictures = self._folder / "studies" / name
         pictures.mkdir(parents=True, exist_ok=True)

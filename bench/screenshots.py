@@ -1,0 +1,90 @@
+"""`make screenshots`: the MLflow UI and the report as a person sees them, in headless Chromium, into docs/screenshots.
+
+Needs a finished study `tiny` in mlruns/, its report, and a Chromium of the system (`CHROMIUM=/usr/bin/chromium`).
+"""
+
+import os
+import re
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from bench.figures import ROOT, Figure, publish
+from study.config import load_config
+from study.server import mlflow_server
+from study.tracking import Tracker
+
+FOLDER = ROOT / "mlruns"
+SHOTS = ROOT / "docs" / "screenshots"
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+
+
+def main() -> None:
+    config = load_config("tiny")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright, mlflow_server(FOLDER, 5712) as address:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
+        )
+        links = Tracker(FOLDER, config).links(address)
+        lines = compare(browser, links.comparison)
+        shoot(browser, links.sorted_list, "trials")
+        shoot(browser, links.charts, "charts")
+        outside = report(browser, FOLDER / "studies" / config.study.name / "report.html")
+        browser.close()
+    wanted = config.study.trials
+    publish(
+        "screenshots",
+        "make screenshots",
+        [
+            Figure("compare page: runs on parallel coordinates", lines, "", f"= {wanted}", lines == wanted),
+            Figure("report: requests off the page and console errors", outside, "", "= 0", outside == 0),
+        ],
+    )
+
+
+def compare(browser: Browser, link: str) -> int:
+    """Shoot the compare page; gives how many runs it says that it compares, once parallel coordinates are drawn."""
+    page = open_page(browser, link)
+    page.wait_for_selector("text=/Comparing \\d+ Runs/", timeout=120_000)
+    page.wait_for_selector(".parcoords, .js-plotly-plot", timeout=120_000)
+    page.wait_for_timeout(5000)
+    page.screenshot(path=SHOTS / "compare.png", full_page=True)
+    heading = re.search(r"Comparing (\d+) Runs", page.inner_text("body"))
+    page.close()
+    return int(heading[1]) if heading else 0
+
+
+def shoot(browser: Browser, link: str, name: str) -> None:
+    page = open_page(browser, link)
+    page.wait_for_selector("text=trial 0: Phase 1 baseline", timeout=120_000)
+    page.wait_for_timeout(8000)
+    page.screenshot(path=SHOTS / f"{name}.png")
+    page.close()
+
+
+def report(browser: Browser, path: Path) -> int:
+    """Shoot the report's top; gives how often it reached out or complained."""
+    page = browser.new_page(viewport={"width": 1200, "height": 1600})
+    troubles: list[str] = []
+    page.on(
+        "request", lambda request: None if request.url.startswith(("file:", "data:")) else troubles.append(request.url)
+    )
+    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    page.goto(path.as_uri())
+    page.screenshot(path=SHOTS / "report.png")
+    page.close()
+    return len(troubles)
+
+
+def open_page(browser: Browser, link: str) -> Page:
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.goto(link)
+    return page
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The profile `tiny` run twice with the same seeds: what the baseline shows, what beats it, whether the numbers repeat.
+
+Then the export, loaded with nothing but transformers. Part of `make figures`.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from bench.figures import Figure, publish
+from study.config import StudyConfig, load_config
+from study.export import export_trial
+from study.storage import finished_trials, load_study
+from study.table import shown_name
+from study.trials import FinishedTrial, beats_baseline
+from wake2vec import RunResult, WorkFolder, prepare
+
+ISSUES = (
+    ("geometry.norm_gap_d", "norm gap d (Phase 1: 5.49)"),
+    ("geometry.norm_ratio", "mean norm, new / base (Phase 1: .55)"),
+    ("geometry.byte_collapse_share", "new rows collapsed onto byte rows (Phase 1: ~.6 of 20)"),
+    ("geometry.collapse_share", "new rows collapsed onto byte rows or each other"),
+    ("geometry.top1_share_new", "variance of the new rows in one direction (Phase 1: .33)"),
+    ("geometry.isotropy_new", "isotropy of the new rows (Phase 1: .73)"),
+    ("validation.loss", "validation loss, nats a token"),
+    ("validation.bits_per_byte", "bits per byte"),
+)
+
+
+def main() -> None:
+    config = load_config("tiny")
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        runs = [run_study(Path(folder) / "mlruns", config) for folder in (first, second)]
+        trials, folder = runs[0], Path(first) / "mlruns"
+        figures = [*issue_figures(trials, folder), *comparison_figures(trials, config, folder)]
+        same = [trial.values for trial in runs[0]] == [trial.values for trial in runs[1]]
+        figures.append(
+            Figure("the same seeds twice: objective values equal in all digits", str(same), "", "True", same)
+        )
+        figures += export_figures(config, folder)
+    publish("study", "make figures", figures)
+
+
+def run_study(folder: Path, config: StudyConfig) -> list[FinishedTrial]:
+    subprocess.run([sys.executable, "-m", "study", "run", "tiny", "--folder", str(folder)], check=True)
+    return finished_trials(load_study(folder, config.study.name))
+
+
+def issue_figures(trials: list[FinishedTrial], folder: Path) -> list[Figure]:
+    """Phase 1's known issues in the baseline."""
+    numbers = result_of(trials[0], folder).numbers
+    return [Figure(f"baseline: {meaning}", numbers[address] or 0.0, "") for address, meaning in ISSUES]
+
+
+def comparison_figures(trials: list[FinishedTrial], config: StudyConfig, folder: Path) -> list[Figure]:
+    """The trials that beat the baseline in every objective, and the best of them by loss."""
+    better = [trial for trial in trials if beats_baseline(trial, trials[0], config)]
+    figures = [
+        Figure("trials, baseline included", len(trials), "", ">= 12", len(trials) >= 12),
+        Figure("trials that beat the baseline in every objective", len(better), "", ">= 1", bool(better)),
+    ]
+    if better:
+        best = min(better, key=lambda trial: trial.values[0])
+        figures.append(Figure("the best of them by loss: trial", best.number, ""))
+        for objective, value in zip(config.study.objectives, best.values, strict=True):
+            figures.append(Figure(f"  its {shown_name(objective)}", value, ""))
+        numbers = result_of(best, folder).numbers
+        figures += [Figure(f"  its {meaning}", numbers[address] or 0.0, "") for address, meaning in ISSUES[2:5]]
+    return figures
+
+
+def export_figures(config: StudyConfig, folder: Path) -> list[Figure]:
+    """The chosen trial's folder, loaded with `AutoModelForCausalLM` and `AutoTokenizer` alone."""
+    target = folder.parent / "export"
+    exported = export_trial(config, folder, None, target)
+    model = AutoModelForCausalLM.from_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(target)
+    run = config.run_config(finished_trials(load_study(folder, config.study.name))[exported.trial].params)
+    ids = prepare(run.model, run.corpus, run.vocabulary).corpus.validation["input_ids"][:]
+    with torch.no_grad():
+        losses = [model(input_ids=part, labels=part).loss.item() * len(part) for part in ids.split(16)]
+    difference = abs(sum(losses) / len(ids) - exported.logged_loss)
+    prompt = tokenizer("Enter the King", return_tensors="pt", add_special_tokens=False)
+    torch.manual_seed(0)
+    text = tokenizer.decode(model.generate(**prompt, max_new_tokens=24)[0], skip_special_tokens=True)
+    shutil.rmtree(target)
+    return [
+        Figure(
+            "export: loss in plain transformers less the logged one", difference, "nats", "<= 1e-3", difference <= 1e-3
+        ),
+        Figure("export: it writes", " ".join(text.split()), ""),
+    ]
+
+
+def result_of(trial: FinishedTrial, folder: Path) -> RunResult:
+    work = WorkFolder(folder / "trials" / trial.digest)
+    return RunResult.model_validate_json(work.result_path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
