@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench.figures import Figure, publish
+from bench.figures import ROOT, Figure, publish
+from study.choose import nearest_to_ideal
 from study.config import StudyConfig, load_config
 from study.export import export_trial
 from study.storage import finished_trials, load_study
@@ -20,6 +21,7 @@ from study.table import shown_name
 from study.trials import FinishedTrial, beats_baseline
 from wake2vec import RunResult, WorkFolder, prepare
 
+PICTURES = ROOT / "docs" / "pictures"
 ISSUES = (
     ("geometry.norm_gap_d", "norm gap d (Phase 1: 5.49)"),
     ("geometry.norm_ratio", "mean norm, new / base (Phase 1: .55)"),
@@ -43,12 +45,22 @@ def main() -> None:
             Figure("the same seeds twice: objective values equal in all digits", str(same), "", "True", same)
         )
         figures += export_figures(config, folder)
+        keep_pictures(trials, config, folder)
     publish("study", "make figures", figures)
 
 
 def run_study(folder: Path, config: StudyConfig) -> list[FinishedTrial]:
     subprocess.run([sys.executable, "-m", "study", "run", "tiny", "--folder", str(folder)], check=True)
     return finished_trials(load_study(folder, config.study.name))
+
+
+def keep_pictures(trials: list[FinishedTrial], config: StudyConfig, folder: Path) -> None:
+    """The pictures that the README and the docs show, as the study made them."""
+    chosen = nearest_to_ideal(trials, config).trial
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / "studies" / config.study.name / "front.png", PICTURES / "front.png")
+    for name, trial in (("baseline", trials[0]), ("chosen", chosen)):
+        shutil.copy(folder / "trials" / trial.digest / "embedding.png", PICTURES / f"{name}.png")
 
 
 def issue_figures(trials: list[FinishedTrial], folder: Path) -> list[Figure]:

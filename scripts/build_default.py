@@ -35,6 +35,29 @@ CORPUS_TOKENS = 369_716  # as many as Phase 1 had
 NEW_SHARE = 44_500 / 76_500  # new rows / all rows in Phase 1
 # How often Phase 1's new tokens occur in its training blocks: never, once, 2-4 times, 5 or more.
 EXPOSURE_SHARES = {(0, 0): 0.285, (1, 1): 0.625, (2, 4): 0.071, (5, 10**9): 0.018}
+CARD = """---
+library_name: transformers
+license: apache-2.0
+---
+
+# A small base model of modern-spelling English
+
+A Llama of {parameters:,} parameters: 3 layers of 192 dimensions, 6 heads, a tied head, and a byte-fallback BPE
+tokenizer of 4,096 pieces. It is the model that the profile `tiny` adds words to; it is of no other use.
+
+| | |
+| --- | --- |
+| text | King James Bible and Jane Austen's six novels, public domain (`scripts/sources/README.md`) |
+| SHA-256 of the text | `{text_sha256}` |
+| training | {steps:,} steps of {tokens_a_step:,} tokens, {tokens:,} in all; Muon and AdamW |
+| held out | every 20th block of 256 tokens: {held_out_tokens:,} tokens |
+| held-out loss | {held_out_loss:.4f} nats a token, {held_out_bits_per_byte:.4f} bits a byte |
+| command | `python scripts/build_default.py base_model --steps {steps}` |
+| torch | {torch} |
+
+Rows are centred after each step, and AdamW's eps on them is 1e-5: so rows that no text reaches lie near the others, as
+they do in large models (docs/log.md).
+"""
 
 
 def read_source(name: str) -> str:
@@ -167,6 +190,8 @@ def build_base_model(steps: int) -> None:
         "torch": torch.__version__,
     }
     (BASE_MODEL / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (BASE_MODEL / "model.safetensors").chmod(0o644)
+    (BASE_MODEL / "README.md").write_text(CARD.format(**facts, tokens=steps * BATCH_BLOCKS * BLOCK_TOKENS))
     print(json.dumps(facts, indent=2))
 
 

@@ -1,11 +1,12 @@
 """The choice of one trial from a study's front, by a written rule."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from study.config import StudyConfig
-from study.trials import FinishedTrial, front_numbers
+from study.trials import FinishedTrial, baseline_of, front_numbers
 
 
 @dataclass(frozen=True)
@@ -17,33 +18,35 @@ class Choice:
 
 
 def nearest_to_ideal(trials: Sequence[FinishedTrial], config: StudyConfig) -> Choice:
-    """The trial of the front that lies nearest to the ideal point, in units of the baseline's distance from it.
+    """The trial of the front that lies nearest to the ideal point, in units of the baseline's values.
 
-    The ideal point has the best value that any trial reached in each objective. Each objective counts by the
-    share of the baseline's shortfall that is left, so that one unit is what the Phase 1 recipe lacks; where the
-    baseline itself is the best, by the spread of all trials. Euclidean; ties go to the earlier trial.
+    The ideal point has the best value that any trial reached in each objective. One unit of an objective is the
+    baseline's absolute value, or the median of all trials' where that is larger (a baseline near 0 is no measure).
+    So a tenth off the loss counts as much as a tenth off |d|, and differences in the last digits count
+    for nothing. Euclidean; ties go to the earlier trial.
     """
-    signs = [1 if objective.direction == "minimize" else -1 for objective in config.study.objectives]
-    costs = {trial.number: [sign * value for sign, value in zip(signs, trial.values, strict=True)] for trial in trials}
-    columns = list(zip(*costs.values(), strict=True))
-    ideal = [min(column) for column in columns]
-    baseline = next((cost for number, cost in costs.items() if number == 0), [max(column) for column in columns])
+    baseline = baseline_of(trials)
+    columns = list(zip(*(trial.values for trial in trials), strict=True))
+    ideal = [
+        min(column) if objective.direction == "minimize" else max(column)
+        for objective, column in zip(config.study.objectives, columns, strict=True)
+    ]
     units = [
-        (own - best) or (max(column) - best) or 1.0 for own, best, column in zip(baseline, ideal, columns, strict=True)
+        max(abs(own), statistics.median(map(abs, column))) or 1.0
+        for own, column in zip(baseline.values, columns, strict=True)
     ]
 
     def distance(trial: FinishedTrial) -> float:
         return math.hypot(
-            *((cost - best) / unit for cost, best, unit in zip(costs[trial.number], ideal, units, strict=True))
+            *((value - best) / unit for value, best, unit in zip(trial.values, ideal, units, strict=True))
         )
 
     front = front_numbers(trials, config)
     chosen = min(
-        (trial for trial in trials if trial.number in front),
-        key=lambda trial: (distance(trial), trial.number),
+        (trial for trial in trials if trial.number in front), key=lambda trial: (distance(trial), trial.number)
     )
     return Choice(
         chosen,
-        f"trial {chosen.number} of {len(front)} on the front is nearest to the ideal point: distance "
-        f"{distance(chosen):.2f}, in units of what the baseline lacks in each objective",
+        f"trial {chosen.number}, of {len(front)} on the front, is nearest to the ideal point: distance "
+        f"{distance(chosen):.2f} in units of the baseline's values (the baseline itself: {distance(baseline):.2f})",
     )

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 import warnings
@@ -11,8 +12,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
+import optuna
 import typer
 from rich.console import Console
+from transformers.utils import logging as transformers_logging
 
 from study.config import load_config
 from wake2vec import Wake2VecError
@@ -42,6 +45,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def checked(*arguments: object, **options: object) -> None:
         _quiet_libraries()
+        signal.signal(signal.SIGTERM, _terminated)
         try:
             command(*arguments, **options)
         except Wake2VecError as fault:
@@ -70,26 +74,28 @@ def run(profile: Profile = "tiny", overrides: Overrides = None, folder: Folder =
     started = time.monotonic()
     with Bars(config, console) as bars:
         outcome = drive(config, folder, bars)
+    suffix = "" if profile == "tiny" else f" PROFILE={profile}"
     if not outcome.added:
         console.print(
             f"Nothing to do: the study has its {config.study.trials} trials. "
-            f"`make study TRIALS={config.study.trials + 8}` adds some."
+            f"`make study{suffix} TRIALS={config.study.trials + 8}` adds some."
         )
     console.print()
     console.print(front_table(outcome.trials, outcome.choice, config))
     console.print()
     console.print(comparison_table(outcome.trials, outcome.choice, config))
+    console.print(f"\nChosen: {outcome.choice.reason}.", highlight=False)
     if outcome.failed:
         console.print(f"{outcome.failed} trials failed; their runs in MLflow say why.")
     minutes = (time.monotonic() - started) / 60
     console.print(f"\n{outcome.added} trials in {minutes:.1f} minutes. Next:", highlight=False)
-    suffix = "" if profile == "tiny" else f" PROFILE={profile}"
-    for command, what in (
-        ("ui", "compare the trials in MLflow"),
-        ("report", "one page about the study"),
-        ("export", f"trial {outcome.choice.trial.number} as a model folder"),
-    ):
-        console.print(f"  make {command + suffix:<20} {what}", highlight=False)
+    commands = {
+        f"make ui{suffix}": "compare the trials in MLflow",
+        f"make report{suffix}": "one page about the study",
+        f"make export{suffix}": f"trial {outcome.choice.trial.number} as a model folder",
+    }
+    for command, what in commands.items():
+        console.print(f"  {command:<{max(map(len, commands))}}  {what}", highlight=False)
 
 
 @app.command()
@@ -174,14 +180,23 @@ def clean(
     console.print("Deleted.")
 
 
+def _terminated(number: int, frame: object) -> None:
+    """Leave as from an exception, so that servers are stopped and locks are freed."""
+    raise SystemExit(128 + number)
+
+
 def _quiet_libraries() -> None:
     """Keep the libraries' own chatter out of the terminal, and their calls off the network."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
-    logging.basicConfig(level=logging.WARNING)
-    for name in ("alembic", "mlflow", "optuna"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    settings = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")

@@ -172,7 +172,7 @@ class Driver:
         on_curves = {address for record in progress for address in record.numbers}
         final = {address: value for address, value in result.numbers.items() if address not in on_curves}
         last = Progress(progress[-1].step, final, progress[-1].time_s)
-        self._tracker.close_trial(run_id, last, objectives, [work.path / name for name in names])
+        self._tracker.close_trial(run_id, last, trial.params, objectives, [work.path / name for name in names])
 
     def _project_missing(self, trials: list[FinishedTrial]) -> None:
         known = self._tracker.finished_trials()

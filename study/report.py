@@ -63,7 +63,10 @@ def render(config: StudyConfig, folder: Path, trials: list[FinishedTrial], choic
         comparison=comparison,
         front=_data_uri(pictures / "front.png"),
         curves=_data_uri(pictures / "curves.png"),
-        results=[(trial, *_side(folder, trial)) for trial in dict.fromkeys([baseline, choice.trial])],
+        results=[
+            (trial, *_side(folder, trial))
+            for trial in {baseline.number: baseline, choice.trial.number: choice.trial}.values()
+        ],
     )
 
 

@@ -11,13 +11,14 @@ from study.trials import FinishedTrial, baseline_of, beats_baseline, front_numbe
 
 def front_table(trials: Sequence[FinishedTrial], choice: Choice, config: StudyConfig) -> Table:
     """The baseline and the front, sorted by the first objective."""
-    table = Table(title=f"Study {config.study.name}: baseline and front", box=None, header_style="bold", width=80)
+    title = f"Study {config.study.name}: baseline and front of {len(trials)} trials"
+    table = Table(title=title, box=None, header_style="bold", width=80, padding=(0, 1, 0, 0))
     table.add_column("trial", justify="right")
     for label in [*map(short_label, config.study.space), *map(objective_label, config.study.objectives)]:
         table.add_column(label, justify="right")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for trial in shown_trials(trials, config):
-        cells = [*map(show, trial.params.values()), *map(show, trial.values)]
+        cells = [*(show(value, 3) for value in trial.params.values()), *map(show, trial.values)]
         table.add_row(str(trial.number), *cells, mark_of(trial, trials, choice, config))
     return table
 
@@ -115,5 +116,5 @@ def objective_label(objective: Objective) -> str:
     return label if isinstance(objective.goal, str) else f"|{label}|"
 
 
-def show(value: float | int | str | bool) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def show(value: float | int | str | bool, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

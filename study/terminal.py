@@ -63,5 +63,5 @@ class Bars:
         else:
             labels = map(objective_label, self._config.study.objectives)
             text = ", ".join(f"{label} {show(value)}" for label, value in zip(labels, outcome.values, strict=True))
-        self._console.print(f"         {text}", highlight=False)
+        self._console.print(f"  {text}", highlight=False)
         self._bars.advance(self._study)

@@ -57,8 +57,7 @@ class Tracker:
         }
         name = "trial 0: Phase 1 baseline" if number == 0 else f"trial {number}"
         run_id = self._open_run(tags, name, fixed)
-        logged = [Param(address, str(value)) for address, value in self._with_logs(params).items()]
-        self._client.log_batch(run_id, params=logged)
+        self._client.log_batch(run_id, params=[Param(address, str(value)) for address, value in params.items()])
         return run_id
 
     def log_progress(self, run_id: str, records: Iterable[Progress]) -> None:
@@ -73,12 +72,16 @@ class Tracker:
             self._client.log_batch(run_id, metrics=rows[start : start + ROWS_A_BATCH])
 
     def close_trial(
-        self, run_id: str, at: Progress, objectives: Mapping[str, float], artifacts: Sequence[Path]
+        self,
+        run_id: str,
+        at: Progress,
+        params: Mapping[str, Value],
+        objectives: Mapping[str, float],
+        artifacts: Sequence[Path],
     ) -> None:
         """Log the files and the figures that have no curve, which `at` holds, and mark the run as finished."""
-        self.log_progress(run_id, [at])
-        final: Numbers = {OBJECTIVE + name: value for name, value in objectives.items()}
-        self.log_progress(run_id, [Progress(at.step, final, at.time_s)])
+        values: Numbers = {OBJECTIVE + name: value for name, value in objectives.items()}
+        self.log_progress(run_id, [Progress(at.step, at.numbers | values | self._logs(params), at.time_s)])
         for path in artifacts:
             self._client.log_artifact(run_id, str(path))
         self._client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
@@ -129,15 +132,14 @@ class Tracker:
             comparison=f"{server}/#/compare-runs?runs={quote(f'[{runs}]', safe='')}&experiments={experiments}",
         )
 
-    def _with_logs(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """The parameters, with a log10 beside each one of a log range: the UI's axes are linear."""
+    def _logs(self, params: Mapping[str, Value]) -> Numbers:
+        """The log10 of each parameter of a log range, as figures: the UI's axes are linear."""
         spaces = self._config.study.space
-        logs = {
-            f"log10 {address}": round(math.log10(float(value)), 4)
+        return {
+            f"log10/{address}": math.log10(float(value))
             for address, value in params.items()
             if isinstance(space := spaces[address], Range) and space.log
         }
-        return {**params, **logs}
 
     def _open_experiment(self) -> str:
         name = self._config.study.name

@@ -1,15 +1,19 @@
 """The commands as a person types them."""
 
+import contextlib
 import http.client
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from study.cli import app
 from study.driver import StudyOutcome
 
 
@@ -25,11 +29,11 @@ def profile(tree: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -
     return str(path)
 
 
-@pytest.mark.parametrize("command", ["", "run", "ui", "export", "report", "clean"])
-def test_help_teaches(command: str) -> None:
-    shown = study(*([command] if command else []), "--help")
-    assert shown.returncode == 0
-    assert "Usage: study" in shown.stdout
+@pytest.mark.parametrize("command", [[], ["run"], ["ui"], ["export"], ["report"], ["clean"]])
+def test_help_teaches(command: list[str]) -> None:
+    shown = CliRunner().invoke(app, [*command, "--help"], prog_name="study")
+    assert shown.exit_code == 0
+    assert "Usage: study" in shown.output
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ def test_help_teaches(command: str) -> None:
         (["run", "t4"], "error: profile t4 needs corpus.path=... and vocabulary.lexicon=..."),
         (
             ["run", "t4", "corpus.path=no.txt", "vocabulary.lexicon=no.txt"],
-            "error: the corpus must be a text file: no.txt does not exist",
+            "error: the corpus must be a text file: no.txt",
         ),
         (["run", "tiny", "train.lr=fast"], "error: train.lr: Input should be a valid number"),
         (["export", "tiny"], "error: no study tiny in mlruns: run `make study` first"),
@@ -47,10 +51,11 @@ def test_help_teaches(command: str) -> None:
     ],
 )
 def test_what_a_user_can_put_right_is_one_line_and_makes_nothing(
-    arguments: list[str], message: str, tmp_path: Path
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = study(*arguments, cwd=tmp_path)
-    assert shown.returncode == 2
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 2
     assert shown.stderr.count("\n") == 1
     assert shown.stderr.startswith(message)
     assert not list(tmp_path.iterdir())
@@ -65,14 +70,14 @@ def test_a_finished_study_says_so_and_its_tables_fit_80_columns(done: tuple[Path
     assert shown.stderr == ""
 
 
-def test_clean_asks_and_without_a_terminal_deletes_nothing(tmp_path: Path) -> None:
+def test_clean_asks_and_without_a_yes_deletes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mlruns").mkdir()
-    (tmp_path / "mlruns" / "optuna.db").write_text("x")
-    (tmp_path / "mlruns" / "README.md").write_text("x")
-    shown = study("clean", cwd=tmp_path, stdin=subprocess.DEVNULL)
-    assert "Nothing was deleted." in shown.stdout
+    for name in ("optuna.db", "README.md"):
+        (tmp_path / "mlruns" / name).write_text("x")
+    assert "Nothing was deleted." in CliRunner().invoke(app, ["clean"]).output
     assert (tmp_path / "mlruns" / "optuna.db").exists()
-    study("clean", "--yes", cwd=tmp_path)
+    assert "Deleted." in CliRunner().invoke(app, ["clean", "--yes"]).output
     assert [path.name for path in (tmp_path / "mlruns").iterdir()] == ["README.md"]
 
 
@@ -107,8 +112,10 @@ def test_the_ui_answers_on_loopback_with_links_to_the_trials_and_refuses_foreign
             ]
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
                 assert answer.status == 200
-            foreign = http.client.HTTPConnection("127.0.0.1", port)
-            foreign.request("GET", "/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "evil.example"})
-            assert foreign.getresponse().status == 403
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as foreign:
+                foreign.request("GET", "/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "evil"})
+                assert foreign.getresponse().status == 403
         finally:
             server.terminate()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health")

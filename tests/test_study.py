@@ -1,5 +1,6 @@
 """A study from end to end: real SQLite, real MLflow, real training on the tiny base."""
 
+import math
 import os
 import shutil
 import signal
@@ -80,7 +81,8 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
             "geometry.reference_coherence",
         }
         assert run.data.metrics["objective/geometry.norm_gap_d.distance"] == trial.values[1]
-        assert {key for key in run.data.params if not key.startswith("log10")} == set(trial.params)
+        assert set(run.data.params) == set(trial.params)
+        assert run.data.metrics["log10/train.lr"] == pytest.approx(math.log10(trial.params["train.lr"]))
         assert run.data.tags["train.optimizer"] == "adafactor"
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert files == {"result.json", "audit.json", "embedding.png", "sample.txt"}

@@ -72,7 +72,7 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
             r"did you mean validation\.loss\?",
         ),
         (
-            {"study__baseline": {"train.lr": 3e-4, "train.steps": 160}},
+            {"study__baseline": {"train.lr": 3e-4, "train.steps": 120}},
             r"study\.baseline needs a value for init\.noise_scale",
         ),
         ({"study__name": "../up"}, r"study\.name: String should match pattern"),

@@ -24,7 +24,8 @@ def validate(model: EmbeddingModel, corpus: Corpus, base_size: int) -> dict[str,
     """
     ids = corpus.validation["input_ids"][:]
     at_once = max(1, EVALUATION_TOKENS // ids.shape[1])
-    losses = torch.cat([model.losses(part) for part in ids.split(at_once)]).double()
+    device = model.trained_rows.device
+    losses = torch.cat([model.losses(part.to(device)).double().cpu() for part in ids.split(at_once)])
     kinds = _kinds(ids[:, 1:], base_size, corpus.new_counts_train)
     nats = losses.sum().item()
     return {

@@ -10,8 +10,10 @@ from wake2vec.vocabulary import ExtendedVocabulary
 @torch.no_grad()
 def sample_text(model: PreTrainedModel, vocabulary: ExtendedVocabulary, config: SampleConfig, seed: int) -> str:
     """What the model writes after the prompt, which stands at its beginning; one seed, one text."""
-    ids = vocabulary.tokenizer(config.prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
-    with torch.random.fork_rng(devices=[]):
+    ids = vocabulary.tokenizer(config.prompt, add_special_tokens=False, return_tensors="pt")["input_ids"].to(
+        model.device
+    )
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         written = model.generate(
             ids,

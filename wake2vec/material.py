@@ -16,7 +16,7 @@ from wake2vec.corpus import Corpus, build_corpus, split_text
 from wake2vec.errors import CorpusError
 from wake2vec.lexicon import read_lexicon, read_text
 from wake2vec.measure import unreachable_byte_ids
-from wake2vec.model import fingerprint, load_model, load_tokenizer, resolve_folder, stored_dtype
+from wake2vec.model import best_device, fingerprint, load_model, load_tokenizer, resolve_folder, stored_dtype
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
 
 
@@ -36,6 +36,10 @@ class Material:
     """Byte rows that no text reaches."""
 
     @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
     def base_rows(self) -> Float[Tensor, "base dim"]:
         rows: Tensor = self.model.get_input_embeddings().weight.detach()
         return rows[: self.vocabulary.base_size]
@@ -51,7 +55,7 @@ def prepare(model: ModelConfig, corpus: CorpusConfig, vocabulary: VocabularyConf
     text = read_text(Path(corpus.path), "corpus", CorpusError)
     lexicon = read_lexicon(vocabulary.lexicon)
     folder = resolve_folder(model.path)
-    base = load_model(folder)
+    base = load_model(folder).to(best_device())
     extended = extend(load_tokenizer(folder), lexicon, vocabulary.form)
     train_text, validation_text = split_text(text, corpus.validation_share)
     blocks = build_corpus(train_text, validation_text, extended, corpus.block_tokens)

@@ -99,7 +99,7 @@ def _norms(base: Base, new: New) -> Measurement:
             f"norm_{name}_mean": float(group.mean()),
             f"norm_{name}_std": float(group.std(correction=0)),
         }
-    return Measurement(numbers, {"norms": both.float().numpy(), "base_count": np.array(len(base))})
+    return Measurement(numbers, {"norms": _array(both), "base_count": np.array(len(base))})
 
 
 def _isotropy(matrix: Matrix, base: Base, new: New) -> Measurement:
@@ -132,7 +132,7 @@ def _cosines(base: Base, new: New) -> Measurement:
         for pair, sample in samples.items()
     }
     numbers["cosine_ks"] = cosine.ks_distance(samples["base_base"], samples["new_new"])
-    return Measurement(numbers, {f"cosines_{pair}": sample.float().numpy() for pair, sample in samples.items()})
+    return Measurement(numbers, {f"cosines_{pair}": _array(sample) for pair, sample in samples.items()})
 
 
 def _spectra(base: Base, new: New) -> Measurement:
@@ -147,7 +147,7 @@ def _spectra(base: Base, new: New) -> Measurement:
             f"participation_ratio_{name}": spectrum.participation_ratio(values),
             f"effective_rank_{name}": spectrum.effective_rank(values),
         }
-        arrays[f"spectrum_{name}"] = values.numpy()
+        arrays[f"spectrum_{name}"] = _array(values)
     return Measurement(numbers, arrays)
 
 
@@ -166,7 +166,7 @@ def _collapse(base: Base, new: New, corpus: Corpus, reference_ids: list[int]) ->
     }
     curve = census.curve or {}
     arrays = {
-        "byte_cosines": (census.byte_cosines if census.curve else census.byte_cosines[:0]).float().numpy(),
+        "byte_cosines": _array(census.byte_cosines if census.curve else census.byte_cosines[:0]),
         "curve_taus": np.array(list(curve)),
         "curve_shares": np.array(list(curve.values())),
     }
@@ -176,8 +176,12 @@ def _collapse(base: Base, new: New, corpus: Corpus, reference_ids: list[int]) ->
 def _drift(moved: Drift) -> Measurement:
     return Measurement(
         {"drift_base_cosine": moved.cosine_mean, "drift_base_l2": moved.l2_mean},
-        {"drift_cosine_base": moved.cosines.float().numpy(), "drift_top_movers": np.array(moved.top_movers)},
+        {"drift_cosine_base": _array(moved.cosines), "drift_top_movers": np.array(moved.top_movers)},
     )
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.float().cpu().numpy()
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:

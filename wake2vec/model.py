@@ -78,6 +78,11 @@ def resolve_folder(path: str) -> Path:
         ) from None
 
 
+def best_device() -> torch.device:
+    """The GPU if there is one that CUDA knows, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Raises ModelError: the folder holds no tokenizer of the fast kind."""
     try:

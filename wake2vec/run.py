@@ -45,7 +45,7 @@ def run(config: RunConfig, trials_folder: Path, observe: Observer = lambda progr
     model = EmbeddingModel(material.model.base_model, material.base_rows, rows, config.train.rows)
     numbers = _train_and_record(model, material, config, folder, observe)
     measurement = _measure(model, material)
-    folder.write_arrays("rows", {"rows": model.trained_rows.detach().numpy()})
+    folder.write_arrays("rows", {"rows": model.trained_rows.detach().cpu().numpy()})
     folder.write_arrays("geometry", measurement.arrays)
     result = RunResult(
         format=RESULT_FORMAT,
@@ -56,7 +56,7 @@ def run(config: RunConfig, trials_folder: Path, observe: Observer = lambda progr
         audit=material.audit,
         neighbours=nearest_tokens(model.matrix.detach(), material.vocabulary, material.corpus.new_counts_train),
         sample=sample_text(
-            merged_model(material.folder, model.matrix.detach()),
+            merged_model(material.folder, model.matrix.detach()).to(material.device),
             material.vocabulary,
             config.sample,
             config.seed,
@@ -79,11 +79,14 @@ def check_names(config: RunConfig) -> None:
 
 
 def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"]:
-    """The new rows at step 0."""
+    """The new rows at step 0, drawn on the CPU: the same on every device."""
     generator = torch.Generator().manual_seed(config.seed)
-    return INITIALISERS[config.init.name](
-        InitMaterial(material.base_rows, material.pieces, config.init.noise_scale, config.init.radius_factor, generator)
+    base_rows = material.base_rows.cpu()
+    init = config.init
+    rows = INITIALISERS[init.name](
+        InitMaterial(base_rows, material.pieces, init.noise_scale, init.radius_factor, generator)
     )
+    return rows.to(material.device)
 
 
 def _train_and_record(

@@ -63,7 +63,7 @@ def _update(
     model: EmbeddingModel, optimizer: Optimizer, corpus: Corpus, batch: list[int], config: TrainConfig
 ) -> Numbers:
     """One optimizer step over the batch, micro-batch by micro-batch; the loss is the mean over its targets."""
-    ids = corpus.train[batch]["input_ids"]
+    ids = corpus.train[batch]["input_ids"].to(model.trained_rows.device)
     optimizer.zero_grad()
     loss = 0.0
     for part in ids.split(config.micro_batch_blocks):
