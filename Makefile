@@ -28,7 +28,7 @@ report: .venv/run ## One HTML page about the study
 	@$(STUDY) report $(PROFILE) $(SETTINGS)
 
 test: .venv/dev ## All tests
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/dev ## Format, lint, types, import floors
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -36,8 +36,8 @@ check: .venv/dev ## Format, lint, types, import floors
 format: .venv/dev ## Put the format right
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: .venv/dev ## Benchmarks: ratios, written to docs/figures/bench.json
-	@$(BIN)/python -m bench.training
+bench: .venv/dev ## Benchmarks, written to docs/figures
+	@$(BIN)/python -m bench.training && $(BIN)/python -m bench.vocabulary
 
 figures: .venv/dev ## The study twice and a fresh clone, measured: docs/figures (half an hour)
 	@$(BIN)/python -m bench.study && $(BIN)/python -m bench.clone

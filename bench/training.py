@@ -26,7 +26,7 @@ from wake2vec.run import initialise
 from wake2vec.schedule import batch_at
 from wake2vec.train import train
 
-STEPS = 8
+STEPS = 20
 ROUNDS = 3
 
 

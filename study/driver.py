@@ -30,6 +30,7 @@ from study.table import shown_name, study_note
 from study.tracking import LiveLog, Tracker
 from study.trials import FinishedTrial, front_numbers
 from wake2vec import (
+    Audit,
     Progress,
     RunConfig,
     RunResult,
@@ -47,6 +48,7 @@ from wake2vec import (
 class Watcher(Protocol):
     """Who looks on while a study runs."""
 
+    def study_started(self, audit: Audit) -> None: ...
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
     def progressed(self, record: Progress) -> None: ...
     def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
@@ -75,7 +77,8 @@ def drive(config: StudyConfig, folder: Path, watcher: Watcher) -> StudyOutcome:
     fingerprint = fingerprint_of(config, fingerprint_inputs(config.run))
     check_database(folder / "optuna.db")
     check_database(folder / "mlflow.db")
-    prepare(config.run.model, config.run.corpus, config.run.vocabulary)
+    material = prepare(config.run.model, config.run.corpus, config.run.vocabulary)
+    watcher.study_started(material.audit)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with only_driver(folder, config.study.name):
         driver = Driver(config, folder, open_study(folder, config, fingerprint), watcher)

@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from study.config import StudyConfig
 from study.table import objective_label, short_label, show
 from study.trials import FinishedTrial
+from wake2vec import Audit, RunConfig, flatten
 from wake2vec import Progress as Record
-from wake2vec import RunConfig, flatten
 
 
 class Bars:
@@ -40,6 +40,14 @@ class Bars:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    def study_started(self, audit: Audit) -> None:
+        self._console.print(
+            f"vocabulary: {audit.base_vocabulary:,} tokens and {audit.words_added:,} new ones, of which "
+            f"{audit.unseen_share:.0%} never occur in the\ntraining text; new tokens cut {audit.words_cut_share:.1%} "
+            "of the text's words inside",
+            highlight=False,
+        )
 
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
         knobs = flatten(run_config.model_dump())

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.trials import FinishedTrial
-from wake2vec import Progress
+from wake2vec import Audit, Progress
 from wake2vec.config import (
     DEFAULT_FOLDER,
     CorpusConfig,
@@ -95,6 +95,8 @@ class Silent:
     def __init__(self, on_record: Callable[[Progress], None] = lambda record: None) -> None:
         self.ended: list[FinishedTrial | str] = []
         self._on_record = on_record
+
+    def study_started(self, audit: Audit) -> None: ...
 
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
 
