@@ -14,6 +14,7 @@ from yaml import YAMLError
 from wake2vec import NUMBERS, ConfigError, RunConfig, Section, flatten
 
 PROFILES = Path(__file__).parent / "profiles"
+MAKE_NAMES = {"model.path": "MODEL", "corpus.path": "CORPUS", "vocabulary.lexicon": "LEXICON"}
 Value = float | int | str | bool
 
 
@@ -133,7 +134,10 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:
         raise ConfigError(f"{path}: {' '.join(str(fault).split())}") from None
     missing = [key for key, value in flatten(tree).items() if value == "???"]
     if missing:
-        raise ConfigError(f"profile {profile} needs {' and '.join(f'{key}=...' for key in missing)}")
+        spelled = [
+            f"{key}=..." + (f" ({MAKE_NAMES[key]}=... with make)" if key in MAKE_NAMES else "") for key in missing
+        ]
+        raise ConfigError(f"profile {profile} needs {' and '.join(spelled)}")
     return check_config(tree)
 
 

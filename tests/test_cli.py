@@ -40,7 +40,7 @@ def test_help_teaches(command: list[str]) -> None:
     ("arguments", "message"),
     [
         (["run", "tinny"], "error: no profile tinny: give one of t4, tiny"),
-        (["run", "t4"], "error: profile t4 needs corpus.path=... and vocabulary.lexicon=..."),
+        (["run", "t4"], "error: profile t4 needs corpus.path=... (CORPUS=... with make) and"),
         (
             ["run", "t4", "corpus.path=no.txt", "vocabulary.lexicon=no.txt"],
             "error: the corpus must be a text file: no.txt",

@@ -124,7 +124,9 @@ def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path, text: str, messag
 
 
 def test_what_a_profile_needs_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"profile t4 needs corpus\.path=\.\.\. and vocabulary\.lexicon=\.\.\."):
+    with pytest.raises(
+        ConfigError, match=r"t4 needs corpus\.path=\.\.\. \(CORPUS=\.\.\. with make\) and vocabulary\.lexicon"
+    ):
         load_config("t4")
     with pytest.raises(ConfigError, match="no profile tinny: give one of t4, tiny"):
         load_config("tinny")
