@@ -25,7 +25,7 @@ def tree(**changes: Any) -> dict[str, Any]:
 def test_the_tiny_profile_is_phase_1_scaled() -> None:
     config = load_config("tiny")
     baseline = config.run_config(config.study.baseline)
-    assert (baseline.init.name, baseline.init.noise_scale, baseline.train.lr) == ("gaussian", 0.1, 3e-4)
+    assert (baseline.init.name, baseline.init.noise_scale, baseline.train.lr) == ("gaussian", 0.1, 1.1e-3)
     assert (baseline.train.optimizer, baseline.train.rows, baseline.vocabulary.form) == (
         "adafactor",
         "all",
@@ -72,7 +72,7 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
             r"did you mean validation\.loss\?",
         ),
         (
-            {"study__baseline": {"train.lr": 3e-4, "train.steps": 120}},
+            {"study__baseline": {"train.lr": 1e-3, "train.steps": 120}},
             r"study\.baseline needs a value for init\.noise_scale",
         ),
         ({"study__name": "../up"}, r"study\.name: String should match pattern"),
