@@ -4,6 +4,7 @@ The Phase 1 way is stock transformers: the whole model with full logits and acti
 time; its geometry script is NumPy, SciPy and scikit-learn.
 """
 
+import json
 import math
 import statistics
 import time
@@ -19,6 +20,7 @@ from transformers import Adafactor, get_linear_schedule_with_warmup
 from bench.figures import Figure, publish
 from study.config import load_config
 from wake2vec import RunConfig, prepare
+from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.material import Material
 from wake2vec.measure import measure
 from wake2vec.model import EmbeddingModel, merged_model
@@ -43,10 +45,20 @@ def main() -> None:
     reports = [
         (timed(lambda: report_ours(material, new)), timed(lambda: report_phase1(material, new))) for _ in range(ROUNDS)
     ]
+    base = json.loads((DEFAULT_FOLDER / "base_model" / "training.json").read_text(encoding="utf-8"))
     publish(
         "bench",
         "make bench",
         [
+            Figure("base model: parameters", base["parameters"], ""),
+            Figure(
+                "base model: held-out loss",
+                base["held_out_loss"],
+                "nats a token",
+                "< 3.86",
+                base["held_out_loss"] < 3.86,
+            ),
+            Figure("base model: held-out bits per byte", base["held_out_bits_per_byte"], "bits"),
             Figure("training, tiny profile: speed over the Phase 1 way", speed_up(training), "x"),
             Figure("a step of 16 x 64 tokens", median_seconds(training, 0) / STEPS, "s"),
             Figure("the same, Phase 1 way", median_seconds(training, 1) / STEPS, "s"),
