@@ -112,7 +112,7 @@ class Driver:
             )
         self._project_missing(trials)
         choice = nearest_to_ideal(trials, self._config)
-        if added:
+        if added or not self._tracker.is_study_finished():
             self._describe(trials, choice)
         return StudyOutcome(trials, len(self._ended()) - len(trials), added, choice)
 

@@ -47,7 +47,7 @@ class Tracker:
         self._parent = self._open_run({"wake2vec.role": "study"}, f"study {config.study.name}", {})
 
     def open_trial(self, number: int, run: RunConfig, params: Mapping[str, Value]) -> str:
-        """The id of the trial's run, made if there is none; it is marked as running."""
+        """The id of the trial's run, made if there is none; it and the study's run are marked as running."""
         fixed = {address: value for address, value in flatten(run.model_dump()).items() if address not in params}
         tags = {
             "mlflow.parentRunId": self._parent,
@@ -57,6 +57,8 @@ class Tracker:
         }
         name = "trial 0: Phase 1 baseline" if number == 0 else f"trial {number}"
         run_id = self._open_run(tags, name, fixed)
+        for running in (self._parent, run_id):
+            self._client.update_run(running, status=RunStatus.to_string(RunStatus.RUNNING))
         self._client.log_batch(run_id, params=[Param(address, str(value)) for address, value in params.items()])
         return run_id
 
@@ -94,6 +96,11 @@ class Tracker:
         """Numbers of the trials whose runs are complete here."""
         runs = self._client.search_runs([self._experiment], "attributes.status = 'FINISHED'", max_results=50_000)
         return {int(run.data.tags["wake2vec.trial"]) for run in runs if "wake2vec.trial" in run.data.tags}
+
+    def is_study_finished(self) -> bool:
+        """Whether the study's run is marked as finished: a driver that died leaves it running."""
+        status: str = self._client.get_run(self._parent).info.status
+        return status == RunStatus.to_string(RunStatus.FINISHED)
 
     def describe_study(self, note: str, tags: Mapping[str, str], artifacts: Sequence[Path]) -> None:
         """Put a note in Markdown, tags and files on the parent run; the note on the experiment too."""
@@ -156,7 +163,6 @@ class Tracker:
     def _open_run(self, tags: Mapping[str, str], name: str, more_tags: Mapping[str, Value]) -> str:
         run = self._find_run(tags)
         if run is not None:
-            self._client.update_run(run.info.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
             return str(run.info.run_id)
         created = self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
         self._client.log_batch(created.info.run_id, tags=[RunTag(key, str(value)) for key, value in more_tags.items()])

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.tracking import tracking_uri
+from study.tracking import Tracker, tracking_uri
 from wake2vec import NUMBERS, ConfigError, CorpusError, Progress, WorkFolder
 
 
@@ -97,6 +97,9 @@ def test_run_again_it_does_nothing(done: tuple[Path, StudyOutcome], study_config
     assert again.added == 0
     assert results(folder, again) == results(folder, outcome)
     assert metric_rows(folder) == before
+    Tracker(folder, study_config)  # as `make ui` does
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        assert {status for (status,) in database.execute("SELECT status FROM runs")} == {"FINISHED"}
 
 
 def test_more_trials_are_added_to_those_that_stand(
@@ -212,3 +215,15 @@ def test_a_driver_that_dies_between_result_and_tell_doubles_nothing(
     assert results(tmp_path, outcome) == results(*done)
     rows = [row[:3] for row in metric_rows(tmp_path)]
     assert len(rows) == len(set(rows))
+
+
+def test_a_driver_that_dies_before_the_study_is_described_leaves_that_to_the_next(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(done[0], tmp_path / "mlruns")
+    shutil.rmtree(folder / "studies")
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        database.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'study small'")
+    drive(study_config, folder, Silent())
+    assert {path.name for path in (folder / "studies" / "small").iterdir()} == {"front.png", "curves.png"}
+    assert Tracker(folder, study_config).is_study_finished()
