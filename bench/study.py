@@ -19,7 +19,7 @@ from study.export import export_trial
 from study.storage import finished_trials, load_study
 from study.table import shown_name
 from study.trials import FinishedTrial, beats_baseline
-from wake2vec import RunResult, WorkFolder, prepare
+from wake2vec import RunResult, WorkFolder, prepare, read_result
 
 PICTURES = ROOT / "docs" / "pictures"
 ISSUES = (
@@ -108,8 +108,7 @@ def export_figures(config: StudyConfig, folder: Path) -> list[Figure]:
 
 
 def result_of(trial: FinishedTrial, folder: Path) -> RunResult:
-    work = WorkFolder(folder / "trials" / trial.digest)
-    return RunResult.model_validate_json(work.result_path.read_text(encoding="utf-8"))
+    return read_result(WorkFolder(folder / "trials" / trial.digest))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from wake2vec import (
     check_names,
     fingerprint_inputs,
     prepare,
+    read_result,
     run,
     write_json,
 )
@@ -234,7 +235,3 @@ def objective_values(result: RunResult, config: StudyConfig) -> tuple[float, ...
             raise TrainingDivergedError(f"the objective {objective.result} is undefined for this trial: {figure}")
         values.append(objective.value(figure))
     return tuple(values)
-
-
-def read_result(work: WorkFolder) -> RunResult:
-    return RunResult.model_validate_json(work.result_path.read_text(encoding="utf-8"))

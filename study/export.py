@@ -10,7 +10,7 @@ from study.config import StudyConfig
 from study.storage import finished_trials, load_study
 from study.table import goal_of, show, shown_name
 from study.trials import FinishedTrial, baseline_of
-from wake2vec import NUMBERS, ConfigError, RunResult, WorkFolder, export_folder
+from wake2vec import NUMBERS, ConfigError, RunResult, WorkFolder, export_folder, read_result
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _read(folder: Path, trial: FinishedTrial) -> tuple[RunResult, WorkFolder]:
     work = WorkFolder(folder / "trials" / trial.digest)
     if not work.result_path.exists():
         raise ConfigError(f"the result of trial {trial.number} is gone: {work.path} holds none; run `make study` again")
-    return RunResult.model_validate_json(work.result_path.read_text(encoding="utf-8")), work
+    return read_result(work), work
 
 
 def _shown(figure: float | None) -> str:

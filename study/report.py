@@ -10,7 +10,7 @@ from study.config import StudyConfig
 from study.storage import finished_trials, load_study
 from study.table import goal_of, mark_of, show, shown_name, shown_trials, verdict
 from study.trials import FinishedTrial, baseline_of
-from wake2vec import ConfigError, RunResult, WorkFolder, write_atomic
+from wake2vec import ConfigError, RunResult, WorkFolder, read_result, write_atomic
 
 
 def write_report(config: StudyConfig, folder: Path) -> Path:
@@ -72,7 +72,7 @@ def render(config: StudyConfig, folder: Path, trials: list[FinishedTrial], choic
 
 def _side(folder: Path, trial: FinishedTrial) -> tuple[RunResult, str]:
     work = WorkFolder(folder / "trials" / trial.digest)
-    result = RunResult.model_validate_json(work.result_path.read_text(encoding="utf-8"))
+    result = read_result(work)
     return result, _data_uri(work.path / "embedding.png")
 
 

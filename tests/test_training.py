@@ -11,6 +11,7 @@ from wake2vec.config import RunConfig
 from wake2vec.errors import CorpusError, TrainingDivergedError
 from wake2vec.evaluate import validate
 from wake2vec.material import Material, prepare
+from wake2vec.measure import measure
 from wake2vec.model import EmbeddingModel, load_model, merged_model
 from wake2vec.run import initialise
 from wake2vec.schedule import batch_at
@@ -162,3 +163,12 @@ def test_a_corpus_without_the_lexicons_words_is_refused(vary: Vary, tmp_path_fac
     (folder / "short.txt").write_text("haue a word\n")
     with pytest.raises(CorpusError, match="must fill a block of 32 tokens: it has"):
         material_of(vary(corpus={"path": str(folder / "short.txt")}))
+
+
+def test_without_byte_rows_byte_collapse_is_undefined_and_the_rest_is_measured(config: RunConfig) -> None:
+    material = material_of(config)
+    matrix = model_of(config, material).matrix.detach()
+    numbers = measure(material.base_rows, matrix, material.corpus, reference_ids=[]).numbers
+    assert numbers["geometry.byte_collapse_share"] is None
+    assert numbers["geometry.reference_coherence"] is None
+    assert numbers["geometry.collapse_share"] == numbers["geometry.mutual_collapse_share"]

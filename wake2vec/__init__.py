@@ -16,7 +16,7 @@ from wake2vec.errors import (
 )
 from wake2vec.export import export_folder
 from wake2vec.material import fingerprint_inputs, prepare
-from wake2vec.result import NUMBERS, Neighbours, RunResult
+from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
 
@@ -42,6 +42,7 @@ __all__ = [
     "fingerprint_inputs",
     "flatten",
     "prepare",
+    "read_result",
     "run",
     "write_atomic",
     "write_json",

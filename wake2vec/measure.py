@@ -152,7 +152,7 @@ def _spectra(base: Base, new: New) -> Measurement:
 
 
 def _collapse(base: Base, new: New, corpus: Corpus, reference_ids: list[int]) -> Measurement:
-    occurring = corpus.base_ids_seen[~torch.isin(corpus.base_ids_seen, torch.tensor(reference_ids))]
+    occurring = corpus.base_ids_seen[~torch.isin(corpus.base_ids_seen, torch.tensor(reference_ids, dtype=torch.long))]
     census: CollapseCensus = collapse_census(new, base[reference_ids], occurring_base_rows=base[occurring])
     split = collapse_share_by_count(census.collapsed, corpus.new_counts_train)
     numbers: Numbers = {

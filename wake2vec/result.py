@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wake2vec.audit import Audit
 from wake2vec.config import RunConfig
-from wake2vec.workfolder import Numbers
+from wake2vec.workfolder import Numbers, WorkFolder
 
 
 class Neighbours(BaseModel):
@@ -39,6 +39,11 @@ class RunResult(BaseModel):
     """Of Python and the libraries that make the numbers."""
     seconds: float = Field(ge=0)
     """Wall time of the run that finished the trial."""
+
+
+def read_result(work: WorkFolder) -> RunResult:
+    """The result of a finished trial; `work.result_path` must stand."""
+    return RunResult.model_validate_json(work.result_path.read_text(encoding="utf-8"))
 
 
 NUMBERS: dict[str, str] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +19,7 @@ from wake2vec.initialisers import INITIALISERS, InitMaterial
 from wake2vec.material import Material, fingerprint_inputs, prepare
 from wake2vec.measure import Measurement, measure, nearest_tokens
 from wake2vec.model import EmbeddingModel, merged_model
-from wake2vec.result import RunResult
+from wake2vec.result import RunResult, read_result
 from wake2vec.train import OPTIMIZERS, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
 
@@ -37,22 +38,21 @@ def run(config: RunConfig, trials_folder: Path, observe: Observer = lambda progr
     digest = config.digest(fingerprints)
     folder = WorkFolder(trials_folder / digest)
     if folder.result_path.exists():
-        return RunResult.model_validate_json(folder.result_path.read_text(encoding="utf-8"))
+        return read_result(folder)
     started = time.monotonic()
     check_names(config)
     material = prepare(config.model, config.corpus, config.vocabulary)
     rows = initialise(config, material)
     model = EmbeddingModel(material.model.base_model, material.base_rows, rows, config.train.rows)
-    numbers = _train_and_record(model, material, config, folder, observe)
-    measurement = _measure(model, material)
+    measured = _train_and_measure(model, material, config, folder, observe)
     folder.write_arrays("rows", {"rows": model.trained_rows.detach().cpu().numpy()})
-    folder.write_arrays("geometry", measurement.arrays)
+    folder.write_arrays("geometry", measured.arrays)
     result = RunResult(
         format=RESULT_FORMAT,
         digest=digest,
         config=config,
         fingerprints=fingerprints,
-        numbers=numbers | material.audit.numbers(),
+        numbers=measured.numbers | material.audit.numbers(),
         audit=material.audit,
         neighbours=nearest_tokens(model.matrix.detach(), material.vocabulary, material.corpus.new_counts_train),
         sample=sample_text(
@@ -89,14 +89,16 @@ def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"
     return rows.to(material.device)
 
 
-def _train_and_record(
+def _train_and_measure(
     model: EmbeddingModel, material: Material, config: RunConfig, folder: WorkFolder, observe: Observer
-) -> Numbers:
+) -> Measurement:
     """Train, record every figure, and give the last evaluation's with `best_loss`, `best_step`, `start_loss`."""
-    size = material.vocabulary.base_size
+    arrays: dict[str, np.ndarray] = {}
 
     def evaluate() -> Numbers:
-        return validate(model, material.corpus, size) | _measure(model, material).numbers
+        geometry = measure(material.base_rows, model.matrix.detach(), material.corpus, material.reference_ids)
+        arrays.update(geometry.arrays)
+        return validate(model, material.corpus, material.vocabulary.base_size) | geometry.numbers
 
     evaluations: list[tuple[float, int]] = []
     last: Numbers = {}
@@ -110,15 +112,12 @@ def _train_and_record(
     finally:
         log.close()
     best_loss, best_step = min(evaluations)
-    return last | {
+    summary: Numbers = {
         "validation.start_loss": evaluations[0][0],
         "validation.best_loss": best_loss,
         "validation.best_step": best_step,
     }
-
-
-def _measure(model: EmbeddingModel, material: Material) -> Measurement:
-    return measure(material.base_rows, model.matrix.detach(), material.corpus, material.reference_ids)
+    return Measurement(last | summary, arrays)
 
 
 def versions() -> dict[str, str]:
