@@ -91,7 +91,7 @@ def export_figures(config: StudyConfig, folder: Path) -> list[Figure]:
     model = AutoModelForCausalLM.from_pretrained(target)
     tokenizer = AutoTokenizer.from_pretrained(target)
     run = config.run_config(finished_trials(load_study(folder, config.study.name))[exported.trial].params)
-    ids = prepare(run.model, run.corpus, run.vocabulary).corpus.validation["input_ids"][:]
+    ids = prepare(run).corpus.validation["input_ids"][:]
     with torch.no_grad():
         losses = [model(input_ids=part, labels=part).loss.item() * len(part) for part in ids.split(16)]
     difference = abs(sum(losses) / len(ids) - exported.logged_loss)

@@ -1,13 +1,15 @@
 """The command line: `python -m study run tiny`, `ui`, `export`, `report`, `clean`."""
 
+import contextlib
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +20,8 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from study.config import load_config
-from wake2vec import Wake2VecError
+from study.stop import Stop, seconds_of
+from wake2vec import TrialStopped, Wake2VecError
 
 app = typer.Typer(
     help="Study how words are best added to a frozen language model: sweep, compare, export.",
@@ -52,7 +55,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             typer.echo(f"error: {fault}", err=True)
             raise typer.Exit(EXIT_UNUSABLE) from None
         except KeyboardInterrupt:
-            typer.echo("\nstopped: the same command continues", err=True)
+            typer.echo("\nstopped", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return checked
@@ -60,20 +63,39 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.command()
 @one_line_errors
-def run(profile: Profile = "tiny", overrides: Overrides = None, folder: Folder = RESULTS) -> None:
+def run(
+    profile: Profile = "tiny",
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    time_given: Annotated[
+        str | None, typer.Option("--for", help="Stop with a checkpoint before this time is over: 2h30m, 45m.")
+    ] = None,
+    mirror: Annotated[
+        Path | None, typer.Option(help="A mounted drive that keeps a copy, for machines whose disk vanishes.")
+    ] = None,
+) -> None:
     """Run a study, or continue it.
 
-    Trials that are done stay as they are: run it again with `study.trials=20` for more of them.
+    Trials that are done stay as they are: run it again with `study.trials=20` for more of them. Ctrl-C stops it with a
+    checkpoint; the same command goes on from there, on this machine or, with `--mirror`, on another.
     """
     config = load_config(profile, overrides or [])
+    stop = Stop(seconds_of(time_given) if time_given else None)
     console.print(f"study {config.study.name}: loading", highlight=False)
     from study.driver import drive
     from study.table import comparison_table, front_table
     from study.terminal import Bars
 
     started = time.monotonic()
-    with Bars(config, console) as bars:
-        outcome = drive(config, folder, bars)
+    stop.listen(lambda: console.print("stopping with a checkpoint; once more stops at once"))
+    try:
+        with mirroring(folder, mirror), Bars(config, console) as bars:
+            outcome = drive(config, folder, bars, stop)
+    except TrialStopped:
+        reason = "the time is over" if stop.signal is None else "you asked for it"
+        console.print(f"Stopped: {reason}. This continues:", highlight=False)
+        typer.echo(f"  {continuing(profile, overrides or [], folder, time_given, mirror)}")
+        raise typer.Exit(0 if stop.signal is None else 128 + stop.signal) from None
     suffix = "" if profile == "tiny" else f" PROFILE={profile}"
     if not outcome.added:
         console.print(
@@ -96,6 +118,19 @@ def run(profile: Profile = "tiny", overrides: Overrides = None, folder: Folder =
     }
     for command, what in commands.items():
         console.print(f"  {command:<{max(map(len, commands))}}  {what}", highlight=False)
+
+
+@app.command()
+@one_line_errors
+def plan(profile: Profile = "tiny", overrides: Overrides = None) -> None:
+    """Say what a study will take on this machine, from a short probe; nothing is run or kept."""
+    config = load_config(profile, overrides or [])
+    console.print(f"study {config.study.name}: loading, then a few steps", highlight=False)
+    from study.plan import plan_tables
+
+    for table in plan_tables(config):
+        console.print(table)
+        console.print()
 
 
 @app.command()
@@ -178,6 +213,32 @@ def clean(
     for path in doomed:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     console.print("Deleted.")
+
+
+@contextlib.contextmanager
+def mirroring(folder: Path, target: Path | None) -> Iterator[None]:
+    """Bring back what the mirror holds where the folder is empty, and keep the mirror up to date."""
+    if target is None:
+        yield
+        return
+    from study.mirror import Mirror, check_mirror, restore
+
+    check_mirror(folder, target)
+    if restore(folder, target):
+        console.print(f"Brought back from {target}.", highlight=False)
+    with Mirror(folder, target, lambda fault: console.print(f"mirror: {fault}", highlight=False)):
+        yield
+
+
+def continuing(
+    profile: str, overrides: Sequence[str], folder: Path, time_given: str | None, mirror: Path | None
+) -> str:
+    """The command that goes on with a study, as a shell takes it."""
+    words = ["python", "-m", "study", "run", profile, *overrides]
+    words += ["--folder", str(folder)] if folder != RESULTS else []
+    words += ["--for", time_given] if time_given else []
+    words += ["--mirror", str(mirror)] if mirror is not None else []
+    return shlex.join(words)
 
 
 def _terminated(number: int, frame: object) -> None:

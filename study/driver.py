@@ -5,6 +5,7 @@ stands there. So a driver that died is followed by one that runs the open trials
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,10 +32,13 @@ from study.tracking import LiveLog, Tracker
 from study.trials import FinishedTrial, front_numbers
 from wake2vec import (
     Audit,
+    ConfigError,
     Progress,
     RunConfig,
     RunResult,
     TrainingDivergedError,
+    TrialFailedError,
+    TrialStopped,
     Wake2VecError,
     WorkFolder,
     check_names,
@@ -67,42 +71,60 @@ class StudyOutcome:
     choice: Choice
 
 
-def drive(config: StudyConfig, folder: Path, watcher: Watcher) -> StudyOutcome:
+def drive(
+    config: StudyConfig, folder: Path, watcher: Watcher, stop: Callable[[], bool] = lambda: False
+) -> StudyOutcome:
     """Run trials until the study has as many as its configuration asks for; all its files lie in `folder`.
 
+    `stop` is asked after each step and each trial. Where it gives True the open trial is left with a checkpoint, for
+    the next driver to go on with.
+
     Raises:
+        TrialStopped: `stop` said so, before the study was done.
         Wake2VecError: an input, the configuration or the study database can't be used (nothing was made then), or
             no trial had a result.
     """
     check_names(config.run)
-    fingerprint = fingerprint_of(config, fingerprint_inputs(config.run))
+    inputs = fingerprint_inputs(config.run)
     check_database(folder / "optuna.db")
     check_database(folder / "mlflow.db")
-    material = prepare(config.run.model, config.run.corpus, config.run.vocabulary)
+    material = prepare(config.run, folder / "cache")
     watcher.study_started(material.audit)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with only_driver(folder, config.study.name):
-        driver = Driver(config, folder, open_study(folder, config, fingerprint), watcher)
-        return driver.run()
+        study = open_study(folder, config, fingerprint_of(config, inputs))
+        return Driver(config, folder, study, inputs, watcher, stop).run()
 
 
 class Driver:
     """One pass over a study; `drive` makes it, with the lock held."""
 
-    def __init__(self, config: StudyConfig, folder: Path, study: optuna.Study, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        config: StudyConfig,
+        folder: Path,
+        study: optuna.Study,
+        inputs: dict[str, str],
+        watcher: Watcher,
+        stop: Callable[[], bool],
+    ) -> None:
         self._config = config
         self._folder = folder
         self._study = study
+        self._inputs = inputs
         self._watcher = watcher
+        self._stop = stop
         self._tracker = Tracker(folder, config)
         self._trials_folder = folder / "trials"
 
     def run(self) -> StudyOutcome:
         added = 0
         for number in interrupted_numbers(self._study):
+            self._check_stop()
             self._run_trial(self._reopen(number))
             added += 1
         while len(self._ended()) < self._config.study.trials:
+            self._check_stop()
             self._study.sampler = sampler_for(len(self._study.get_trials(deepcopy=False)), self._config)
             self._run_trial(self._study.ask())
             added += 1
@@ -120,6 +142,7 @@ class Driver:
     def _run_trial(self, trial: optuna.Trial) -> None:
         params = suggest(trial, self._config)
         run_config = self._config.run_config(params)
+        self._check_inputs(run_config)
         run_id = self._tracker.open_trial(trial.number, run_config, params)
         self._watcher.trial_started(trial.number, run_config, len(self._ended()))
         live_log = LiveLog(self._tracker, run_id)
@@ -129,9 +152,12 @@ class Driver:
             live_log(record)
 
         try:
-            result = run(run_config, self._trials_folder, observe)
+            result = run(run_config, self._trials_folder, observe, self._stop, self._folder / "cache")
             values = objective_values(result, self._config)
-        except TrainingDivergedError as fault:
+        except TrialStopped:
+            live_log.flush()
+            raise
+        except TrialFailedError as fault:
             self._fail(trial, run_id, str(fault))
             return
         trial.set_user_attr("digest", result.digest)
@@ -139,6 +165,20 @@ class Driver:
         self._project(finished, run_id)
         self._study.tell(trial.number, values)
         self._watcher.trial_ended(trial.number, finished)
+
+    def _check_stop(self) -> None:
+        if self._stop():
+            raise TrialStopped
+
+    def _check_inputs(self, run_config: RunConfig) -> None:
+        """Raises ConfigError: a file was changed since the study was opened."""
+        now = fingerprint_inputs(run_config)
+        changed = [key for key in now if key not in self._config.study.space and now[key] != self._inputs[key]]
+        if changed:
+            raise ConfigError(
+                f"the inputs of a study must not change: {', '.join(changed)} has another content now; "
+                "put the old file back, or give study.name=<another name>"
+            )
 
     def _fail(self, trial: optuna.Trial, run_id: str, reason: str) -> None:
         trial.set_user_attr("fault", reason)

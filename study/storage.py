@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from study.config import StudyConfig
 from study.trials import FinishedTrial
-from wake2vec import ConfigError, flatten
+from wake2vec import ConfigError
 
 
 @contextlib.contextmanager
@@ -81,7 +81,7 @@ def fingerprint_of(config: StudyConfig, inputs: dict[str, str]) -> dict[str, Any
 
     `inputs` are the hashes of base model, corpus and lexicon, which stand for their paths.
     """
-    knobs = {**flatten(config.run.model_dump()), **inputs}
+    knobs = {**config.run.identity(), **inputs}
     varied = config.study.space
     study = config.study.model_dump(include={"seed", "startup_trials", "space", "objectives", "baseline"})
     fixed = {address: value for address, value in knobs.items() if address not in varied}

@@ -186,10 +186,14 @@ class LiveLog:
     def __call__(self, record: Progress) -> None:
         self._waiting.append(record)
         if time.monotonic() - self._sent_at >= SECONDS_BETWEEN_BATCHES:
-            with contextlib.suppress(MlflowException):
-                self._tracker.log_progress(self._run_id, self._waiting)
-            self._waiting = []
-            self._sent_at = time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        with contextlib.suppress(MlflowException):
+            self._tracker.log_progress(self._run_id, self._waiting)
+        self._waiting = []
+        self._sent_at = time.monotonic()
 
 
 def tracking_uri(folder: Path) -> str:

@@ -30,7 +30,7 @@ def test_plain_transformers_loads_it_with_the_logged_loss_and_it_writes(
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "best")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "best")
     run_config = study_config.run_config(outcome.choice.trial.params)
-    material = prepare(run_config.model, run_config.corpus, run_config.vocabulary)
+    material = prepare(run_config)
     ids = material.corpus.validation["input_ids"][:]
     with torch.no_grad():
         loss = model(input_ids=ids, labels=ids).loss.item()

@@ -66,16 +66,18 @@ def test_a_name_that_is_neither_folder_nor_on_the_hub_is_one_line(monkeypatch: p
 
 
 def test_padded_rows_of_the_base_matrix_are_no_base_rows(tmp_path: Path, text: str) -> None:
-    from wake2vec.config import CorpusConfig, ModelConfig, VocabularyConfig
+    from wake2vec.config import CorpusConfig, ModelConfig, RunConfig, VocabularyConfig
     from wake2vec.material import prepare
 
     build_base(tmp_path / "model", text, vocab_size=640)
     (tmp_path / "corpus.txt").write_text(text)
     (tmp_path / "lexicon.txt").write_text("haue\nvpon\n")
     material = prepare(
-        ModelConfig(path=str(tmp_path / "model")),
-        CorpusConfig(path=str(tmp_path / "corpus.txt"), block_tokens=32),
-        VocabularyConfig(lexicon=str(tmp_path / "lexicon.txt")),
+        RunConfig(
+            model=ModelConfig(path=str(tmp_path / "model")),
+            corpus=CorpusConfig(path=str(tmp_path / "corpus.txt"), block_tokens=32),
+            vocabulary=VocabularyConfig(lexicon=str(tmp_path / "lexicon.txt")),
+        )
     )
     assert material.vocabulary.base_size == len(material.vocabulary.base_tokenizer) < 640
     assert len(material.base_rows) == material.vocabulary.base_size

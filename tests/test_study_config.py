@@ -37,7 +37,7 @@ def test_the_defaults_are_phase_1s() -> None:
     t4 = load_config("t4", ["corpus.path=a", "vocabulary.lexicon=b"])
     train = t4.run_config(t4.study.baseline).train
     assert (train.steps, train.lr, train.warmup_share, train.weight_decay) == (3000, 3e-4, 0.1, 0)
-    assert (train.micro_batch_blocks, train.accumulation_steps, train.max_grad_norm) == (1, 16, 1.0)
+    assert (train.batch_blocks, train.max_grad_norm) == (16, 1.0)
     assert t4.run.corpus.block_tokens == 256
 
 

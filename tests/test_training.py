@@ -13,37 +13,37 @@ from wake2vec.evaluate import validate
 from wake2vec.material import Material, prepare
 from wake2vec.measure import measure
 from wake2vec.model import EmbeddingModel, load_model, merged_model
-from wake2vec.run import initialise
+from wake2vec.run import initialise, start_training
 from wake2vec.schedule import batch_at
-from wake2vec.train import train
+from wake2vec.stopwatch import Stopwatch
+from wake2vec.train import Training, train
 from wake2vec.vocabulary import FORMS
 
 Vary = Callable[..., RunConfig]
 
 
 def material_of(config: RunConfig) -> Material:
-    return prepare(config.model, config.corpus, config.vocabulary)
+    return prepare(config)
 
 
 def model_of(config: RunConfig, material: Material) -> EmbeddingModel:
-    rows = initialise(config, material)
-    return EmbeddingModel(material.model.base_model, material.base_rows, rows, config.train.rows)
+    return start_training(config, material).model
 
 
-def losses_of(model: EmbeddingModel, material: Material, config: RunConfig) -> list[float]:
-    records = train(model, material.corpus, config.train, config.seed, evaluate=dict)
+def losses_of(training: Training) -> list[float]:
+    records = train(training, dict, Stopwatch())
     return [numbers["training.loss"] for _, numbers in records if "training.loss" in numbers]
 
 
 def stock_losses(config: RunConfig, material: Material, matrix: torch.Tensor) -> list[float]:
     """Phase 1's loop in plain transformers: stock model, full logits, stock Adafactor and schedule."""
-    model = merged_model(material.folder, matrix)
+    model = merged_model(material.base.folder, matrix)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     rows = model.get_input_embeddings().weight.requires_grad_(True)
     optimizer = Adafactor([rows], lr=config.train.lr, scale_parameter=False, relative_step=False, warmup_init=False)
     schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(0.1 * config.train.steps), config.train.steps)
-    size = config.train.micro_batch_blocks * config.train.accumulation_steps
+    size = config.train.batch_blocks
     losses = []
     for step in range(config.train.steps):
         indices = batch_at(step, blocks=len(material.corpus.train), batch_blocks=size, seed=config.seed)
@@ -58,60 +58,58 @@ def stock_losses(config: RunConfig, material: Material, matrix: torch.Tensor) ->
     return losses
 
 
-@pytest.mark.parametrize(
-    "split",
-    [{"micro_batch_blocks": 4, "accumulation_steps": 1}, {"micro_batch_blocks": 1, "accumulation_steps": 4}],
-)
-def test_20_steps_agree_with_a_plain_transformers_loop(vary: Vary, split: dict[str, int]) -> None:
-    config = vary(train={"steps": 20, **split})
+@pytest.mark.parametrize("micro_batch_blocks", [1, 3, 4])
+def test_20_steps_agree_with_a_plain_transformers_loop(vary: Vary, micro_batch_blocks: int) -> None:
+    config = vary(train={"steps": 20}, machine={"micro_batch_blocks": micro_batch_blocks})
     material = material_of(config)
-    model = model_of(config, material)
-    expected = stock_losses(config, material, model.matrix.detach().clone())
-    assert losses_of(model, material, config) == pytest.approx(expected, rel=1e-5)
+    training = start_training(config, material)
+    assert training.micro_batch_blocks == {1: 1, 3: 2, 4: 4}[micro_batch_blocks]
+    expected = stock_losses(config, material, training.model.matrix.clone())
+    assert losses_of(training) == pytest.approx(expected, rel=1e-5)
     # The control: another batch order gives other losses.
-    assert losses_of(model_of(config, material), material, vary(**config.model_dump() | {"seed": 1})) != pytest.approx(
-        expected, rel=1e-3
-    )
+    other = Training(model_of(config, material), material.corpus, config.model_copy(update={"seed": 1}), 4)
+    assert losses_of(other) != pytest.approx(expected, rel=1e-3)
 
 
 def test_with_rows_new_the_base_rows_stay_bit_equal_and_new_rows_move(vary: Vary) -> None:
     config = vary(train={"rows": "new"})
     material = material_of(config)
-    model = model_of(config, material)
-    before = model.matrix.detach().clone()
-    losses_of(model, material, config)
+    training = start_training(config, material)
+    model = training.model
+    before = model.matrix.clone()
+    losses_of(training)
     size = material.vocabulary.base_size
     assert torch.equal(model.matrix[:size], before[:size])
-    assert torch.equal(model.matrix[:size], load_model(material.folder).get_input_embeddings().weight)
+    assert torch.equal(model.matrix[:size], load_model(material.base.folder).get_input_embeddings().weight)
     assert (model.matrix[size:] != before[size:]).any(dim=1).all()
     # The control: with rows=all they move.
-    trained = model_of(vary(), material)
-    losses_of(trained, material, vary())
-    assert not torch.equal(trained.matrix[:size], before[:size])
+    trained = start_training(vary(), material)
+    losses_of(trained)
+    assert not torch.equal(trained.model.matrix[:size], before[:size])
 
 
 def test_the_body_never_moves(config: RunConfig) -> None:
     material = material_of(config)
-    before = {name: weight.clone() for name, weight in material.model.base_model.state_dict().items()}
-    losses_of(model_of(config, material), material, config)
-    assert all(torch.equal(weight, before[name]) for name, weight in material.model.base_model.state_dict().items())
+    body = material.base.body
+    before = {name: weight.clone() for name, weight in body.state_dict().items()}
+    losses_of(start_training(config, material))
+    assert all(torch.equal(weight, before[name]) for name, weight in body.state_dict().items())
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial(config: RunConfig) -> None:
     material = material_of(config)
-    model = model_of(config, material)
-    with torch.no_grad():
-        model.trained_rows[0, 0] = math.inf
+    training = start_training(config, material)
+    training.model.matrix[0, 0] = math.inf
     with pytest.raises(TrainingDivergedError, match=r"loss nan.* lower train\.lr"):
-        losses_of(model, material, config)
+        losses_of(training)
 
 
 def test_validation_is_the_stock_models_loss_split_by_kind(config: RunConfig) -> None:
     material = material_of(config)
     model = model_of(config, material)
-    numbers = validate(model, material.corpus, material.vocabulary.base_size)
+    numbers = validate(model, material.corpus, material.vocabulary.base_size, blocks_at_once=7)
     ids = material.corpus.validation["input_ids"][:]
-    stock = merged_model(material.folder, model.matrix.detach())
+    stock = merged_model(material.base.folder, model.matrix)
     logits = stock(input_ids=ids).logits[:, :-1].double()
     losses = -logits.log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
     targets = ids[:, 1:]
@@ -134,8 +132,8 @@ def test_bits_per_byte_counts_the_bytes_of_the_targets(vary: Vary, form: str) ->
         whole, first = tokenizer.decode(row["input_ids"]), tokenizer.decode(row["input_ids"][:1])
         # A block that begins with a space loses it in decoding, on both sides alike.
         assert abs(len(whole.encode()) - len(first.encode()) - int(row["target_bytes"])) <= 3
-    uniform = EmbeddingModel(material.model.base_model, 0 * material.base_rows, 0 * initialise(config, material), "all")
-    numbers = validate(uniform, material.corpus, material.vocabulary.base_size)
+    uniform = EmbeddingModel(material.base.body, 0 * material.base_rows, 0 * initialise(config, material), "all")
+    numbers = validate(uniform, material.corpus, material.vocabulary.base_size, blocks_at_once=64)
     targets = material.corpus.validation["input_ids"][:][:, 1:].numel()
     total = int(material.corpus.validation["target_bytes"][:].sum())
     assert numbers["validation.loss"] == pytest.approx(math.log(material.vocabulary.size))
@@ -167,7 +165,7 @@ def test_a_corpus_without_the_lexicons_words_is_refused(vary: Vary, tmp_path_fac
 
 def test_without_byte_rows_byte_collapse_is_undefined_and_the_rest_is_measured(config: RunConfig) -> None:
     material = material_of(config)
-    matrix = model_of(config, material).matrix.detach()
+    matrix = model_of(config, material).matrix
     numbers = measure(material.base_rows, matrix, material.corpus, reference_ids=[]).numbers
     assert numbers["geometry.byte_collapse_share"] is None
     assert numbers["geometry.reference_coherence"] is None

@@ -11,11 +11,15 @@ from wake2vec.errors import (
     ExportError,
     LexiconError,
     ModelError,
+    StorageError,
     TrainingDivergedError,
+    TrialFailedError,
+    TrialStopped,
     Wake2VecError,
 )
 from wake2vec.export import export_folder
 from wake2vec.material import fingerprint_inputs, prepare
+from wake2vec.plan import TrialPlan, plan_trial
 from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
@@ -34,13 +38,18 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "Section",
+    "StorageError",
     "TrainingDivergedError",
+    "TrialFailedError",
+    "TrialPlan",
+    "TrialStopped",
     "Wake2VecError",
     "WorkFolder",
     "check_names",
     "export_folder",
     "fingerprint_inputs",
     "flatten",
+    "plan_trial",
     "prepare",
     "read_result",
     "run",

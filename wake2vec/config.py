@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
-RESULT_FORMAT = 1
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+RESULT_FORMAT = 2
 """Raised when a change to the code makes results of equal configurations differ."""
 
 
@@ -60,13 +61,14 @@ class TrainConfig(Section):
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly from 0; then it falls linearly to 0."""
     weight_decay: float = Field(0.0, ge=0)
-    micro_batch_blocks: int = Field(1, ge=1)
-    """Sequences in one forward pass."""
-    accumulation_steps: int = Field(16, ge=1)
-    """Forward passes in one optimizer step."""
+    batch_blocks: int = Field(16, ge=1)
+    """Sequences in one optimizer step."""
     max_grad_norm: float = Field(1.0, gt=0)
     rows: Literal["all", "new"] = "all"
     """`all`: the whole embedding matrix is trained, as in Phase 1; `new`: base rows are frozen."""
+    precision: Precision = "auto"
+    """Of the frozen body and the head's products; trained rows and optimizer are always in float32. `auto`: bfloat16
+    where the device multiplies it natively, else float16 on a GPU and float32 on a CPU: see `wake2vec.precision`."""
     evaluate_every_steps: int = Field(300, ge=1)
     """Validation and geometry are measured at step 0, every so many steps, and at the end."""
 
@@ -82,6 +84,17 @@ class SampleConfig(Section):
     repetition_penalty: float = Field(1.15, ge=1)
 
 
+class MachineConfig(Section):
+    """What this machine can bear: it moves no number by more than rounding, so a trial's digest leaves it out."""
+
+    micro_batch_blocks: int | None = Field(None, ge=1)
+    """Most sequences in one forward pass; None: as many as the memory holds."""
+    memory_gb: float | None = Field(None, gt=0)
+    """Most memory that a trial may take, in 10^9 bytes; None: what the device has free."""
+    checkpoint_every_s: float = Field(60, ge=0)
+    """Seconds from one checkpoint to the next: what a machine that is taken away costs at most."""
+
+
 class RunConfig(Section):
     """One trial's whole configuration."""
 
@@ -91,8 +104,13 @@ class RunConfig(Section):
     init: InitConfig = InitConfig()
     train: TrainConfig = TrainConfig()
     sample: SampleConfig = SampleConfig()
+    machine: MachineConfig = MachineConfig()
     seed: int = Field(42, ge=0)
     """Of the initialisation, the batch order and the sampling."""
+
+    def identity(self) -> dict[str, Any]:
+        """The knobs that make a trial what it is, under their addresses: all but those of the machine."""
+        return flatten(self.model_dump(exclude={"machine"}))
 
     def digest(self, fingerprints: dict[str, str]) -> str:
         """Name of the configuration: 16 hex digits, the same wherever the input files lie.
@@ -100,7 +118,7 @@ class RunConfig(Section):
         `fingerprints` maps `model.path`, `corpus.path` and `vocabulary.lexicon` to hashes of the files'
         contents, which stand in the digest for the paths.
         """
-        content = {**flatten(self.model_dump()), **fingerprints, "format": RESULT_FORMAT}
+        content = {**self.identity(), **fingerprints, "format": RESULT_FORMAT}
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -15,7 +15,7 @@ from wake2vec.vocabulary import ExtendedVocabulary
 
 @dataclass(frozen=True)
 class Corpus:
-    """Blocks to train on and to validate on; both have the column `input_ids`, `validation` has `target_bytes` too.
+    """Blocks to train on and to validate on, with the columns `input_ids` and `target_bytes`.
 
     A block's first token is given, every other one is a target. `target_bytes` is the UTF-8 length of the
     text that a block's targets stand for.
@@ -41,14 +41,29 @@ def split_text(text: str, validation_share: float) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
+Blocks = dict[str, np.ndarray]
+"""`input_ids`, int64 [blocks, block_tokens], and `target_bytes`, int64 [blocks]."""
+
+
 def build_corpus(train_text: str, validation_text: str, vocabulary: ExtendedVocabulary, block_tokens: int) -> Corpus:
     """Encode both parts and cut them into blocks; what is left over at their ends is dropped.
 
     Raises:
         CorpusError: a part is shorter than one block, or no new token occurs in the training blocks.
     """
-    train = _encode_blocks(vocabulary.tokenizer, train_text, block_tokens, "training")
-    validation = _encode_blocks(vocabulary.tokenizer, validation_text, block_tokens, "validation")
+    return corpus_of(
+        _encode_blocks(vocabulary.tokenizer, train_text, block_tokens, "training"),
+        _encode_blocks(vocabulary.tokenizer, validation_text, block_tokens, "validation"),
+        vocabulary,
+    )
+
+
+def corpus_of(train: Blocks, validation: Blocks, vocabulary: ExtendedVocabulary) -> Corpus:
+    """The corpus of blocks that are encoded already.
+
+    Raises:
+        CorpusError: no new token occurs in the training blocks.
+    """
     counts_train, counts_validation = (_counts(part["input_ids"], vocabulary.size) for part in (train, validation))
     base = vocabulary.base_size
     if not counts_train[base:].any():
@@ -65,9 +80,7 @@ def build_corpus(train_text: str, validation_text: str, vocabulary: ExtendedVoca
     )
 
 
-def _encode_blocks(
-    tokenizer: PreTrainedTokenizerFast, text: str, block_tokens: int, part: str
-) -> dict[str, np.ndarray]:
+def _encode_blocks(tokenizer: PreTrainedTokenizerFast, text: str, block_tokens: int, part: str) -> Blocks:
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     count = len(encoded["input_ids"]) // block_tokens
     if count == 0:

@@ -25,5 +25,21 @@ class ExportError(Wake2VecError):
     """An export that wasn't made."""
 
 
-class TrainingDivergedError(Wake2VecError):
-    """A loss or a gradient that isn't finite: the trial ends as failed, the study goes on."""
+class TrialFailedError(Wake2VecError):
+    """A trial that can't have a result: it ends as failed, the study goes on."""
+
+
+class TrainingDivergedError(TrialFailedError):
+    """A loss or a gradient that isn't finite."""
+
+
+class MemoryExhaustedError(TrialFailedError):
+    """A trial that doesn't fit into the device's memory, however small the micro-batch."""
+
+
+class StorageError(Wake2VecError):
+    """A disk that doesn't take what must be written: nothing that was written before is lost."""
+
+
+class TrialStopped(Exception):  # noqa: N818
+    """A trial that was asked to stop, and did, with a checkpoint: no fault."""

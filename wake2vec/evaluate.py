@@ -9,13 +9,10 @@ from torch import Tensor
 from wake2vec.corpus import Corpus
 from wake2vec.model import EmbeddingModel
 
-EVALUATION_TOKENS = 2048
-"""Tokens in one forward pass."""
-
 
 @torch.no_grad()
-def validate(model: EmbeddingModel, corpus: Corpus, base_size: int) -> dict[str, float | None]:
-    """Losses over all validation blocks, each block's first token given.
+def validate(model: EmbeddingModel, corpus: Corpus, base_size: int, blocks_at_once: int) -> dict[str, float | None]:
+    """Losses over all validation blocks, each block's first token given, so many blocks in one forward pass.
 
     `loss`: nats per target, lower is better; a uniform guess gives ln(vocabulary). Not comparable between
     token forms. `bits_per_byte`: total nats / ln 2 / UTF-8 bytes of the text that the targets stand for: comparable.
@@ -23,9 +20,7 @@ def validate(model: EmbeddingModel, corpus: Corpus, base_size: int) -> dict[str,
     (seen), new tokens that they don't (unseen); None where no target is of that kind.
     """
     ids = corpus.validation["input_ids"][:]
-    at_once = max(1, EVALUATION_TOKENS // ids.shape[1])
-    device = model.trained_rows.device
-    losses = torch.cat([model.losses(part.to(device)).double().cpu() for part in ids.split(at_once)])
+    losses = torch.cat([model.losses(part.to(model.device)) for part in ids.split(blocks_at_once)]).double().cpu()
     kinds = _kinds(ids[:, 1:], base_size, corpus.new_counts_train)
     nats = losses.sum().item()
     return {

@@ -11,11 +11,12 @@ from wake2vec.config import RunConfig
 from wake2vec.errors import ExportError
 from wake2vec.material import Material, prepare
 from wake2vec.model import merged_model
+from wake2vec.precision import DTYPES, LOSS_TOLERANCE
 from wake2vec.result import RunResult
 from wake2vec.workfolder import WorkFolder
 
-LOSS_TOLERANCE = 1e-3
-"""Nats a token by which the validation loss of the reloaded export may differ from the logged one."""
+STORAGE_TOLERANCE = 1e-3
+"""Nats a token by which storing the rows in the base model's type may move the validation loss."""
 
 
 def export_folder(result: RunResult, work: WorkFolder, target: Path, card: str) -> float:
@@ -27,7 +28,7 @@ def export_folder(result: RunResult, work: WorkFolder, target: Path, card: str) 
     Raises:
         ExportError: `target` holds something else, or the reloaded model isn't the trained one.
     """
-    material = prepare(result.config.model, result.config.corpus, result.config.vocabulary)
+    material = prepare(result.config)
     beside = target.with_name(f".{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -36,7 +37,7 @@ def export_folder(result: RunResult, work: WorkFolder, target: Path, card: str) 
         (beside / "README.md").write_text(card, encoding="utf-8")
         loss = _reloaded_loss(beside, material)
         logged = result.numbers["validation.loss"]
-        if logged is None or abs(loss - logged) > LOSS_TOLERANCE:
+        if logged is None or abs(loss - logged) > tolerance(logged, result.computed.precision):
             raise ExportError(
                 f"the export must have the logged validation loss: reloaded {loss:.5f}, logged {logged}; "
                 "nothing was exported"
@@ -51,10 +52,15 @@ def export_folder(result: RunResult, work: WorkFolder, target: Path, card: str) 
     return loss
 
 
+def tolerance(logged: float, precision: str) -> float:
+    """Nats a token by which the reloaded loss, in float32, may differ from one logged in this precision."""
+    return max(STORAGE_TOLERANCE, LOSS_TOLERANCE[DTYPES[precision]] * logged)
+
+
 def _write(config: RunConfig, material: Material, work: WorkFolder, folder: Path) -> None:
     rows = torch.from_numpy(work.read_arrays("rows")["rows"])
-    matrix = rows if config.train.rows == "all" else torch.cat([material.base_rows, rows])
-    model = merged_model(material.folder, matrix)
+    matrix = rows if config.train.rows == "all" else torch.cat([material.base_rows.cpu(), rows])
+    model = merged_model(material.base.folder, matrix)
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=config.sample.temperature,
@@ -64,7 +70,7 @@ def _write(config: RunConfig, material: Material, work: WorkFolder, folder: Path
         bos_token_id=model.config.bos_token_id,
         eos_token_id=model.config.eos_token_id,
     )
-    model.to(material.dtype).save_pretrained(folder)
+    model.to(material.base.stored_dtype).save_pretrained(folder)
     material.vocabulary.tokenizer.save_pretrained(folder)
 
 
@@ -79,7 +85,9 @@ def _reloaded_loss(folder: Path, material: Material) -> float:
         raise ExportError(
             f"the exported tokenizer must cut text as in training: {folder} doesn't; nothing was exported"
         )
-    losses = [model(input_ids=part, labels=part).loss.item() * len(part) for part in ids.split(8)]
+    model.to(material.device)
+    parts = (part.to(material.device) for part in ids.split(8))
+    losses = [model(input_ids=part, labels=part).loss.item() * len(part) for part in parts]
     return sum(losses) / len(ids)
 
 

@@ -1,75 +1,63 @@
 """The material of a study: what its trials share, made once for each choice of model, corpus and vocabulary."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from wake2vec.audit import Audit, audit
-from wake2vec.config import CorpusConfig, ModelConfig, RunConfig, VocabularyConfig
-from wake2vec.corpus import Corpus, build_corpus, split_text
+from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
+from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
 from wake2vec.errors import CorpusError
 from wake2vec.lexicon import read_lexicon, read_text
 from wake2vec.measure import unreachable_byte_ids
-from wake2vec.model import best_device, fingerprint, load_model, load_tokenizer, resolve_folder, stored_dtype
+from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
+from wake2vec.workfolder import write_atomic
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Material:
     """Everything that doesn't depend on how a trial trains."""
 
-    folder: Path
-    model: PreTrainedModel
+    base: BaseModel
     vocabulary: ExtendedVocabulary
     corpus: Corpus
     audit: Audit
     pieces: list[list[int]]
-    dtype: torch.dtype
-    """Of the base model's weights in its folder; the model itself is loaded in float32."""
+    """Base ids that spelled each new word before."""
     reference_ids: list[int]
     """Byte rows that no text reaches."""
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        return self.base.rows.device
 
     @property
     def base_rows(self) -> Float[Tensor, "base dim"]:
-        rows: Tensor = self.model.get_input_embeddings().weight.detach()
-        return rows[: self.vocabulary.base_size]
+        """In float32; a model may have more rows than its tokenizer has tokens: those are dropped."""
+        return self.base.rows[: self.vocabulary.base_size]
 
 
-@lru_cache(maxsize=1)
-def prepare(model: ModelConfig, corpus: CorpusConfig, vocabulary: VocabularyConfig) -> Material:
-    """Read, check and encode the inputs.
+def prepare(config: RunConfig, cache: Path | None = None) -> Material:
+    """Read, check and encode the inputs, once a process for inputs of the same content.
+
+    The encoded corpus and its audit are kept in the folder `cache`, under a hash of all that they depend on.
 
     Raises:
         Wake2VecError: an input can't be used.
     """
-    text = read_text(Path(corpus.path), "corpus", CorpusError)
-    lexicon = read_lexicon(vocabulary.lexicon)
-    folder = resolve_folder(model.path)
-    base = load_model(folder).to(best_device())
-    extended = extend(load_tokenizer(folder), lexicon, vocabulary.form)
-    train_text, validation_text = split_text(text, corpus.validation_share)
-    blocks = build_corpus(train_text, validation_text, extended, corpus.block_tokens)
-    counts = (blocks.new_counts_train.numpy(), blocks.new_counts_validation.numpy())
-    return Material(
-        folder,
-        base,
-        extended,
-        blocks,
-        audit(extended, text, lexicon.duplicates, *counts),
-        base_pieces(extended),
-        stored_dtype(folder),
-        unreachable_byte_ids(extended.base_tokenizer),
-    )
+    inputs = fingerprint_inputs(config)
+    base = load_base(resolve_folder(config.model.path), inputs["model.path"], config.train.precision)
+    return _prepare(base, config.corpus, config.vocabulary, tuple(inputs.items()), cache)
 
 
 def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
@@ -82,10 +70,70 @@ def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
     read_lexicon(config.vocabulary.lexicon)
     return {
         "model.path": fingerprint(resolve_folder(config.model.path)),
-        "corpus.path": _hash(Path(config.corpus.path)),
-        "vocabulary.lexicon": _hash(Path(config.vocabulary.lexicon)),
+        "corpus.path": file_hash(Path(config.corpus.path))[:16],
+        "vocabulary.lexicon": file_hash(Path(config.vocabulary.lexicon))[:16],
     }
 
 
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+@lru_cache(maxsize=4)
+def _prepare(
+    base: BaseModel,
+    corpus: CorpusConfig,
+    vocabulary: VocabularyConfig,
+    inputs: tuple[tuple[str, str], ...],
+    cache: Path | None,
+) -> Material:
+    lexicon = read_lexicon(vocabulary.lexicon)
+    extended = extend(load_tokenizer(base.folder), lexicon, vocabulary.form)
+    knobs = {"form": vocabulary.form, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": RESULT_FORMAT}
+    key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
+    encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
+    blocks, audited = encoded or _encode(corpus, extended, lexicon.duplicates)
+    if cache and not encoded:
+        _write_encoded(cache / f"{key}.safetensors", blocks, audited)
+    return Material(
+        base, extended, blocks, audited, base_pieces(extended), unreachable_byte_ids(extended.base_tokenizer)
+    )
+
+
+def _encode(config: CorpusConfig, vocabulary: ExtendedVocabulary, duplicates: int) -> tuple[Corpus, Audit]:
+    text = read_text(Path(config.path), "corpus", CorpusError)
+    train_text, validation_text = split_text(text, config.validation_share)
+    corpus = build_corpus(train_text, validation_text, vocabulary, config.block_tokens)
+    counts = (corpus.new_counts_train.numpy(), corpus.new_counts_validation.numpy())
+    return corpus, audit(vocabulary, text, duplicates, *counts)
+
+
+def _read_encoded(path: Path, vocabulary: ExtendedVocabulary) -> tuple[Corpus, Audit] | None:
+    """What `_write_encoded` wrote; None where there is nothing that can be read."""
+    try:
+        arrays = load_file(path)
+        if arrays.pop("sha256").tobytes() != _checksum(arrays):
+            return None
+    except (OSError, SafetensorError, KeyError):
+        return None
+    audited = Audit.model_validate_json(arrays["audit"].tobytes())
+    train, validation = (
+        {name: arrays[f"{part}.{name}"] for name in ("input_ids", "target_bytes")} for part in ("train", "validation")
+    )
+    return corpus_of(train, validation, vocabulary), audited
+
+
+def _write_encoded(path: Path, corpus: Corpus, audited: Audit) -> None:
+    arrays = {
+        f"{name}.{column}": part.with_format("numpy")[column][:]
+        for name, part in (("train", corpus.train), ("validation", corpus.validation))
+        for column in ("input_ids", "target_bytes")
+    }
+    arrays["audit"] = np.frombuffer(audited.model_dump_json().encode(), dtype=np.uint8)
+    arrays["sha256"] = np.frombuffer(_checksum(arrays), dtype=np.uint8)
+    write_atomic(path, save(arrays))
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> bytes:
+    """A flipped bit would load in silence."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.digest()

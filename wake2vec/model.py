@@ -1,6 +1,10 @@
 """The base model, and the model that is trained: a frozen body between one tied embedding matrix."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -18,18 +22,20 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from wake2vec.config import Precision
 from wake2vec.errors import ModelError
+from wake2vec.loss import add_loss_gradients, token_losses
+from wake2vec.precision import best_device, compute_dtype
 
 FILES = ["*.json", "*.safetensors", "tokenizer.model"]
 
 
-class EmbeddingModel(nn.Module):
-    """A frozen transformer body whose tied embedding matrix, or its new rows alone, is the only parameter.
+class EmbeddingModel:
+    """A frozen transformer body whose tied embedding matrix, or its new rows alone, is trained.
 
-    The matrix is both the input embedding and the head: `logits = hidden @ matrix.T`.
+    The matrix is both the input embedding and the head: `logits = hidden @ matrix.T`. Its rows are float32; where the
+    body is in half precision the products read a copy of them in the body's type.
     """
-
-    frozen_rows: Tensor
 
     def __init__(
         self,
@@ -38,26 +44,61 @@ class EmbeddingModel(nn.Module):
         new_rows: Float[Tensor, "new dim"],
         rows: Literal["all", "new"],
     ) -> None:
-        super().__init__()
         self.body = body.eval().requires_grad_(False)
-        frozen = base_rows if rows == "new" else base_rows[:0]
-        trained = new_rows if rows == "new" else torch.cat([base_rows, new_rows])
-        self.register_buffer("frozen_rows", frozen.clone())
-        self.trained_rows = nn.Parameter(trained.clone())
+        self.matrix: Float[Tensor, "vocabulary dim"] = torch.cat([base_rows, new_rows])
+        first_trained = len(base_rows) if rows == "new" else 0
+        # A view: what the optimizer writes stands in the matrix.
+        self.trained_rows = nn.Parameter(self.matrix[first_trained:])
+        self.trained_rows.grad = torch.zeros_like(self.trained_rows)
+        # What the products read: the matrix in the body's type, itself where that is float32.
+        self.operand = self.matrix.to(next(body.parameters()).dtype)
 
     @property
-    def matrix(self) -> Float[Tensor, "vocabulary dim"]:
-        if not len(self.frozen_rows):
-            return self.trained_rows
-        return torch.cat([self.frozen_rows, self.trained_rows])
+    def device(self) -> torch.device:
+        return self.matrix.device
 
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Bring `operand` up to date, after the rows were changed."""
+        if self.operand is not self.matrix:
+            self.operand.copy_(self.matrix)
+
+    @torch.no_grad()
     def losses(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens-1"]:
         """Cross-entropy in nats of each token but a block's first, given those before it."""
-        matrix = self.matrix
-        # The last token is no one's context, so the body doesn't read it.
-        hidden = self.body(inputs_embeds=F.embedding(ids[:, :-1], matrix), use_cache=False).last_hidden_state
-        logits = F.linear(hidden, matrix)
-        return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(len(ids), -1)
+        hidden = self._hidden(F.embedding(ids[:, :-1], self.operand))
+        return token_losses(hidden.flatten(0, 1), self.operand, ids[:, 1:].flatten()).view(len(ids), -1)
+
+    def add_gradients(self, ids: Int[Tensor, "blocks tokens"], scale: float) -> Float[Tensor, ""]:
+        """The sum of the blocks' `losses`; its gradient, times `scale`, is added to `trained_rows.grad`."""
+        inputs = F.embedding(ids[:, :-1], self.operand).requires_grad_()
+        hidden = self._hidden(inputs)
+        gradients: Tensor = self.trained_rows.grad  # type: ignore[assignment]
+        losses, hidden_gradients = add_loss_gradients(
+            hidden.detach().flatten(0, 1), self.operand, ids[:, 1:].flatten(), scale, gradients
+        )
+        hidden.backward(hidden_gradients.view_as(hidden))
+        assert inputs.grad is not None
+        _add_rows(gradients, ids[:, :-1].flatten(), inputs.grad.flatten(0, 1), len(self.matrix) - len(gradients))
+        return losses.sum()
+
+    def _hidden(self, inputs: Float[Tensor, "blocks tokens dim"]) -> Float[Tensor, "blocks tokens dim"]:
+        hidden: Tensor = self.body(inputs_embeds=inputs, use_cache=False).last_hidden_state
+        return hidden
+
+
+@torch.no_grad()
+def _add_rows(
+    sums: Float[Tensor, "trained dim"], ids: Int[Tensor, " n"], rows: Float[Tensor, "n dim"], first: int
+) -> None:
+    """sums[id - first] += row for each row whose id isn't below `first`; in the same order every time."""
+    if first:
+        trained = ids >= first
+        ids, rows = ids[trained] - first, rows[trained]
+    if sums.is_cuda:
+        sums.index_put_((ids,), rows.to(sums.dtype), accumulate=True)  # sorts, where index_add_ would race
+    else:
+        sums.index_add_(0, ids, rows.to(sums.dtype))
 
 
 def resolve_folder(path: str) -> Path:
@@ -76,11 +117,6 @@ def resolve_folder(path: str) -> Path:
             f"the base model must be a local folder or a name on the model hub: no folder {path}, and the "
             "hub doesn't give it; give MODEL=<folder>"
         ) from None
-
-
-def best_device() -> torch.device:
-    """The GPU if there is one that CUDA knows, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -107,6 +143,7 @@ def load_model(folder: Path) -> PreTrainedModel:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
+            attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -121,6 +158,58 @@ def load_model(folder: Path) -> PreTrainedModel:
         raise ModelError(f"all weights must be finite: {folder}: {', '.join(broken[:5])} aren't; get the model again")
     check_head(model, folder)
     return model.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class BaseModel:
+    """A base model as all trials of a process share it: frozen, on the device, its matrix beside it in float32."""
+
+    folder: Path
+    causal_model: PreTrainedModel
+    """In the type in which the trials compute; it has no matrix of its own but in `with_matrix`."""
+    rows: Float[Tensor, "rows dim"]
+    stored_dtype: torch.dtype
+    """Of the weights in the folder."""
+
+    @property
+    def body(self) -> nn.Module:
+        return self.causal_model.base_model
+
+    @contextlib.contextmanager
+    def with_matrix(self, matrix: Float[Tensor, "vocabulary dim"]) -> Iterator[PreTrainedModel]:
+        """The whole model with `matrix` as its embedding and head, for as long as the context lasts."""
+        model = self.causal_model
+        sizes = model.config.vocab_size
+        _set_matrix(model, matrix)
+        model.config.vocab_size = len(matrix)
+        try:
+            yield model
+        finally:
+            _set_matrix(model, matrix[:0])
+            model.config.vocab_size = sizes
+
+
+@lru_cache(maxsize=1)
+def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
+    """Load a base model once a process; `contents` is its `fingerprint`, so that a changed folder is read again.
+
+    Raises:
+        ModelError: see `load_model`.
+    """
+    device = best_device()
+    model = load_model(folder).requires_grad_(False)
+    rows = model.get_input_embeddings().weight.detach().to(device)
+    _set_matrix(model, rows[:0])
+    dtype = compute_dtype(precision, device)
+    for weight in model.parameters():  # not the buffers: rotary frequencies stay in float32
+        weight.data = weight.data.to(dtype)
+    return BaseModel(folder, model.to(device), rows, stored_dtype(folder))
+
+
+def _set_matrix(model: PreTrainedModel, matrix: Float[Tensor, "vocabulary dim"]) -> None:
+    weight = nn.Parameter(matrix, requires_grad=False)
+    model.get_input_embeddings().weight = weight
+    model.get_output_embeddings().weight = weight
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
@@ -160,9 +249,20 @@ def fingerprint(folder: Path) -> str:
     for pattern in FILES:
         for file in sorted(folder.glob(pattern)):
             digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
+            digest.update(bytes.fromhex(file_hash(file)))
     return digest.hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file; one that hasn't changed since is read once a process."""
+    stat = path.stat()
+    return _file_hash(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _file_hash(path: Path, size: int, modified_ns: int) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def first_line(fault: Exception) -> str:

@@ -1,6 +1,6 @@
 """What a trial gives: `RunResult`, the one record that study, tracking, report and export read."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from wake2vec.audit import Audit
 from wake2vec.config import RunConfig
@@ -17,6 +17,20 @@ class Neighbours(BaseModel):
     """Times that the word's token occurs in the training blocks."""
     tokens: list[str]
     cosines: list[float]
+
+
+class Computed(BaseModel):
+    """How a trial was computed, in the run that finished it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device: str
+    precision: str
+    """Of the frozen body and the head's products."""
+    micro_batch_blocks: int
+    """Sequences in one forward pass."""
+    peak_memory_gb: float | None
+    """Most memory that tensors took on a GPU at once, in 10^9 bytes; None on a CPU."""
 
 
 class RunResult(BaseModel):
@@ -37,8 +51,9 @@ class RunResult(BaseModel):
     sample: str
     versions: dict[str, str]
     """Of Python and the libraries that make the numbers."""
-    seconds: float = Field(ge=0)
-    """Wall time of the run that finished the trial."""
+    computed: Computed
+    seconds: dict[str, float]
+    """Wall time by part, of the run that finished the trial: see `wake2vec.run`."""
 
 
 def read_result(work: WorkFolder) -> RunResult:

@@ -11,60 +11,81 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from wake2vec.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.config import RESULT_FORMAT, RunConfig
-from wake2vec.errors import ConfigError
+from wake2vec.errors import ConfigError, TrialFailedError, TrialStopped
 from wake2vec.evaluate import validate
 from wake2vec.generate import sample_text
 from wake2vec.initialisers import INITIALISERS, InitMaterial
 from wake2vec.material import Material, fingerprint_inputs, prepare
-from wake2vec.measure import Measurement, measure, nearest_tokens
-from wake2vec.model import EmbeddingModel, merged_model
-from wake2vec.result import RunResult, read_result
-from wake2vec.train import OPTIMIZERS, train
+from wake2vec.measure import measure, nearest_tokens
+from wake2vec.memory import micro_batch_blocks
+from wake2vec.model import EmbeddingModel
+from wake2vec.result import Computed, RunResult, read_result
+from wake2vec.stopwatch import Stopwatch
+from wake2vec.train import OPTIMIZERS, Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
 
 Observer = Callable[[Progress], None]
 
 
-def run(config: RunConfig, trials_folder: Path, observe: Observer = lambda progress: None) -> RunResult:
+def run(
+    config: RunConfig,
+    trials_folder: Path,
+    observe: Observer = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+    cache: Path | None = None,
+) -> RunResult:
     """Train and measure one configuration; its work folder is `trials_folder/<digest>`.
 
-    A trial that was finished before isn't trained again: its result is read.
+    A trial that was finished before isn't trained again: its result is read. One that was cut off goes on from its
+    newest checkpoint. `observe` is called with each record, `stop` after each: where it gives True, the trial ends
+    with a checkpoint. Encoded texts are kept in `cache`.
 
     Raises:
-        Wake2VecError: an input can't be used, or training diverged.
+        TrialStopped: `stop` said so.
+        TrialFailedError: training diverged, or doesn't fit into the memory.
+        Wake2VecError: an input can't be used, or the disk is full.
     """
     fingerprints = fingerprint_inputs(config)
     digest = config.digest(fingerprints)
     folder = WorkFolder(trials_folder / digest)
     if folder.result_path.exists():
+        discard_checkpoints(folder.checkpoints_path)
         return read_result(folder)
-    started = time.monotonic()
     check_names(config)
-    material = prepare(config.model, config.corpus, config.vocabulary)
-    rows = initialise(config, material)
-    model = EmbeddingModel(material.model.base_model, material.base_rows, rows, config.train.rows)
-    measured = _train_and_measure(model, material, config, folder, observe)
-    folder.write_arrays("rows", {"rows": model.trained_rows.detach().cpu().numpy()})
-    folder.write_arrays("geometry", measured.arrays)
+    watch = Stopwatch()
+    with watch("load"):
+        material = prepare(config, cache)
+        training = start_training(config, material)
+    try:
+        numbers, arrays = _train_and_measure(training, material, config, folder, observe, stop, watch)
+    except TrialFailedError:
+        discard_checkpoints(folder.checkpoints_path)
+        raise
+    model = training.model
+    with watch("sample"), material.base.with_matrix(model.operand) as causal_model:
+        sample = sample_text(causal_model, material.vocabulary, config.sample, config.seed)
+    with watch("geometry"):
+        neighbours = nearest_tokens(model.matrix, material.vocabulary, material.corpus.new_counts_train)
+    with watch("write"):
+        folder.write_arrays("rows", {"rows": model.trained_rows.detach().cpu().numpy()})
+        folder.write_arrays("geometry", arrays)
     result = RunResult(
         format=RESULT_FORMAT,
         digest=digest,
         config=config,
         fingerprints=fingerprints,
-        numbers=measured.numbers | material.audit.numbers(),
+        numbers=numbers | material.audit.numbers(),
         audit=material.audit,
-        neighbours=nearest_tokens(model.matrix.detach(), material.vocabulary, material.corpus.new_counts_train),
-        sample=sample_text(
-            merged_model(material.folder, model.matrix.detach()).to(material.device),
-            material.vocabulary,
-            config.sample,
-            config.seed,
-        ),
+        neighbours=neighbours,
+        sample=sample,
         versions=versions(),
-        seconds=time.monotonic() - started,
+        computed=_computed(training),
+        seconds=watch.seconds,
     )
     write_json(folder.result_path, result.model_dump())
+    discard_checkpoints(folder.checkpoints_path)
     return result
 
 
@@ -89,35 +110,87 @@ def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"
     return rows.to(material.device)
 
 
+def start_training(config: RunConfig, material: Material) -> Training:
+    """A trial at step 0, with as many blocks in one pass as the memory holds."""
+    model = EmbeddingModel(material.base.body, material.base_rows, initialise(config, material), config.train.rows)
+    blocks = micro_batch_blocks(model, config.corpus.block_tokens, config.train.batch_blocks, config.machine)
+    return Training(model, material.corpus, config, blocks)
+
+
 def _train_and_measure(
-    model: EmbeddingModel, material: Material, config: RunConfig, folder: WorkFolder, observe: Observer
-) -> Measurement:
-    """Train, record every figure, and give the last evaluation's with `best_loss`, `best_step`, `start_loss`."""
+    training: Training,
+    material: Material,
+    config: RunConfig,
+    folder: WorkFolder,
+    observe: Observer,
+    stop: Callable[[], bool],
+    watch: Stopwatch,
+) -> tuple[Numbers, dict[str, np.ndarray]]:
+    """Train from the newest checkpoint to the end, and give the trial's figures and the last geometry's arrays."""
+    model = training.model
     arrays: dict[str, np.ndarray] = {}
 
     def evaluate() -> Numbers:
-        geometry = measure(material.base_rows, model.matrix.detach(), material.corpus, material.reference_ids)
+        with watch("validate"):
+            losses = training.evaluate(
+                lambda blocks: validate(model, material.corpus, material.vocabulary.base_size, blocks)
+            )
+        with watch("geometry"):
+            geometry = measure(material.base_rows, model.matrix, material.corpus, material.reference_ids)
         arrays.update(geometry.arrays)
-        return validate(model, material.corpus, material.vocabulary.base_size) | geometry.numbers
+        return losses | geometry.numbers
 
-    evaluations: list[tuple[float, int]] = []
-    last: Numbers = {}
     log = folder.start_progress()
+    checkpoints = CheckpointWriter(folder.checkpoints_path)
     try:
-        for step, numbers in train(model, material.corpus, config.train, config.seed, evaluate):
+        state = newest_checkpoint(folder.checkpoints_path, most_steps=log.steps_trained())
+        if state is not None:
+            training.restore(state)
+        written_at = time.monotonic()
+        for step, numbers in train(training, evaluate, watch):
             observe(log.add(step, numbers))
-            if (loss := numbers.get("validation.loss")) is not None:
-                evaluations.append((loss, step))
-            last |= numbers
+            stopping = stop()
+            is_due = time.monotonic() - written_at >= config.machine.checkpoint_every_s
+            if stopping or (is_due and not checkpoints.is_busy):
+                with watch("checkpoint"):
+                    log.sync()
+                    checkpoints.write(training.state())
+                written_at = time.monotonic()
+            if stopping:
+                checkpoints.wait()
+                raise TrialStopped
     finally:
         log.close()
-    best_loss, best_step = min(evaluations)
-    summary: Numbers = {
-        "validation.start_loss": evaluations[0][0],
-        "validation.best_loss": best_loss,
+    checkpoints.wait()
+    return summary(folder.progress()), arrays
+
+
+def summary(records: list[Progress]) -> Numbers:
+    """The last value of each figure on the curves, and the evaluations' `start_loss`, `best_loss` and `best_step`."""
+    losses = {record.step: loss for record in records if (loss := record.numbers.get("validation.loss")) is not None}
+    best_step = min(losses, key=lambda step: (losses[step], step))
+    last = {address: value for record in records for address, value in record.numbers.items()}
+    return last | {
+        "validation.start_loss": losses[0],
+        "validation.best_loss": losses[best_step],
         "validation.best_step": best_step,
     }
-    return Measurement(last | summary, arrays)
+
+
+def _computed(training: Training) -> Computed:
+    device = training.model.device
+    on_gpu = device.type == "cuda"
+    return Computed(
+        device=device_name(device),
+        precision=str(training.model.operand.dtype).removeprefix("torch."),
+        micro_batch_blocks=training.micro_batch_blocks,
+        peak_memory_gb=torch.cuda.max_memory_allocated(device) / 1e9 if on_gpu else None,
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """`Tesla T4`, or `CPU, 2 threads`: numbers are bit-equal for one number of threads only."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
 def versions() -> dict[str, str]:

@@ -1,19 +1,28 @@
-"""Training of the embedding rows: the loop, and the optimizers by name."""
+"""Training of the embedding rows: one optimizer step, the state that a checkpoint holds, and the loop."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import Adafactor
 
-from wake2vec.config import TrainConfig
+from wake2vec.checkpoint import State
+from wake2vec.config import RunConfig, TrainConfig
 from wake2vec.corpus import Corpus
-from wake2vec.errors import TrainingDivergedError
+from wake2vec.errors import MemoryExhaustedError, TrainingDivergedError
 from wake2vec.model import EmbeddingModel
+from wake2vec.precision import START_LOSS_SCALE
 from wake2vec.schedule import batch_at, lr_at
+from wake2vec.stopwatch import Stopwatch
 from wake2vec.workfolder import Numbers
 
 Optimizer = torch.optim.Optimizer
+T = TypeVar("T")
+
+STEPS_TO_RAISE_SCALE = 500
+"""After so many steps the loss scale is doubled: too high a one costs a repeated pass, too low a one lost digits."""
+HIGHEST_LOSS_SCALE = 2.0**24
 
 
 def adafactor(rows: nn.Parameter, config: TrainConfig) -> Optimizer:
@@ -32,49 +41,151 @@ OPTIMIZERS: dict[str, Callable[[nn.Parameter, TrainConfig], Optimizer]] = {
 }
 
 
-def train(
-    model: EmbeddingModel,
-    corpus: Corpus,
-    config: TrainConfig,
-    seed: int,
-    evaluate: Callable[[], Numbers],
-) -> Iterator[tuple[int, Numbers]]:
-    """Train, and yield (updates done, figures): `training.*` after each update, `evaluate()` when it is due.
+class Training:
+    """A trial's training at some step: everything that the next step depends on, and nothing else.
+
+    Learning rate and batch are pure functions of the step; rows, optimizer, loss scale and micro-batch are `state`.
+    """
+
+    def __init__(self, model: EmbeddingModel, corpus: Corpus, config: RunConfig, micro_batch_blocks: int) -> None:
+        self.model = model
+        self.step = 0
+        """Updates done."""
+        self.micro_batch_blocks = micro_batch_blocks
+        self.corpus = corpus
+        self._config = config.train
+        self._seed = config.seed
+        self._optimizer = OPTIMIZERS[config.train.optimizer](model.trained_rows, config.train)
+        self._dtype = model.operand.dtype
+        self._loss_scale = START_LOSS_SCALE[self._dtype]
+
+    @property
+    def is_done(self) -> bool:
+        return self.step >= self._config.steps
+
+    @property
+    def is_evaluation_due(self) -> bool:
+        return self.is_done or self.step % self._config.evaluate_every_steps == 0
+
+    def update(self) -> Numbers:
+        """One optimizer step; the loss is the mean over the batch's targets, before the step.
+
+        Raises:
+            TrainingDivergedError: a loss or gradient isn't finite.
+            MemoryExhaustedError: not even one block at a time fits into the memory.
+        """
+        config = self._config
+        lr = lr_at(self.step, steps=config.steps, peak=config.lr, warmup_share=config.warmup_share)
+        batch = batch_at(self.step, blocks=len(self.corpus.train), batch_blocks=config.batch_blocks, seed=self._seed)
+        ids = self.corpus.train[batch]["input_ids"].to(self.model.device)
+        loss, grad_norm = self._fitting(lambda: self._finite_gradient(ids, lr))
+        self._optimizer.param_groups[0]["lr"] = lr
+        self.optimizer_step()
+        self.step += 1
+        if self._dtype is torch.float16 and self.step % STEPS_TO_RAISE_SCALE == 0:
+            self._loss_scale = min(2 * self._loss_scale, HIGHEST_LOSS_SCALE)
+        return {"training.lr": lr, "training.loss": loss, "training.grad_norm": grad_norm}
+
+    def optimizer_step(self) -> None:
+        """Move the rows by the gradient that stands there."""
+        self._optimizer.step()
+        self.model.refresh()
+
+    def evaluate(self, measure: Callable[[int], T]) -> T:
+        """`measure(micro_batch_blocks)`, with a smaller micro-batch where the memory doesn't hold this one."""
+        return self._fitting(lambda: measure(self.micro_batch_blocks))
+
+    def state(self) -> State:
+        """A copy on the CPU: training may go on while it is written."""
+        optimizer = self._optimizer.state[self.model.trained_rows]
+        tensors = {f"optimizer.{key}": value for key, value in optimizer.items() if isinstance(value, Tensor)}
+        return State(
+            step=self.step,
+            loss_scale=self._loss_scale,
+            micro_batch_blocks=self.micro_batch_blocks,
+            optimizer={key: value for key, value in optimizer.items() if not isinstance(value, Tensor)},
+            tensors={
+                name: tensor.detach().to("cpu", copy=True).contiguous()
+                for name, tensor in {"rows": self.model.trained_rows, **tensors}.items()
+            },
+        )
+
+    @torch.no_grad()
+    def restore(self, state: State) -> None:
+        """Go on from a state as if training had never stopped."""
+        self.step = state.step
+        self.micro_batch_blocks = state.micro_batch_blocks
+        self._loss_scale = state.loss_scale
+        rows = self.model.trained_rows
+        rows.copy_(state.tensors["rows"])
+        self.model.refresh()
+        tensors = {
+            name.removeprefix("optimizer."): tensor.to(rows.device)
+            for name, tensor in state.tensors.items()
+            if name.startswith("optimizer.")
+        }
+        self._optimizer.state[rows] = {**state.optimizer, **tensors}
+
+    def _finite_gradient(self, ids: Tensor, lr: float) -> tuple[float, float]:
+        """Loss, and norm of the clipped gradient before clipping; a loss scale that overflows is halved."""
+        while True:
+            loss, grad_norm = self._gradient(ids)
+            finite = torch.isfinite(torch.tensor([loss, grad_norm]))
+            if finite.all():
+                return loss, grad_norm
+            if not finite[0] or self._loss_scale <= 1:
+                raise TrainingDivergedError(
+                    f"losses and gradients must be finite: loss {loss}, gradient norm {grad_norm} at learning rate "
+                    f"{lr:.3g}, step {self.step}; lower train.lr"
+                    + ("" if self._dtype is torch.float32 else ", or give train.precision=float32")
+                )
+            self._loss_scale /= 2
+
+    @torch.no_grad()
+    def _gradient(self, ids: Tensor) -> tuple[float, float]:
+        gradient = self.model.trained_rows.grad
+        assert gradient is not None
+        gradient.zero_()
+        targets = ids[:, 1:].numel()
+        with torch.enable_grad():
+            losses = [
+                self.model.add_gradients(part, self._loss_scale / targets)
+                for part in ids.split(self.micro_batch_blocks)
+            ]
+        norm = torch.linalg.vector_norm(gradient) / self._loss_scale
+        clipped = (self._config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        gradient.mul_(clipped / self._loss_scale)
+        loss, grad_norm = torch.stack([torch.stack(losses).sum() / targets, norm]).tolist()
+        return loss, grad_norm
+
+    def _fitting(self, work: Callable[[], T]) -> T:
+        """`work()`, with the micro-batch halved until the memory holds it: the same mathematics."""
+        while True:
+            try:
+                return work()
+            except torch.OutOfMemoryError as fault:
+                reason = str(fault).split("\n")[0]
+            # Only here, out of the handler, is the memory of the failed pass let go.
+            if self.micro_batch_blocks == 1:
+                raise MemoryExhaustedError(
+                    f"one block at a time must fit into the device's memory, and doesn't: {reason}; "
+                    "lower corpus.block_tokens, or choose a smaller model"
+                )
+            self.micro_batch_blocks = (self.micro_batch_blocks + 1) // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def train(training: Training, evaluate: Callable[[], Numbers], watch: Stopwatch) -> Iterator[tuple[int, Numbers]]:
+    """Train to the end, and yield (updates done, figures): `evaluate()` when it is due, `training.*` after each update.
 
     Evaluation is due at step 0, every `evaluate_every_steps`, and after the last update.
-
-    Raises:
-        TrainingDivergedError: a loss or gradient isn't finite.
     """
-    optimizer = OPTIMIZERS[config.optimizer](model.trained_rows, config)
-    batch_blocks = config.micro_batch_blocks * config.accumulation_steps
-    for step in range(config.steps):
-        if step % config.evaluate_every_steps == 0:
-            yield step, evaluate()
-        lr = lr_at(step, steps=config.steps, peak=config.lr, warmup_share=config.warmup_share)
-        batch = batch_at(step, blocks=len(corpus.train), batch_blocks=batch_blocks, seed=seed)
-        optimizer.param_groups[0]["lr"] = lr
-        numbers = _update(model, optimizer, corpus, batch, config)
-        yield step + 1, {"training.lr": lr, **numbers}
-    yield config.steps, evaluate()
-
-
-def _update(
-    model: EmbeddingModel, optimizer: Optimizer, corpus: Corpus, batch: list[int], config: TrainConfig
-) -> Numbers:
-    """One optimizer step over the batch, micro-batch by micro-batch; the loss is the mean over its targets."""
-    ids = corpus.train[batch]["input_ids"].to(model.trained_rows.device)
-    optimizer.zero_grad()
-    loss = 0.0
-    for part in ids.split(config.micro_batch_blocks):
-        share = model.losses(part).mean() * (len(part) / len(ids))
-        share.backward()
-        loss += share.item()
-    grad_norm = nn.utils.clip_grad_norm_([model.trained_rows], config.max_grad_norm).item()
-    if not (torch.isfinite(torch.tensor([loss, grad_norm])).all()):
-        raise TrainingDivergedError(
-            f"losses and gradients must be finite: loss {loss}, gradient norm {grad_norm} at learning rate "
-            f"{optimizer.param_groups[0]['lr']:.3g}; lower train.lr"
-        )
-    optimizer.step()
-    return {"training.loss": loss, "training.grad_norm": grad_norm}
+    while True:
+        if training.is_evaluation_due:
+            yield training.step, evaluate()
+        if training.is_done:
+            return
+        with watch("train"):
+            numbers = training.update()
+        yield training.step, numbers

@@ -37,6 +37,10 @@ class WorkFolder:
         """Written last: where it stands, the trial is finished."""
         return self.path / "result.json"
 
+    @property
+    def checkpoints_path(self) -> Path:
+        return self.path / "checkpoints"
+
     def start_progress(self) -> "ProgressLog":
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         return ProgressLog(self.path / "progress.jsonl")
@@ -75,6 +79,15 @@ class ProgressLog:
             self._file.flush()
         return self._known[key]
 
+    def steps_trained(self) -> int:
+        """Updates that the record tells of without a gap, from the first."""
+        told = {step for step, *names in self._known if "training.loss" in names}
+        return next(step for step in range(len(told) + 1) if step + 1 not in told)
+
+    def sync(self) -> None:
+        """Wait until all records are on disk: a checkpoint may only be newer than its record if this was done."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         self._file.close()
 
@@ -107,8 +120,13 @@ def write_atomic(path: Path, data: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -1,0 +1,101 @@
+"""What a study will take, as tables in 80 columns: parameters, memory, time, disk."""
+
+import math
+
+from rich.table import Table
+
+from study.config import Range, StudyConfig, Value
+from wake2vec import TrialPlan, plan_trial
+
+CHECKPOINTS_AT_ONCE = 3
+"""Two are kept while the next is written."""
+
+
+def plan_tables(config: StudyConfig) -> list[Table]:
+    """Probe this machine with the baseline's configuration, and lay out what the study will take.
+
+    Raises:
+        Wake2VecError: an input can't be used, or not even one block fits into the memory.
+    """
+    plan = plan_trial(config.run_config(config.study.baseline))
+    return [_model_table(plan, config), _memory_table(plan), _cost_table(plan, config)]
+
+
+def study_seconds(plan: TrialPlan, config: StudyConfig) -> float:
+    """Time of all trials: the baseline's, and for the others the mean over the space."""
+    every = config.run.train.evaluate_every_steps
+    steps = baseline_steps(config)
+    return plan.trial_s(steps, every) + (config.study.trials - 1) * plan.trial_s(mean_steps(config), every)
+
+
+def baseline_steps(config: StudyConfig) -> int:
+    return config.run_config(config.study.baseline).train.steps
+
+
+def mean_steps(config: StudyConfig) -> float:
+    """Steps of a trial on average, if the sampler drew from the space at random."""
+    space = config.study.space.get("train.steps")
+    if space is None:
+        return config.run.train.steps
+    if not isinstance(space, Range):
+        return sum(float(choice) for choice in space.choices) / len(space.choices)
+    if space.log:
+        return (space.high - space.low) / math.log(space.high / space.low)
+    return (space.low + space.high) / 2
+
+
+def duration(seconds: float) -> str:
+    """`0.14 s`, `12 s`, `4 min`, `7.8 h`."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """`71.4 MB`, `1.25 GB`: 10^6 and 10^9 bytes."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _model_table(plan: TrialPlan, config: StudyConfig) -> Table:
+    train, tokens = config.run.train, config.run.corpus.block_tokens
+    passes = math.ceil(train.batch_blocks / plan.micro_batch_blocks)
+    table = _table("one trial")
+    table.add_row("device", f"{plan.device}, {plan.precision}")
+    table.add_row("parameters trained", f"{plan.trained_parameters:,}")
+    table.add_row("parameters frozen", f"{plan.frozen_parameters:,}")
+    table.add_row(
+        "an optimizer step",
+        f"{train.batch_blocks} x {tokens} tokens in {passes} {'pass' if passes == 1 else 'passes'} of "
+        f"{plan.micro_batch_blocks}",
+    )
+    return table
+
+
+def _memory_table(plan: TrialPlan) -> Table:
+    table = _table("memory")
+    for part, count in plan.memory.items():
+        table.add_row(part, size(count))
+    table.add_row("[bold]at once, at most", f"[bold]{size(plan.peak_bytes)}")
+    return table
+
+
+def _cost_table(plan: TrialPlan, config: StudyConfig) -> Table:
+    every = config.run.train.evaluate_every_steps
+    steps: dict[str, Value] = {"baseline": baseline_steps(config), "average trial": round(mean_steps(config))}
+    table = _table("time and disk")
+    table.add_row("a step", duration(plan.step_s))
+    table.add_row("an evaluation", duration(plan.evaluation_s))
+    for name, count in steps.items():
+        table.add_row(f"{name}, {count:,} steps", duration(plan.trial_s(float(count), every)))
+    trials = config.study.trials
+    table.add_row(f"[bold]study, {trials} trials", f"[bold]{duration(study_seconds(plan, config))}")
+    table.add_row("disk: results", f"{size(trials * plan.result_bytes)} ({size(plan.result_bytes)} a trial)")
+    table.add_row("disk: checkpoints", size(CHECKPOINTS_AT_ONCE * plan.checkpoint_bytes))
+    return table
+
+
+def _table(title: str) -> Table:
+    table = Table(box=None, show_header=False, title=title, title_justify="left", title_style="bold", min_width=60)
+    table.add_column(style="dim", min_width=32)
+    table.add_column()
+    return table

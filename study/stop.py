@@ -1,0 +1,69 @@
+"""Stopping: by a signal, or because the time given is nearly over."""
+
+import re
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from wake2vec import ConfigError
+
+UNITS_S = {"h": 3600, "m": 60, "s": 1}
+MARGIN_SHARE = 0.05
+MOST_MARGIN_S = 30.0
+
+
+class Stop:
+    """Called after each step and each trial: whether to stop with a checkpoint now.
+
+    With `seconds` it says so early enough for what comes between two calls: twice the longest time seen so far, and a
+    margin of 5 % or half a minute, whichever is less.
+    """
+
+    def __init__(self, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._deadline = None
+        if seconds is not None:
+            self._deadline = clock() + seconds - min(MARGIN_SHARE * seconds, MOST_MARGIN_S)
+        self._called_at: float | None = None
+        self._longest_gap_s = 0.0
+        self.signal: int | None = None
+        """The signal that asks to stop, if one came."""
+
+    def __call__(self) -> bool:
+        now = self._clock()
+        if self._called_at is not None:
+            self._longest_gap_s = max(self._longest_gap_s, now - self._called_at)
+        self._called_at = now
+        return self.signal is not None or self.is_time_over
+
+    @property
+    def is_time_over(self) -> bool:
+        return self._deadline is not None and self._clock() + 2 * self._longest_gap_s >= self._deadline
+
+    def listen(self, announce: Callable[[], None]) -> None:
+        """From now on Ctrl-C and SIGTERM ask to stop; a second one ends the process at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self.signal is not None:
+                raise SystemExit(128 + number)
+            self.signal = number
+            announce()
+
+        signal.signal(signal.SIGINT, ask)
+        signal.signal(signal.SIGTERM, ask)
+
+
+def seconds_of(duration: str) -> float:
+    """`2h30m` -> 9000.0; units are h, m and s.
+
+    Raises:
+        ConfigError: it isn't a duration.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        raise ConfigError(f"a time has the form 2h30m, 45m or 90s: it is {duration!r}")
+    seconds = sum(float(number) * UNITS_S[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise ConfigError(f"a time must be longer than nothing: it is {duration!r}")
+    return seconds

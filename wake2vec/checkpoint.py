@@ -1,0 +1,169 @@
+"""Checkpoints: the state of a training on disk, whole or not at all, and noticed where it is damaged."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wake2vec.errors import StorageError
+from wake2vec.workfolder import sync
+
+KEPT = 2
+MANIFEST = "manifest.json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What a training depends on beside its configuration; tensors are on the CPU."""
+
+    step: int
+    """Updates done."""
+    loss_scale: float
+    micro_batch_blocks: int
+    optimizer: dict[str, Any]
+    """The optimizer's numbers, by its own names."""
+    tensors: dict[str, Tensor]
+    """`rows`: the trained rows; `optimizer.<name>`: the optimizer's tensors."""
+
+
+def write_checkpoint(folder: Path, state: State) -> Path:
+    """Write the state to `folder/step-<step>`, and keep only the newest two checkpoints.
+
+    It is written beside: files, then a manifest with the SHA-256 of each, all synced to disk; then renamed.
+
+    Raises:
+        StorageError: the disk doesn't take it; the checkpoints before stand.
+    """
+    target = folder / f"step-{state.step:08d}"
+    beside = folder / f".{target.name}.{os.getpid()}.part"
+    needed = sum(tensor.nbytes for tensor in state.tensors.values())
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _discard(*folder.glob(".*"))  # what a crash left
+        if (free := shutil.disk_usage(folder).free) < needed * 1.01:
+            raise OSError(f"{free:,} bytes are free")
+        beside.mkdir(mode=0o700)
+        save_file(state.tensors, beside / "state.safetensors")
+        scalars = {field.name: getattr(state, field.name) for field in fields(state) if field.name != "tensors"}
+        (beside / "state.json").write_text(json.dumps(scalars, indent=2) + "\n", encoding="utf-8")
+        hashes = {path.name: _sha256(path) for path in sorted(beside.iterdir())}
+        (beside / MANIFEST).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+        for path in beside.iterdir():
+            sync(path)
+        sync(beside)
+        if target.exists():  # a damaged one was moved aside, so this is the same state
+            _discard(target)
+        beside.rename(target)
+        sync(folder)
+        _discard(*_by_age(folder)[KEPT:])
+    except OSError as fault:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise StorageError(
+            f"a checkpoint needs {needed:,} bytes in {folder}: {fault}; free some space, and the same command continues"
+        ) from None
+    return target
+
+
+def newest_checkpoint(folder: Path, most_steps: int) -> State | None:
+    """The newest checkpoint of at most that many steps that is whole; None where there is none.
+
+    A damaged one is moved aside as `bad-*`, never deleted, and the one before it is taken.
+    """
+    for path in _by_age(folder):
+        fault = _fault_of(path)
+        if fault is None:
+            state = _read(path)
+            if state.step <= most_steps:
+                return state
+            continue
+        aside = path.with_name(f"bad-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        logger.warning("a checkpoint was damaged and isn't used: %s: %s; it was moved to %s", path, fault, aside.name)
+    return None
+
+
+class CheckpointWriter:
+    """Writes checkpoints beside training, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread: threading.Thread | None = None
+        self._fault: StorageError | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def write(self, state: State) -> None:
+        """Begin to write; waits for the one before. Raises StorageError: that one failed."""
+        self.wait()
+        # Not a daemon: an interpreter that ends waits for a checkpoint that was begun.
+        self._thread = threading.Thread(target=self._write, args=(state,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on disk. Raises StorageError: it isn't."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._fault is not None:
+            raise self._fault
+
+    def _write(self, state: State) -> None:
+        try:
+            write_checkpoint(self._folder, state)
+        except StorageError as fault:
+            self._fault = fault
+
+
+def discard_checkpoints(folder: Path) -> None:
+    """Delete all checkpoints, to be called where no writer is at work: the trial has ended."""
+    if folder.exists():
+        _discard(folder)
+
+
+def _by_age(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _fault_of(path: Path) -> str | None:
+    """What is wrong with a checkpoint; None where it is whole."""
+    try:
+        hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        for name in ("state.safetensors", "state.json"):
+            if _sha256(path / name) != hashes[name]:
+                return f"{name} isn't what was written"
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        return f"its manifest can't be followed: {fault!r}"
+    return None
+
+
+def _read(path: Path) -> State:
+    scalars = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    return State(**scalars, tensors=load_file(path / "state.safetensors"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _discard(*paths: Path) -> None:
+    """Delete folders so that a crash half-way leaves none that looks whole."""
+    for path in paths:
+        hidden = path if path.name.startswith(".") else path.with_name(f".{path.name}.gone")
+        if path.exists():
+            path.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)

@@ -1,0 +1,120 @@
+"""Memory: what a pass over some blocks takes, measured, and how many blocks at once therefore fit."""
+
+import math
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from wake2vec.config import MachineConfig
+from wake2vec.loss import CHUNK_TOKENS
+from wake2vec.model import EmbeddingModel
+
+SHARE_OF_FREE = 0.9
+"""What the allocator loses to fragments isn't planned with."""
+
+
+@dataclass(frozen=True)
+class PassMemory:
+    """Memory of one forward and backward pass, beside the model and its gradient."""
+
+    fixed_bytes: int
+    """However many blocks: the workspace of the loss."""
+    block_bytes: int
+    """For each block: what autograd keeps of it, and what the layer at work takes."""
+
+    def of(self, blocks: int) -> int:
+        return self.fixed_bytes + blocks * self.block_bytes
+
+    def most_blocks(self, free_bytes: float) -> int:
+        """As many as that memory holds; 1 where it doesn't even hold one."""
+        return max(1, math.floor((free_bytes - self.fixed_bytes) / max(self.block_bytes, 1)))
+
+
+def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
+    """Measure two passes, over so many blocks that the loss has its full workspace in both."""
+    few = math.ceil(CHUNK_TOKENS / (block_tokens - 1))
+
+    def peak_of(blocks: int) -> int:
+        ids = torch.zeros(blocks, block_tokens, dtype=torch.long, device=model.device)
+        return peak_bytes(lambda: model.add_gradients(ids, scale=1.0), model.device)
+
+    first, second = peak_of(few), peak_of(few + 1)
+    assert model.trained_rows.grad is not None
+    model.trained_rows.grad.zero_()
+    block = max(second - first, 0)
+    return PassMemory(max(first - few * block, 0), block)
+
+
+def micro_batch_blocks(model: EmbeddingModel, block_tokens: int, batch_blocks: int, machine: MachineConfig) -> int:
+    """Blocks in one pass: the batch in as few passes of like size as the memory and the settings allow."""
+    most = min(machine.micro_batch_blocks or batch_blocks, batch_blocks)
+    if most > 1:
+        free = free_bytes(model.device, machine)
+        most = min(most, measure_pass(model, block_tokens).most_blocks(free))
+    return math.ceil(batch_blocks / math.ceil(batch_blocks / most))
+
+
+def free_bytes(device: torch.device, machine: MachineConfig) -> float:
+    """What passes may take on the device: its free memory, less a margin, or what `machine.memory_gb` leaves."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + unused
+        taken = torch.cuda.memory_allocated(device)
+    else:
+        free = psutil.virtual_memory().available
+        taken = psutil.Process().memory_info().rss
+    most = math.inf if machine.memory_gb is None else machine.memory_gb * 1e9 - taken
+    return min(SHARE_OF_FREE * free, most)
+
+
+def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
+    """The most memory that tensors made during `work` take at once."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with _Allocations() as allocations:
+        work()
+    return allocations.peak
+
+
+class _Allocations(TorchDispatchMode):
+    """Counts the bytes of all storages that operations make, from their making to their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._now = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        given = {leaf.untyped_storage() for leaf in tree_leaves((arguments, options)) if isinstance(leaf, Tensor)}
+        result = operation(*arguments, **(options or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and (storage := leaf.untyped_storage()) not in given:
+                self._count(storage)
+        return result
+
+    def _count(self, storage: Any) -> None:
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        size = storage.nbytes()
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._forget, size)
+
+    def _forget(self, size: int) -> None:
+        self._now -= size

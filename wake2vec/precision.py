@@ -1,0 +1,32 @@
+"""Precision: in which type the frozen body and the head multiply, and how far that may move the numbers."""
+
+import torch
+
+from wake2vec.config import Precision
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+LOSS_TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+"""Largest relative difference of a training loss from the plain float32 recipe's, over the first 50 steps."""
+
+START_LOSS_SCALE = {torch.float32: 1.0, torch.float16: 2.0**16, torch.bfloat16: 1.0}
+"""What the gradient of the loss is multiplied by on its way back: float16 would lose what is below 6e-8."""
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one that CUDA knows, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type that `precision` stands for on this device.
+
+    `auto` takes bfloat16 where it is native (GPUs from compute capability 8.0, CPUs with AMX), else float16 on a GPU
+    (a Tesla T4 has no bfloat16), else float32: without AMX a CPU multiplies no half precision faster.
+    """
+    if precision != "auto":
+        return DTYPES[precision]
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if native else torch.float16
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
