@@ -6,6 +6,7 @@ returned, so saving twice gives the same bytes. Okabe and Ito's colours; groups 
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -19,13 +20,20 @@ Array = npt.NDArray[Any]
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
 
 
-def blank_figure(height_in: float, title: str) -> Figure:
-    figure = Figure(figsize=(10, height_in), dpi=120, layout="constrained", facecolor="white")
+def blank_figure(height_in: float, title: str, margins: Mapping[str, float] | None = None) -> Figure:
+    """A figure that finds its layout when frozen; with `margins`, as for `subplots_adjust`, it has that one.
+
+    To find a layout takes as long as to draw: a picture that every trial draws should know its own.
+    """
+    figure = Figure(figsize=(10, height_in), dpi=120, layout=None if margins else "constrained", facecolor="white")
     figure.suptitle(fill(title, 100), fontsize=12)
+    if margins:
+        figure.subplots_adjust(**margins)
     return figure
 
 
 def frozen(figure: Figure) -> Figure:
+    """The figure with its layout found and fixed."""
     figure.align_labels()
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

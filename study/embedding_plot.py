@@ -6,19 +6,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from study.canvas import BLUE, GREEN, GREY, VERMILLION, Array, blank_figure, finite, frozen, label_axes, say, window
+from study.canvas import BLUE, GREEN, GREY, VERMILLION, Array, blank_figure, finite, label_axes, say, window
 
 Numbers = Mapping[str, float | None]
+MARGINS = {"left": 0.065, "right": 0.985, "bottom": 0.07, "top": 0.85, "wspace": 0.26, "hspace": 0.56}
 HEADLINE_TAU = 0.95
 UNMOVED_COSINE = 1 - 1e-6  # float32 leaves a row that never moved this close to 1
 
 
 def embedding_figure(arrays: Mapping[str, Array], numbers: Numbers, title: str) -> Figure:
     """Six panels of one trial's embedding of at least one base and one new row; keys as in the panels."""
-    figure = blank_figure(7.6, title)
+    figure = blank_figure(7.6, title, MARGINS)
     for place, panel in enumerate((_norms, _cosines, _spectrum, _drift, _norm_by_index, _collapse), start=1):
         panel(figure.add_subplot(2, 3, place), arrays, numbers)
-    return frozen(figure)
+    return figure
 
 
 def _norms(ax: Axes, arrays: Mapping[str, Array], numbers: Numbers) -> None:

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -66,13 +67,26 @@ def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
     Raises:
         Wake2VecError: an input is missing.
     """
-    read_text(Path(config.corpus.path), "corpus", CorpusError)
-    read_lexicon(config.vocabulary.lexicon)
     return {
         "model.path": fingerprint(resolve_folder(config.model.path)),
-        "corpus.path": file_hash(Path(config.corpus.path))[:16],
-        "vocabulary.lexicon": file_hash(Path(config.vocabulary.lexicon))[:16],
+        "corpus.path": _hash(Path(config.corpus.path), "corpus"),
+        "vocabulary.lexicon": _hash(Path(config.vocabulary.lexicon), "lexicon"),
     }
+
+
+def _hash(path: Path, what: Literal["corpus", "lexicon"]) -> str:
+    """Of a text that can be used; one that hasn't changed since is checked once a process."""
+    stat = path.stat() if path.exists() else None
+    return _checked_hash(path, what, stat and (stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _checked_hash(path: Path, what: Literal["corpus", "lexicon"], version: tuple[int, int] | None) -> str:
+    if what == "corpus":
+        read_text(path, what, CorpusError)
+    else:
+        read_lexicon(path)
+    return file_hash(path)[:16]
 
 
 @lru_cache(maxsize=4)

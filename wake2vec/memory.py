@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -38,7 +38,15 @@ class PassMemory:
 
 
 def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
-    """Measure two passes, over so many blocks that the loss has its full workspace in both."""
+    """Measure two passes, over so many blocks that the loss has its full workspace in both; once for each shape."""
+    shape = (len(model.matrix), len(model.trained_rows), block_tokens)
+    measured = _MEASURED.setdefault(model.body, {})
+    if shape not in measured:
+        measured[shape] = _measure_pass(model, block_tokens)
+    return measured[shape]
+
+
+def _measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
     few = math.ceil(CHUNK_TOKENS / (block_tokens - 1))
 
     def peak_of(blocks: int) -> int:
@@ -86,6 +94,9 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
     with _Allocations() as allocations:
         work()
     return allocations.peak
+
+
+_MEASURED: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, int, int], PassMemory]] = weakref.WeakKeyDictionary()
 
 
 class _Allocations(TorchDispatchMode):

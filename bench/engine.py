@@ -1,0 +1,260 @@
+"""`python -m bench.engine`: a training step against Phase 1's, through transformers' Trainer, both sides in turn.
+
+Phase 1's settings: float32, activation checkpointing, 16 passes of one sequence, Adafactor, the body frozen. On the
+profile `tiny` both sides see the same batches, so that their losses compare. TinyLlama's shape has random weights and
+76,500 rows; on a CPU it has two layers, on a GPU all 22, within 14.5 GB and without bfloat16, as on a Tesla T4.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from bench.figures import Figure, publish
+from study.config import load_config
+from wake2vec import RunConfig, prepare
+from wake2vec.config import CorpusConfig, Precision, TrainConfig
+from wake2vec.corpus import Corpus
+from wake2vec.memory import measure_pass, micro_batch_blocks, peak_bytes
+from wake2vec.model import EmbeddingModel, merged_model
+from wake2vec.precision import best_device, compute_dtype
+from wake2vec.run import start_training
+from wake2vec.schedule import batch_at
+from wake2vec.train import Training
+
+BASE_ROWS, NEW_ROWS = 32_000, 44_500
+T4_BYTES = 14.5e9
+ROUNDS = 3
+
+
+def main() -> None:
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_per_process_memory_fraction(T4_BYTES / torch.cuda.mem_get_info()[1])
+        figures = shape_figures(layers=22, precision="float16", steps=5, bar=12)
+    else:
+        figures = tiny_figures(steps=20) + shape_figures(layers=2, precision="auto", steps=1, bar=3.5)
+    publish("engine-gpu" if on_gpu else "engine", "python -m bench.engine", figures)
+
+
+def tiny_figures(steps: int) -> list[Figure]:
+    config = load_config("tiny", [f"train.steps={steps}"]).run
+    material = prepare(config)
+
+    def ours() -> tuple[list[float], list[float]]:
+        return timed_updates(start_training(config, material), steps)
+
+    def theirs() -> tuple[list[float], list[float]]:
+        matrix = start_training(config, material).model.matrix
+        blocks = [index for step in range(steps) for index in _batch(config, material.corpus, step)]
+        return timed_trainer(merged_model(material.base.folder, matrix), material.corpus.train.select(blocks), config)
+
+    pairs = [(ours(), theirs()) for _ in range(ROUNDS)]
+    (_, our_losses), (_, their_losses) = pairs[0]
+    difference = max(abs(a - b) / b for a, b in zip(our_losses, their_losses, strict=True))
+    training = start_training(config, material)
+    predicted = measure_pass(training.model, config.corpus.block_tokens).of(training.micro_batch_blocks)
+    measured = peak_bytes(training.update, training.model.device)
+    return [
+        *_speed("tiny", "16 x 64 tokens", pairs, bar=3),
+        Figure(f"tiny: largest difference of {steps} losses", difference, "", "<= 1e-5", difference <= 1e-5),
+        _memory("tiny", predicted, measured),
+    ]
+
+
+def shape_figures(layers: int, precision: Precision, steps: int, bar: float) -> list[Figure]:
+    """One optimizer step of 16 x 256 tokens is timed after one that warms up; on a CPU twice, for it takes minutes."""
+    config = RunConfig(
+        corpus=CorpusConfig(block_tokens=256),
+        train=TrainConfig(steps=steps + 1, precision=precision, warmup_share=0),
+    )
+    name = f"TinyLlama's shape, {layers} layers"
+    dtype = compute_dtype(precision, best_device())
+    pairs = []
+    for _ in range(ROUNDS if torch.cuda.is_available() else 2):
+        training = random_training(layers, config)
+        predicted = measure_pass(training.model, 256).of(training.micro_batch_blocks)
+        measured = peak_bytes(training.update, training.model.device)
+        ours = timed_updates(training, steps)
+        blocks = training.micro_batch_blocks
+        del training
+        model = llama(layers, BASE_ROWS + NEW_ROWS).float()
+        pairs.append((ours, timed_trainer(model, random_corpus().train, config, skip=1)))
+        del model
+    seconds = _median_step(pairs, 0)
+    share = step_flops(layers) / seconds / product_rate(dtype)
+    return [
+        Figure(f"{name}: precision", str(dtype).removeprefix("torch."), ""),
+        Figure(f"{name}: blocks in a pass", blocks, ""),
+        *_speed(name, "16 x 256 tokens", pairs, bar),
+        Figure(f"{name}: share of the measured matrix-product rate", share, "", ">= 0.5", share >= 0.5),
+        Figure("the matrix-product rate", product_rate(dtype) / 1e12, "TFLOP/s"),
+        Figure("the same in float32", product_rate(torch.float32) / 1e12, "TFLOP/s"),
+        _memory(name, predicted, measured),
+    ]
+
+
+def timed_updates(training: Training, steps: int) -> tuple[list[float], list[float]]:
+    """Seconds and losses of the steps."""
+    seconds, losses = [], []
+    for _ in range(steps):
+        started = time.perf_counter()
+        losses.append(training.update()["training.loss"] or 0.0)
+        _synchronise()
+        seconds.append(time.perf_counter() - started)
+    return seconds, losses
+
+
+class StepClock(TrainerCallback):  # type: ignore[misc]
+    """Notes the time of each optimizer step of a Trainer, and its loss."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
+        self._started = 0.0
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        _synchronise()
+        self.seconds.append(time.perf_counter() - self._started)
+
+    def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
+        if logs and "loss" in logs:
+            self.losses.append(float(logs["loss"]))
+
+
+def timed_trainer(
+    model: PreTrainedModel, blocks: Dataset, config: RunConfig, skip: int = 0
+) -> tuple[list[float], list[float]]:
+    """Phase 1's training of the model's embedding, over the blocks in their order; the first steps may be skipped."""
+    model.requires_grad_(False)
+    model.get_input_embeddings().weight.requires_grad_(True)
+    clock = StepClock()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            max_steps=config.train.steps,
+            per_device_train_batch_size=1,
+            gradient_accumulation_steps=config.train.batch_blocks,
+            learning_rate=config.train.lr,
+            optim="adafactor",
+            lr_scheduler_type="linear",
+            warmup_steps=config.train.warmup_share,
+            max_grad_norm=config.train.max_grad_norm,
+            activation_checkpointing=True,
+            train_sampling_strategy="sequential",
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
+        )
+        columns = blocks.remove_columns([name for name in blocks.column_names if name != "input_ids"])
+        labelled = columns.with_format("torch").map(lambda row: {"labels": row["input_ids"]})
+        trainer = Trainer(model=model, args=arguments, train_dataset=labelled, callbacks=[clock])
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return clock.seconds[skip:], clock.losses[skip:]
+
+
+def llama(layers: int, rows: int) -> PreTrainedModel:
+    """A model of TinyLlama's shape with random weights, on the device."""
+    config = LlamaConfig(
+        vocab_size=rows,
+        hidden_size=2048,
+        intermediate_size=5632,
+        num_hidden_layers=layers,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )
+    with torch.device(best_device()):
+        return LlamaForCausalLM(config)
+
+
+def random_corpus() -> Corpus:
+    ids = torch.randint(BASE_ROWS + NEW_ROWS, (64, 256), generator=torch.Generator().manual_seed(0))
+    blocks = Dataset.from_dict({"input_ids": ids.numpy()}).with_format("torch")
+    none = torch.zeros(0, dtype=torch.long)
+    return Corpus(blocks, blocks, none, none, none)
+
+
+def random_training(layers: int, config: RunConfig) -> Training:
+    device = best_device()
+    body = llama(layers, 8).base_model.to(compute_dtype(config.train.precision, device))
+    generator = torch.Generator().manual_seed(0)
+    base, new = (0.0148 * torch.randn(n, 2048, generator=generator).to(device) for n in (BASE_ROWS, NEW_ROWS))
+    model = EmbeddingModel(body, base, new, config.train.rows)
+    blocks = micro_batch_blocks(model, config.corpus.block_tokens, config.train.batch_blocks, config.machine)
+    return Training(model, random_corpus(), config, blocks)
+
+
+def step_flops(layers: int) -> float:
+    """Of the matrix products of one step: a frozen weight takes 2 products a token, forward and back; the head 3."""
+    tokens, dim = 16 * 255, 2048
+    layer = dim * (dim + 256 + 256 + dim) + 3 * dim * 5632
+    return 2.0 * tokens * (2 * layers * layer + 3 * dim * (BASE_ROWS + NEW_ROWS))
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product on the device, the best of some."""
+    size = 8192 if torch.cuda.is_available() else 2048
+    left, right = (torch.randn(size, size, device=best_device()).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(12):
+        started = time.perf_counter()
+        left @ right
+        _synchronise()
+        seconds.append(time.perf_counter() - started)
+    return 2.0 * size**3 / min(seconds)
+
+
+Steps = tuple[list[float], list[float]]
+Pairs = Sequence[tuple[Steps, Steps]]
+
+
+def _speed(name: str, step: str, pairs: Pairs, bar: float) -> list[Figure]:
+    ratio = statistics.median(statistics.median(theirs[0]) / statistics.median(ours[0]) for ours, theirs in pairs)
+    return [
+        Figure(f"{name}: a step of {step}", _median_step(pairs, 0), "s"),
+        Figure(f"{name}: the same, Phase 1's way", _median_step(pairs, 1), "s"),
+        Figure(f"{name}: speed over Phase 1's way", ratio, "x", f">= {bar}", ratio >= bar),
+    ]
+
+
+def _memory(name: str, predicted: int, measured: int) -> Figure:
+    near = abs(predicted / measured - 1) <= 0.1
+    return Figure(f"{name}: memory of a pass, planned / measured", predicted / measured, "", "0.9 to 1.1", near)
+
+
+def _median_step(pairs: Pairs, side: int) -> float:
+    return statistics.median(statistics.median(pair[side][0]) for pair in pairs)
+
+
+def _batch(config: RunConfig, corpus: Corpus, step: int) -> list[int]:
+    return batch_at(step, blocks=len(corpus.train), batch_blocks=config.train.batch_blocks, seed=config.seed)
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

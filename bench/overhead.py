@@ -1,0 +1,65 @@
+"""`python -m bench.overhead`: what the harness takes of a trial beside forward, backward and optimizer.
+
+A trial of the profile `tiny` runs in a real study, with evaluations, MLflow, pictures and a checkpoint every five
+seconds; the first trial, which loads the model, isn't counted.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from bench.figures import Figure, publish
+from study.config import load_config
+from study.driver import drive
+from study.trials import FinishedTrial
+from wake2vec import Audit, Progress, RunConfig, WorkFolder, read_result
+
+MODEL_PARTS = ("train", "validate", "sample")
+"""Forward, backward and optimizer: of training, of validation, of the sample."""
+
+
+class Clock:
+    """A watcher that times each trial, from its start until all of it is told and logged."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._started = 0.0
+
+    def study_started(self, audit: Audit) -> None: ...
+
+    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
+        self._started = time.perf_counter()
+
+    def progressed(self, record: Progress) -> None: ...
+
+    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
+        self.seconds.append(time.perf_counter() - self._started)
+
+
+def main() -> None:
+    config = load_config("tiny", ["study.trials=4", "machine.checkpoint_every_s=5", "study.startup_trials=8"])
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as name:
+        outcome = drive(config, Path(name), clock)
+        results = [read_result(WorkFolder(Path(name) / "trials" / trial.digest)) for trial in outcome.trials]
+    parts: dict[str, float] = {}
+    for result, wall in list(zip(results, clock.seconds, strict=True))[1:]:
+        inside = {part: seconds for part, seconds in result.seconds.items() if part != "total"}
+        other = {"records, rest": result.seconds["total"] - sum(inside.values())}
+        for part, seconds in {**inside, **other, "picture, MLflow, Optuna": wall - result.seconds["total"]}.items():
+            parts[part] = parts.get(part, 0.0) + seconds
+    whole = sum(parts.values())
+    overhead = 1 - sum(parts[part] for part in MODEL_PARTS) / whole
+    publish(
+        "overhead",
+        "python -m bench.overhead",
+        [
+            Figure("harness, share of a tiny trial", overhead, "", "<= 0.1", overhead <= 0.1),
+            Figure("three trials", whole, "s"),
+            *(Figure(f"share: {part}", seconds / whole, "") for part, seconds in parts.items()),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
