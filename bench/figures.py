@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "docs" / "figures"
+BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 
 
 @dataclass(frozen=True)
@@ -32,23 +34,40 @@ def publish(name: str, command: str, figures: Sequence[Figure]) -> bool:
     rows = [{**asdict(figure), "command": command, "machine": machine(), "commit": commit()} for figure in figures]
     FIGURES.mkdir(parents=True, exist_ok=True)
     (FIGURES / f"{name}.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    BENCHMARKS.write_text(benchmarks(), encoding="utf-8")
     table = Table(box=None, header_style="bold")
     table.add_column("figure")
     for column in ("value", "unit", "bar", "holds"):
         table.add_column(column, justify="right" if column == "value" else "left")
-    for figure in figures:
-        value = f"{figure.value:.4g}" if isinstance(figure.value, float) else str(figure.value)
-        table.add_row(figure.name, value, figure.unit, figure.bar, {True: "yes", False: "NO", None: ""}[figure.holds])
+    for row in rows:
+        table.add_row(*_cells(row))
     Console(width=100).print(table)
     return all(figure.holds is not False for figure in figures)
 
 
+def benchmarks() -> str:
+    """All figures that stand in `docs/figures`, as one page of Markdown."""
+    parts = ["# Benchmarks\n\nWritten by the commands named; both sides of a ratio are measured in one run.\n"]
+    for path in sorted(FIGURES.glob("*.json")):
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        parts.append(
+            f"\n## {path.stem}\n\n`{rows[0]['command']}`, {rows[0]['machine']}, commit {rows[0]['commit']}\n\n"
+        )
+        parts.append("| figure | value | unit | bar | holds |\n| --- | ---: | --- | --- | --- |\n")
+        parts += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |\n" for row in rows]
+    return "".join(parts)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    value = f"{row['value']:.4g}" if isinstance(row["value"], float) else str(row["value"])
+    return row["name"], value, row["unit"], row["bar"], {True: "yes", False: "NO", None: ""}[row["holds"]]
+
+
 def machine() -> str:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return (
-        f"{os.cpu_count()} cores {platform.machine()}, {memory_gb:.0f} GB, Python {platform.python_version()}, "
-        f"torch {torch.__version__}"
-    )
+    processor = f"{os.cpu_count()} cores {platform.machine()}{', AMX' if torch.cpu._is_amx_tile_supported() else ''}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{processor}, {memory_gb:.0f} GB, Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def commit() -> str:
