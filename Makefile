@@ -1,34 +1,46 @@
 # Everything sets itself up in .venv the first time, from the versions in constraints.txt. `make help` lists the rest.
 
-PYTHON ?= python3.11
+# The Python that set-up begins from: the first that fits, or PYTHON=path/to/python.
+FITS := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do $$name $(FITS) && echo $$name && break; done)
 PROFILE ?= tiny
 BIN := .venv/bin
 STUDY := $(BIN)/python -m study
+FOLDER = $(if $(RESULTS),--folder "$(RESULTS)")
+# A notebook's own backend isn't in .venv.
+export MPLBACKEND := Agg
 
 # What a user may set: make study TRIALS=20, make study PROFILE=t4 CORPUS=... LEXICON=... MODEL=..., or any knob
-# with SET="train.rows=new train.steps=100".
+# with SET="train.rows=new train.steps=100". RESULTS=folder: where results lie, mlruns without it.
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
 	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
 
-.PHONY: help study ui export report test check format bench figures screenshots clean
+.PHONY: help setup study plan ui export report test check format bench figures screenshots clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
-study: .venv/run ## Run the study, or continue it
-	@$(STUDY) run $(PROFILE) $(SETTINGS)
+setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python)
+
+study: .venv/run ## Run the study, or continue it (FOR=2h30m, MIRROR=folder)
+	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for "$(FOR)") $(if $(MIRROR),--mirror "$(MIRROR)")
+
+plan: .venv/run ## What the study will take, before it runs
+	@$(STUDY) plan $(PROFILE) $(SETTINGS)
 
 ui: .venv/run ## MLflow on loopback, with links that open on the trials (PORT=5000)
-	@$(STUDY) ui $(PROFILE) $(SETTINGS) $(if $(PORT),--port $(PORT))
+	@$(STUDY) ui $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(PORT),--port $(PORT))
 
 export: .venv/run ## The chosen trial as a model folder (TRIAL=7, OUT=folder)
-	@$(STUDY) export $(PROFILE) $(SETTINGS) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)")
+	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)")
 
 report: .venv/run ## One HTML page about the study
-	@$(STUDY) report $(PROFILE) $(SETTINGS)
+	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER)
 
+# Python 3.13 tells of SQLite connections that Optuna's and MLflow's engines leave to the garbage collector.
+test: IGNORED := -W "ignore:unclosed database in <sqlite3:ResourceWarning"
 test: .venv/dev ## All tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(IGNORED)
 
 check: .venv/dev ## Format, lint, types, import floors
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -46,17 +58,15 @@ screenshots: .venv/dev report ## The MLflow UI and the report in the machine's C
 	@$(BIN)/python -m bench.screenshots
 
 clean: .venv/run ## Delete all results, after asking
-	@$(STUDY) clean
+	@$(STUDY) clean $(FOLDER)
 
 # Set-up
-.venv/run: pyproject.toml constraints.txt
-	@echo "set-up: a virtual environment in .venv (a few minutes, once)"
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+.venv/run: pyproject.toml constraints.txt scripts/setup.py
+	@$(or $(PYTHON),false) $(FITS) || { echo "error: set-up needs Python 3.11, 3.12 or 3.13," \
+		"found $(or $(PYTHON),none): install one, or give PYTHON=path/to/python" >&2; exit 1; }
+	@$(PYTHON) scripts/setup.py
 	@touch $@
 
 .venv/dev: .venv/run
-	@echo "set-up: tools for tests and checks"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python scripts/setup.py dev
 	@touch $@
