@@ -15,7 +15,7 @@ export MPLBACKEND := Agg
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
 	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
 
-.PHONY: help setup study plan ui export report test check format bench figures screenshots clean
+.PHONY: help setup study plan ui export report test check format bench gpu figures screenshots clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -37,10 +37,8 @@ export: .venv/run ## The chosen trial as a model folder (TRIAL=7, OUT=folder)
 report: .venv/run ## One HTML page about the study
 	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER)
 
-# Python 3.13 tells of SQLite connections that Optuna's and MLflow's engines leave to the garbage collector.
-test: IGNORED := -W "ignore:unclosed database in <sqlite3:ResourceWarning"
 test: .venv/dev ## All tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(IGNORED)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/dev ## Format, lint, types, import floors
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -48,11 +46,14 @@ check: .venv/dev ## Format, lint, types, import floors
 format: .venv/dev ## Put the format right
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: .venv/dev ## Benchmarks, written to docs/figures
-	@$(BIN)/python -m bench.training && $(BIN)/python -m bench.vocabulary
+bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: docs/benchmarks.md (10 minutes)
+	@for part in engine overhead geometry vocabulary; do $(BIN)/python -m bench.$$part || exit; done
 
-figures: .venv/dev ## The study twice and a fresh clone, measured: docs/figures (half an hour)
-	@$(BIN)/python -m bench.study && $(BIN)/python -m bench.clone
+gpu: .venv/bench ## The same on a GPU: TinyLlama's shape in the limits of a Tesla T4
+	@for part in engine trial geometry; do $(BIN)/python -m bench.$$part || exit; done
+
+figures: .venv/dev ## The study twice, 300 kills and a fresh clone, measured: docs/benchmarks.md (an hour)
+	@for part in study kills clone; do $(BIN)/python -m bench.$$part || exit; done
 
 screenshots: .venv/dev report ## The MLflow UI and the report in the machine's Chromium: docs/screenshots
 	@$(BIN)/python -m bench.screenshots
@@ -69,4 +70,8 @@ clean: .venv/run ## Delete all results, after asking
 
 .venv/dev: .venv/run
 	@$(BIN)/python scripts/setup.py dev
+	@touch $@
+
+.venv/bench: .venv/dev
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt accelerate
 	@touch $@

@@ -234,7 +234,10 @@ def continuing(
     profile: str, overrides: Sequence[str], folder: Path, time_given: str | None, mirror: Path | None
 ) -> str:
     """The command that goes on with a study, as a shell takes it."""
-    words = ["python", "-m", "study", "run", profile, *overrides]
+    interpreter = Path(sys.executable)
+    if interpreter.is_relative_to(Path.cwd()):
+        interpreter = interpreter.relative_to(Path.cwd())
+    words = [str(interpreter), "-m", "study", "run", profile, *overrides]
     words += ["--folder", str(folder)] if folder != RESULTS else []
     words += ["--for", time_given] if time_given else []
     words += ["--mirror", str(mirror)] if mirror is not None else []

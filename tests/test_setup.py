@@ -91,8 +91,9 @@ def test_the_projects_own_files_give_what_set_up_reads() -> None:
 
 
 def test_no_pinned_package_asks_for_torch_by_itself() -> None:
-    """If one did, pip would go after all that the machine's torch names."""
+    """If one did, pip would go after all that the machine's torch names; so benchmarks take theirs without needs."""
     pinned = {setup.name(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    pinned -= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["bench"])
     needs = {
         found.name
         for found in distributions()

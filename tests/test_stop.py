@@ -1,6 +1,7 @@
 """A study that is stopped, by a signal or because its time is over, goes on as if it had never been."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
     printed, _ = victim.communicate()
     assert victim.returncode == code
     assert "Stopped: you asked for it. This continues:" in printed
-    assert f"python -m study run {tmp_path}/small.yaml" in printed
+    assert f"{interpreter()} -m study run {tmp_path}/small.yaml" in printed
     assert list((tmp_path / "mlruns").glob("trials/*/checkpoints/step-*"))
     assert not list((tmp_path / "mlruns").glob(".*.driver"))
 
@@ -106,8 +107,13 @@ def test_when_the_time_is_over_it_stops_and_exits_with_0(tree: dict[str, Any], t
     assert "--for 30s" in done.stdout
 
 
+def interpreter() -> str:
+    """As it is called from here."""
+    return os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+
+
 def test_the_command_that_continues_is_the_one_that_was_given() -> None:
     assert (
         continuing("t4", ["corpus.path=my text.txt"], Path("mlruns"), "2h", Path("/drive/w"))
-        == "python -m study run t4 'corpus.path=my text.txt' --for 2h --mirror /drive/w"
+        == f"{shlex.quote(interpreter())} -m study run t4 'corpus.path=my text.txt' --for 2h --mirror /drive/w"
     )
