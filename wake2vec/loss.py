@@ -14,6 +14,12 @@ CHUNK_TOKENS = 512
 the logits of a small vocabulary stay in the cache, and those of 76,500 rows take 157 MB."""
 
 
+def workspace_bytes(tokens: int, vocabulary: int, dtype: torch.dtype) -> int:
+    """What a chunk's logits take: in float32, and twice more in a half precision."""
+    copies = 1 if dtype is torch.float32 else 2
+    return min(tokens, CHUNK_TOKENS) * vocabulary * copies * 4
+
+
 @torch.no_grad()
 def token_losses(
     hidden: Float[Tensor, "tokens dim"], matrix: Float[Tensor, "vocabulary dim"], targets: Int[Tensor, " tokens"]

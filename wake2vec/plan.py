@@ -12,6 +12,7 @@ from torch import Tensor
 from wake2vec.config import RunConfig
 from wake2vec.evaluate import validate
 from wake2vec.generate import sample_text
+from wake2vec.loss import workspace_bytes
 from wake2vec.material import Material, prepare
 from wake2vec.measure import measure
 from wake2vec.memory import measure_pass, peak_bytes
@@ -63,10 +64,10 @@ def plan_trial(config: RunConfig, cache: Path | None = None) -> TrialPlan:
     step_s = timed(training.update, PROBE_STEPS, model.device)
     state = training.state()
     lasting = _lasting_memory(training, material)
-    passing = {
-        "activations of a pass": training.micro_batch_blocks * pass_memory.block_bytes,
-        "workspace of the loss": pass_memory.fixed_bytes,
-    }
+    pass_bytes = pass_memory.of(training.micro_batch_blocks)
+    targets = training.micro_batch_blocks * (config.corpus.block_tokens - 1)
+    workspace = workspace_bytes(targets, len(model.matrix), model.operand.dtype)
+    passing = {"activations of a pass": pass_bytes - workspace, "workspace of the loss": workspace}
     optimizer_bytes = peak_bytes(training.optimizer_step, model.device)
     return TrialPlan(
         device=device_name(model.device),
@@ -77,7 +78,7 @@ def plan_trial(config: RunConfig, cache: Path | None = None) -> TrialPlan:
         + model.matrix.numel()
         - model.trained_rows.numel(),
         memory={**lasting, **passing, "workspace of the optimizer": optimizer_bytes},
-        peak_bytes=sum(lasting.values()) + max(sum(passing.values()), optimizer_bytes),
+        peak_bytes=sum(lasting.values()) + max(pass_bytes, optimizer_bytes),
         step_s=step_s,
         evaluation_s=timed(lambda: _evaluate(training, material), 1, model.device),
         ending_s=_sample_s(training, material, config),
@@ -106,7 +107,7 @@ def _lasting_memory(training: Training, material: Material) -> dict[str, int]:
         "frozen body": sum(weight.nbytes for weight in material.base.body.parameters()),
         "base rows before training": material.base.rows.nbytes,
         "embedding matrix, float32": model.matrix.nbytes,
-        f"its copy in {str(model.operand.dtype).removeprefix('torch.')}": copies,
+        **({f"its copy in {str(model.operand.dtype).removeprefix('torch.')}": copies} if copies else {}),
         "gradient of the trained rows": model.trained_rows.nbytes,
         "optimizer state": sum(tensor.nbytes for name, tensor in state.tensors.items() if name != "rows"),
     }
