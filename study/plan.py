@@ -24,8 +24,9 @@ def plan_tables(config: StudyConfig) -> list[Table]:
 def study_seconds(plan: TrialPlan, config: StudyConfig) -> float:
     """Time of all trials: the baseline's, and for the others the mean over the space."""
     every = config.run.train.evaluate_every_steps
-    steps = baseline_steps(config)
-    return plan.trial_s(steps, every) + (config.study.trials - 1) * plan.trial_s(mean_steps(config), every)
+    return plan.trial_s(float(baseline_steps(config)), every) + (config.study.trials - 1) * plan.trial_s(
+        mean_steps(config), every
+    )
 
 
 def baseline_steps(config: StudyConfig) -> int:

@@ -1,0 +1,92 @@
+"""What is said beforehand of memory and time, against what is then measured."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from study.cli import app
+from study.config import StudyConfig
+from study.plan import mean_steps, study_seconds
+from wake2vec import RunConfig, plan_trial, prepare
+from wake2vec.config import MachineConfig
+from wake2vec.memory import PassMemory, measure_pass, micro_batch_blocks, peak_bytes
+from wake2vec.run import start_training
+
+Vary = Callable[..., RunConfig]
+CPU = torch.device("cpu")
+
+
+def test_the_peak_counts_what_lives_at_once() -> None:
+    def work() -> None:
+        first = torch.zeros(1000)
+        del first
+        second, third = torch.zeros(1000), torch.zeros(500)
+        second.add_(1).view(10, 100)  # neither makes a storage
+        del second, third
+
+    assert peak_bytes(work, CPU) == 4 * 1500
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_memory_of_a_pass_is_foreseen(vary: Vary, precision: str) -> None:
+    config = vary(train={"precision": precision, "batch_blocks": 32})
+    training = start_training(config, prepare(config))
+    foreseen = measure_pass(training.model, config.corpus.block_tokens)
+    for blocks in (20, 32):
+        ids = training.corpus.train[list(range(blocks))]["input_ids"]
+        taken = peak_bytes(lambda ids=ids: training.model.add_gradients(ids, 1.0), CPU)  # type: ignore[misc]
+        assert foreseen.of(blocks) == pytest.approx(taken, rel=0.1)
+
+
+@given(fixed=st.integers(0, 100), block=st.integers(1, 100), free=st.integers(0, 10_000))
+def test_as_many_blocks_as_fit(fixed: int, block: int, free: int) -> None:
+    memory = PassMemory(fixed, block)
+    most = memory.most_blocks(float(free))
+    assert most == 1 or memory.of(most) <= free
+    assert memory.of(most + 1) > free
+
+
+def test_a_batch_is_split_evenly_within_the_memory_given(config: RunConfig) -> None:
+    model = start_training(config, prepare(config)).model
+    sizes = {most: micro_batch_blocks(model, 32, 16, MachineConfig(micro_batch_blocks=most)) for most in (1, 5, 15, 99)}
+    assert sizes == {1: 1, 5: 4, 15: 8, 99: 16}
+    assert micro_batch_blocks(model, 32, 16, MachineConfig(memory_gb=1e-9)) == 1
+
+
+def test_the_plan_names_every_parameter_and_foresees_the_time(config: RunConfig, study_config: StudyConfig) -> None:
+    plan = plan_trial(config)
+    material = prepare(config)
+    rows = material.vocabulary.size * material.base_rows.shape[1]
+    assert plan.trained_parameters == rows
+    assert plan.trained_parameters + plan.frozen_parameters == rows + sum(
+        w.numel() for w in material.base.body.parameters()
+    )
+    assert plan.result_bytes == 4 * rows
+    assert plan.peak_bytes <= sum(plan.memory.values())
+    timed = dataclasses.replace(plan, step_s=1.0, evaluation_s=10.0, ending_s=100.0)
+    assert timed.trial_s(steps=6.0, evaluate_every_steps=3) == 6 + 3 * 10 + 100
+    assert mean_steps(study_config) == pytest.approx(4 / math.log(2))
+    baseline, average = timed.trial_s(8.0, 3), timed.trial_s(4 / math.log(2), 3)
+    assert study_seconds(timed, study_config) == pytest.approx(baseline + 3 * average)
+
+
+def test_study_plan_prints_it_in_80_columns_and_leaves_nothing(
+    tree: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(tree))
+    printed = CliRunner().invoke(app, ["plan", "small.yaml"])
+    assert printed.exit_code == 0, printed.output
+    for part in ("parameters trained", "activations of a pass", "at once, at most", "study, 4 trials", "checkpoints"):
+        assert part in printed.output
+    assert max(map(len, printed.output.splitlines())) <= 80
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
