@@ -53,7 +53,7 @@ class Copier:
             self._file_if_there(relative)
 
     def work_folder(self, relative: PurePosixPath) -> None:
-        """Copy a finished trial, its result last, or of an unfinished one the newest checkpoint and then its record.
+        """Copy a finished trial, its result last, or of an unfinished one the record and the newest checkpoint.
 
         So where a result stands the trial is whole, and the record reaches the checkpoint's step at least.
 
@@ -64,9 +64,7 @@ class Copier:
             if all(self._file_if_there(file) for file in finished_files(self.source, relative)):
                 discard(self.target / relative / CHECKPOINTS)
             return
-        self._newest_checkpoint(relative / CHECKPOINTS)
-        if (self.source / relative / PROGRESS).is_file():
-            self._file_if_there(relative / PROGRESS)
+        self._unfinished(relative)
 
     def copy_all(self) -> None:
         """Raises OSError: the target doesn't take it."""
@@ -128,20 +126,29 @@ class Copier:
         copied = self.known.get(str(relative))
         return copied == wanted if copied else abs(status.st_mtime_ns - wanted[1]) <= CLOCK_NS
 
-    def _newest_checkpoint(self, folder: PurePosixPath) -> None:
-        """Copy the newest checkpoint that is whole; all others go when it stands."""
-        tried: set[PurePosixPath] = set()
-        while len(tried) < TRIES:
+    def _unfinished(self, work: PurePosixPath) -> None:
+        """Copy the record and the newest checkpoint that is whole; all other checkpoints go when it stands.
+
+        The record is read after the checkpoint was seen, so it reaches it, and stands before the checkpoint does.
+        """
+        folder, tried = work / CHECKPOINTS, set[PurePosixPath]()
+        while True:
             newest = next((path for path in checkpoints(self.source, folder) if path not in tried), None)
-            if newest is None:
+            if (self.source / work / PROGRESS).is_file():
+                self._file_if_there(work / PROGRESS)
+            if newest is None or len(tried) == TRIES:
                 return
             tried.add(newest)
             with contextlib.suppress(SourceGoneError):
                 if self._checkpoint(newest):
-                    for entry in entries(self.target / folder):
-                        if re.match(r"\.?step-", entry.name) and entry.name != newest.name:
-                            discard(self.target / folder / entry.name)
+                    self._keep_only(newest)
                     return
+
+    def _keep_only(self, checkpoint: PurePosixPath) -> None:
+        folder = self.target / checkpoint.parent
+        for entry in entries(folder):
+            if re.match(r"\.?step-", entry.name) and entry.name != checkpoint.name:
+                discard(folder / entry.name)
 
     def _checkpoint(self, relative: PurePosixPath) -> bool:
         """Whether the checkpoint is whole, by the hashes of its manifest, and now stands in the target."""
