@@ -152,6 +152,7 @@ class Operations:
 
     def __init__(self, patched: pytest.MonkeyPatch, at: int, fault: Exception | KilledError, act: Callable[[], None]):
         self.count = 0
+        self._pace = 2 + at % 11  # operations for each thing that training does: it outruns a copy, or is outrun
         self._at, self._fault, self._act = at, fault, act
         self._busy = False
         for name in ("replace", "mkdir", "unlink", "rmdir", "utime", "fsync"):
@@ -165,7 +166,7 @@ class Operations:
         self.count += 1
         if self.count == self._at or (self.count > self._at and isinstance(self._fault, KilledError)):
             raise self._fault
-        if self.count % 2:
+        if self.count % self._pace == 0:
             self._busy = True  # what training does isn't counted
             self._act()
             self._busy = False
@@ -308,8 +309,12 @@ def test_a_snapshot_of_databases_that_are_written_to_is_of_one_moment(tmp_path: 
     writer.join()
 
 
+MOMENTS = 12  # of a trial
+
+
 def faults_at_every_operation(tmp_path: Path, fault: Exception | KilledError, first: int = 1) -> list[str]:
     """One pass for each operation in it, which fails there while training goes on: the first faults of a restore."""
+    whole = 0
     for at in itertools.count(first):
         here = tmp_path / str(at)
         here.mkdir()
@@ -318,7 +323,8 @@ def faults_at_every_operation(tmp_path: Path, fault: Exception | KilledError, fi
         training.act(4)
         mirror = plain_mirror(training, here / "mirror")
         mirror.sync()
-        training.act(8)
+        stood = {path.parents[1].name: path.name for path in (here / "mirror").glob("trials/*/checkpoints/*")}
+        training.act(at % MOMENTS)  # so that the pass meets a trial at each of its moments
         with pytest.MonkeyPatch.context() as patched:
             operations = Operations(patched, at, fault, training.act)
             with contextlib.suppress(OSError, KilledError):
@@ -327,13 +333,16 @@ def faults_at_every_operation(tmp_path: Path, fault: Exception | KilledError, fi
         if found := faults_of(here / "restored"):
             return [f"at operation {at}: {wrong}" for wrong in found]
         assert complete(here / "restored") >= {f"{0:016x}"}
+        for digest, step in stood.items():
+            work = here / "restored" / "trials" / digest
+            assert (work / "result.json").exists() or max(path.name for path in work.glob("checkpoints/*")) >= step
         plain_mirror(training, here / "mirror").sync()
         shutil.rmtree(here / "restored")
         assert restore(here / "restored", here / "mirror")
         if found := faults_of(here / "restored"):
             return [f"after operation {at}: {wrong}" for wrong in found]
-        if operations.count < at:
-            assert at > 50
+        whole = whole + 1 if operations.count < at else 0
+        if whole == MOMENTS:
             return []
         shutil.rmtree(here)
     raise AssertionError
@@ -430,6 +439,29 @@ def test_a_checkpoint_that_goes_while_it_is_copied_gives_way_to_the_next(
     damaged.write_bytes(damaged.read_bytes().replace(b"7", b"8"))
     plain_mirror(training, drive_folder).sync()
     assert [path.name for path in mirrored.iterdir()] == ["step-00000060"]
+
+
+def test_the_record_reaches_a_checkpoint_that_comes_while_it_is_copied(
+    training: Training, drive_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = training.folder / "trials" / f"{2:016x}"
+    pour = study.copies.pour
+    once = iter([True])
+
+    def goes_on(content: BinaryIO, file: BinaryIO) -> str:
+        digest = pour(content, file)
+        copied = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+        if (copied.parent.name, copied.name) == (work.name, ".progress.jsonl.part") and next(once, False):
+            with (work / "progress.jsonl").open("a") as progress:
+                progress.write(json.dumps({"step": 80, "numbers": {}, "time_s": 0}) + "\n")
+            write_checkpoint(work / "checkpoints", 80)
+        return digest
+
+    monkeypatch.setattr(study.copies, "pour", goes_on)
+    plain_mirror(training, drive_folder).sync()
+    restore(training.folder.with_name("restored"), drive_folder)
+    assert list(drive_folder.glob("trials/*/checkpoints/step-*"))
+    assert faults_of(training.folder.with_name("restored")) == []
 
 
 def test_a_full_drive_is_told_once_and_stops_nothing(training: Training, drive_folder: Path) -> None:
