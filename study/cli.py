@@ -199,7 +199,7 @@ def clean(
     folder: Folder = RESULTS,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
-    """Delete all studies, results and tracking data, after asking. Exports stay."""
+    """Delete all studies, results and tracking data, after asking. Exports and mirrors stay."""
     kept = {"README.md", ".gitignore"}
     doomed = sorted(path for path in folder.glob("*") if path.name not in kept) if folder.is_dir() else []
     if not doomed:
@@ -221,7 +221,8 @@ def mirroring(folder: Path, target: Path | None) -> Iterator[None]:
     if target is None:
         yield
         return
-    from study.mirror import Mirror, check_mirror, restore
+    from study.mirror import Mirror, check_mirror
+    from study.restore import restore
 
     check_mirror(folder, target)
     if restore(folder, target):
