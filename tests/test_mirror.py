@@ -17,6 +17,7 @@ import mlflow
 import optuna
 import pytest
 from conftest import Silent
+from test_study import metric_rows, results
 
 import study.copies
 from study.config import StudyConfig
@@ -27,7 +28,7 @@ from study.restore import restore
 from study.snapshots import take_snapshots
 from study.storage import storage_url
 from study.tracking import relocate, tracking_uri
-from wake2vec import ConfigError
+from wake2vec import ConfigError, Progress
 
 
 class Training:
@@ -236,9 +237,12 @@ def test_a_study_is_brought_back_on_an_empty_machine_at_another_path(
     second.parent.mkdir()
     check_mirror(second, drive_folder)
     assert restore(second, drive_folder)
-    databases = {"optuna.db", "mlflow.db", "mirror.json"}
-    brought = {name: content for name, content in hashes(second).items() if name not in databases}
-    assert brought == {name: content for name, content in hashes(first).items() if name not in databases}
+
+    def files(folder: Path) -> dict[str, bytes]:
+        others = ("optuna.db", "mlflow.db", "mirror.json", "cache/")
+        return {name: content for name, content in hashes(folder).items() if not name.startswith(others)}
+
+    assert files(second) == files(first)
 
     def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
         return optuna.load_study(study_name="small", storage=storage_url(folder)).get_trials()
@@ -252,6 +256,38 @@ def test_a_study_is_brought_back_on_an_empty_machine_at_another_path(
             assert Path(local).stat().st_size == artifact.file_size
     assert drive(study_config, second, Silent()).added == 0
     assert not restore(second, drive_folder)
+
+
+def test_a_study_whose_machines_vanish_one_after_another_has_the_same_results(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, drive_folder: Path, tmp_path: Path
+) -> None:
+    machine = {"checkpoint_every_s": 0.0}
+    run = study_config.run.model_copy(update={"machine": study_config.run.machine.model_copy(update=machine)})
+    config = study_config.model_copy(update={"run": run})
+    resumed_at = []
+    for number, (vanishes_after, synced_every) in enumerate([(7, 2), (11, 5), (5, 3), (9, 4)]):
+        folder = tmp_path / f"machine-{number}"
+        restore(folder, drive_folder)
+        mirror = Mirror(folder, drive_folder, pytest.fail)
+        seen: list[Progress] = []
+
+        def vanish(record: Progress) -> None:
+            seen.append(record)  # noqa: B023
+            if len(seen) % synced_every == 0:  # noqa: B023
+                mirror.sync()  # noqa: B023
+            if len(seen) == vanishes_after:  # noqa: B023
+                raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            drive(config, folder, Silent(vanish))
+        resumed_at.append(seen[0].step)
+        shutil.rmtree(folder)
+    assert max(resumed_at) > 1, "no trial went on from a mirrored checkpoint"
+    assert restore(tmp_path / "last", drive_folder)
+    outcome = drive(study_config, tmp_path / "last", Silent())
+    assert results(tmp_path / "last", outcome) == results(*done)
+    rows = [row[:3] for row in metric_rows(tmp_path / "last")]
+    assert len(rows) == len(set(rows)), "a figure of one step stands twice"
 
 
 def test_what_is_there_is_not_copied_again_and_another_process_knows_it(
