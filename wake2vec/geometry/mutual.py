@@ -1,16 +1,16 @@
 """Mutual collapse: which rows have many near others; every pair counts, few need their whole product.
 
-Three sieves, each of which leaves fewer rows open than it found, and none of which decides a row otherwise than
-all products would:
+Sieves, each of which leaves fewer rows open than it found, and none of which decides a row otherwise than all
+products would:
 
 1. Rows with enough near others among `SAMPLE_ROWS` rows are collapsed. That settles every large clump.
 2. With p the coordinates of a unit row on a few axes and r the norm of what is left of it, a cosine is at most
    p_i . p_j + r_i r_j (Cauchy-Schwarz), which is a product of m + 1 numbers. Rows with too few pairs that might be near
-   are not collapsed, those without any are near to none. That settles rows in directions of their own.
+   are not collapsed, those without any are near to none. That settles rows in directions of their own, on few axes
+   first, and what those leave on more. Where a sample says that it wouldn't pay, it is left out.
 3. Rows that are still open are multiplied with all that may be near.
 
-The sample says how many axes the second sieve needs, or that it would settle little and is left out: where all
-rows lie just below tau of each other, all products are computed, and nothing else costs more than a few per cent.
+Where all rows lie just below tau of each other all products are computed, and the sieves before cost a few per cent.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from wake2vec.geometry.chunks import TILE_COLUMNS, Term, cross_sums, pair_sums, 
 from wake2vec.geometry.group import Group
 
 SAMPLE_ROWS = 512
-AXES_SHARES = (1 / 12, 1 / 8, 1 / 4)
-"""Axes of the second sieve, as shares of all dimensions; with more it would cost too much where it fails."""
+AXES_SHARES = (1 / 12, 1 / 4, 1 / 2)
+"""Axes of each round of the second sieve, as shares of all dimensions."""
 ROUNDING = 1e-5
 """More than float32 products of unit rows, and their coordinates, are ever wrong by."""
 
@@ -45,11 +45,13 @@ def mutual_collapse(group: Group, axes: Float[Tensor, "dim dim"], tau: float, k:
     collapsed = _near_the_sample(group, near, k)
     among = group.has_direction.clone()  # rows that anything may be near to
     open_ = (among & ~collapsed).nonzero()[:, 0]
-    few = _telling_axes(group.units(_spread(open_)), axes, tau, k, len(open_))
-    if few is not None:
-        possible = _near_counts(open_, among, partial(_bounds, group, few), at_least(tau - ROUNDING))
-        among[open_[possible == 0]] = False
-        open_ = open_[possible >= k]
+    for share in AXES_SHARES:
+        few = axes[:, : max(1, round(share * len(axes)))].float()
+        maybe_near = at_least(tau - ROUNDING)
+        if _pays(group.units(_spread(open_)), few, maybe_near, k, len(open_)):
+            possible = _near_counts(open_, among, partial(_bounds, group, few), maybe_near)
+            among[open_[possible == 0]] = False
+            open_ = open_[possible >= k]
     collapsed[open_] = _near_counts(open_, among, group.units, near) >= k
     return collapsed
 
@@ -81,21 +83,15 @@ def _near_counts(
     return counts
 
 
-def _telling_axes(
-    sample: Float[Tensor, "sample dim"], axes: Float[Tensor, "dim dim"], tau: float, k: int, count: int
-) -> Float[Tensor, "dim few"] | None:
-    """The first axes, as many as make the second and third sieve of `count` rows cheapest; None for no second sieve.
-
-    The cost, in parts of all products, is the share of axes plus what the rows need that stay open in the sample.
-    """
-    best, least = None, 0.9
-    for share in AXES_SHARES:
-        few = axes[:, : max(1, round(share * len(axes)))].float()
-        possible = pair_sums(_bounding(sample, few), at_least(tau - ROUNDING)) * (count / max(1, len(sample)))
-        cost = share + float((possible >= k).double().mean()) ** 2
-        if cost < least:
-            best, least = few, cost
-    return best
+def _pays(
+    sample: Float[Tensor, "sample dim"], few: Float[Tensor, "dim few"], maybe_near: Term, k: int, count: int
+) -> bool:
+    """Whether bounds on a few axes spare `count` open rows, of which this is a sample, more products than they cost."""
+    if not count:
+        return False
+    possible = pair_sums(_bounding(sample, few), maybe_near) * (count / len(sample))
+    still_open = float((possible >= k).double().mean())
+    return few.shape[1] / few.shape[0] + still_open**2 < 0.75
 
 
 def _bounds(group: Group, few: Float[Tensor, "dim few"], chosen: Rows) -> Float[Tensor, "chosen few_and_1"]:
