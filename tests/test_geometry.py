@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wake2vec.geometry import chunks, cosine, isotropy, norms, spectrum
 from wake2vec.geometry.drift import drift
+from wake2vec.geometry.group import joined, read_group
 from wake2vec.geometry.neighbours import nearest_rows
 
 
@@ -25,6 +26,38 @@ def rotation(dim: int) -> Tensor:
 
 def cosines(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.einsum("id,jd->ij", rows, others) / np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(others, axis=1))
+
+
+def eigenvalues_of(rows: Tensor) -> Tensor:
+    group = read_group(rows)
+    return spectrum.covariance_spectrum(spectrum.covariance(group), group.mean)
+
+
+def phase1_isotropy(rows: Tensor) -> float | None:
+    return isotropy.phase1_isotropy(read_group(rows))
+
+
+def partition_isotropy(rows: Tensor) -> float:
+    group = read_group(rows)
+    return isotropy.partition_isotropy(group, spectrum.principal_axes(group, spectrum.covariance(group)))
+
+
+# Groups
+
+
+def test_a_group_is_its_moments_and_units_in_float64() -> None:
+    rows = gaussian(700, 9, shift=0.4)
+    rows[3] = 0
+    group, truth = read_group(torch.nn.Parameter(rows)), rows.double().numpy()
+    lengths = np.linalg.norm(truth, axis=1)
+    units = np.divide(truth, lengths[:, None], where=lengths[:, None] > 0, out=np.zeros_like(truth))
+    assert group.norms.numpy() == pytest.approx(lengths, rel=1e-14)
+    assert group.mean.numpy() == pytest.approx(truth.mean(axis=0), rel=1e-12)
+    assert group.direction_total.numpy() == pytest.approx(units.sum(axis=0), rel=1e-10)
+    assert np.array_equal(group.units(torch.arange(700)).numpy(), units.astype(np.float32))
+    assert group.directed.tolist() == [index for index in range(700) if index != 3]
+    both = joined(read_group(rows[:200]), read_group(rows[200:]), rows)
+    assert torch.equal(both.norms, group.norms) and torch.allclose(both.mean, group.mean, rtol=1e-12)
 
 
 # Norms
@@ -45,7 +78,7 @@ def test_the_phase1_report_gives_its_cohens_d_and_welch_t() -> None:
 
 
 def test_norms_of_known_rows() -> None:
-    summary = norms.norm_summary(torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0]]))
+    summary = norms.norm_summary(read_group(torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0]])).norms)
     assert summary == norms.NormSummary(mean=2.0, std=math.sqrt(14 / 3), minimum=0.0, maximum=5.0, count=3)
 
 
@@ -79,34 +112,37 @@ def test_norm_gaps_are_undefined_without_spread_and_blind_to_shape() -> None:
 def test_mean_cosines_are_the_means_over_all_pairs() -> None:
     a, b = gaussian(70, 12, shift=0.3), gaussian(50, 12, seed=1, shift=0.1)
     pairs = cosines(a.double().numpy(), a.double().numpy())[~np.eye(70, dtype=bool)]
-    assert cosine.mean_pairwise_cosine(a) == pytest.approx(pairs.mean(), abs=1e-12)
+    group, other = read_group(a), read_group(b)
+    assert cosine.mean_pairwise_cosine(group) == pytest.approx(pairs.mean(), abs=1e-12)
     across = cosines(a.double().numpy(), b.double().numpy())
-    assert cosine.mean_cross_cosine(a, b) == pytest.approx(across.mean(), abs=1e-12)
+    assert cosine.mean_cross_cosine(group, other) == pytest.approx(across.mean(), abs=1e-12)
     for sample, truth in (
-        (cosine.sample_pairwise_cosines(a, a), pairs),
-        (cosine.sample_pairwise_cosines(a, b), across),
+        (cosine.sample_pairwise_cosines(group, group), pairs),
+        (cosine.sample_pairwise_cosines(group, other), across),
     ):
         assert float(sample.std()) == pytest.approx(truth.std(), rel=0.02)
         ordered = np.sort(truth.ravel())
         nearest = ordered[np.searchsorted(ordered, sample.numpy() - 1e-12)]
         assert np.abs(nearest - sample.numpy()).max() < 2e-12  # each is the cosine of one of the pairs
-    orthogonal = torch.eye(5)
+    orthogonal = read_group(torch.eye(5))
     assert cosine.sample_pairwise_cosines(orthogonal, orthogonal).max() == 0  # never a row with itself
 
 
 def test_cosines_leave_zero_rows_out() -> None:
     rows = torch.cat([gaussian(20, 6), torch.zeros(5, 6)])
-    assert cosine.mean_pairwise_cosine(rows) == pytest.approx(cosine.mean_pairwise_cosine(rows[:20]), abs=1e-15)
-    assert torch.equal(cosine.sample_pairwise_cosines(rows, rows), cosine.sample_pairwise_cosines(rows[:20], rows[:20]))
-    assert cosine.mean_pairwise_cosine(rows[19:]) is None and cosine.mean_cross_cosine(rows, rows[20:]) is None
-    assert len(cosine.sample_pairwise_cosines(rows, rows[20:])) == 0
+    whole, kept, zeros, last = (read_group(part) for part in (rows, rows[:20], rows[20:], rows[19:]))
+    assert cosine.mean_pairwise_cosine(whole) == pytest.approx(cosine.mean_pairwise_cosine(kept), abs=1e-15)
+    assert torch.equal(cosine.sample_pairwise_cosines(whole, whole), cosine.sample_pairwise_cosines(kept, kept))
+    assert cosine.mean_pairwise_cosine(last) is None and cosine.mean_cross_cosine(whole, zeros) is None
+    assert len(cosine.sample_pairwise_cosines(whole, zeros)) == 0
     assert cosine.ks_distance(rows[0], rows[0][:0]) is None
 
 
 @given(st.floats(1e-18, 1e18))
 def test_cosines_see_no_scale(scale: float) -> None:
     rows = gaussian(30, 8, shift=0.5)
-    assert cosine.mean_pairwise_cosine(rows * scale) == pytest.approx(cosine.mean_pairwise_cosine(rows), abs=1e-6)
+    scaled = cosine.mean_pairwise_cosine(read_group(rows * scale))
+    assert scaled == pytest.approx(cosine.mean_pairwise_cosine(read_group(rows)), abs=1e-6)
 
 
 # Spectrum
@@ -115,7 +151,7 @@ def test_cosines_see_no_scale(scale: float) -> None:
 def test_the_spectrum_of_a_known_covariance() -> None:
     variances = torch.tensor([8.0, 4.0, 2.0, 1.0, 1.0])
     axes = torch.cat([torch.eye(5), -torch.eye(5)]) * (variances.repeat(2) * 5)[:, None].sqrt()  # covariance: diagonal
-    eigenvalues = spectrum.covariance_spectrum(axes @ rotation(5) + 3)
+    eigenvalues = eigenvalues_of(axes @ rotation(5) + 3)
     assert eigenvalues.numpy() == pytest.approx(variances.numpy(), rel=1e-5)
     assert spectrum.top1_share(variances) == 0.5
     assert [spectrum.components_for(variances, share) for share in (0.5, 0.51, 0.75, 0.9, 1.0)] == [
@@ -134,19 +170,42 @@ def test_the_spectrum_is_that_of_the_singular_values() -> None:
     rows = gaussian(200, 16, shift=1.0) @ torch.diag(torch.linspace(0.1, 2, 16))
     centred = rows.double().numpy() - rows.double().numpy().mean(axis=0)
     truth = np.linalg.svd(centred, compute_uv=False) ** 2 / 200
-    assert spectrum.covariance_spectrum(rows).numpy() == pytest.approx(truth, rel=1e-10)
+    assert eigenvalues_of(rows).numpy() == pytest.approx(truth, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1.0, 1e12])
+@pytest.mark.parametrize("shift", [0.0, 1.0, 100.0])
+def test_the_spectrum_is_float64s_for_ill_conditioned_rows_far_from_0(shift: float, scale: float) -> None:
+    rows = (gaussian(5000, 300) * torch.logspace(-3, 0, 300)) @ rotation(300) + shift
+    rows *= scale
+    truth = np.linalg.eigvalsh(np.cov(rows.double().numpy().T, ddof=0))[::-1]
+    found = eigenvalues_of(rows)
+    assert found.numpy() == pytest.approx(truth, rel=1e-6, abs=1e-7 * truth[0])
+    exact = torch.from_numpy(truth.copy())
+    assert spectrum.top1_share(found) == pytest.approx(spectrum.top1_share(exact), rel=1e-7)
+    assert spectrum.effective_rank(found) == pytest.approx(spectrum.effective_rank(exact), rel=1e-7)
+    assert spectrum.participation_ratio(found) == pytest.approx(spectrum.participation_ratio(exact), rel=1e-7)
+
+
+def test_axes_are_those_of_the_raw_rows() -> None:
+    rows = gaussian(400, 20, shift=0.5) * torch.linspace(0.2, 2, 20)
+    group = read_group(rows)
+    axes = spectrum.principal_axes(group, spectrum.covariance(group))
+    raw = rows.double().T @ rows.double()
+    assert torch.allclose(axes.vectors.T @ raw @ axes.vectors, axes.strengths.diag(), atol=1e-5 * float(raw.trace()))
+    assert axes.strengths.tolist() == sorted(axes.strengths.tolist(), reverse=True)
 
 
 def test_the_spectrum_of_noise_reads_its_nulls() -> None:
     n, d = 4000, 100
-    eigenvalues = spectrum.covariance_spectrum(gaussian(n, d))
+    eigenvalues = eigenvalues_of(gaussian(n, d))
     assert spectrum.top1_share(eigenvalues) == pytest.approx((1 + math.sqrt(d / n)) ** 2 / d, rel=0.05)
     assert spectrum.participation_ratio(eigenvalues) == pytest.approx(d / (1 + d / n), rel=0.01)
     assert spectrum.effective_rank(eigenvalues) == pytest.approx(d * math.exp(-d / (2 * n)), rel=0.01)
 
 
 def test_equal_rows_have_no_spectrum() -> None:
-    eigenvalues = spectrum.covariance_spectrum(torch.full((7, 4), 0.1))
+    eigenvalues = eigenvalues_of(torch.full((7, 4), 0.1))
     assert eigenvalues.tolist() == [0, 0, 0, 0]
     assert spectrum.top1_share(eigenvalues) is None and spectrum.components_for(eigenvalues, 0.9) is None
     assert spectrum.participation_ratio(eigenvalues) is None and spectrum.effective_rank(eigenvalues) is None
@@ -168,16 +227,16 @@ def phase1_in_numpy(rows: np.ndarray) -> float:
 @pytest.mark.parametrize("count", [300, 5300])
 def test_phase1_isotropy_is_its_formula_in_float64(count: int) -> None:
     rows = gaussian(count, 24, shift=0.5) * torch.linspace(0.2, 2, 24)
-    value = isotropy.phase1_isotropy(rows)
+    value = phase1_isotropy(rows)
     assert value == pytest.approx(phase1_in_numpy(rows.double().numpy()), abs=1e-8)
-    assert isotropy.phase1_isotropy(rows @ rotation(24) * 7 + 1) == pytest.approx(value, abs=1e-4)
+    assert phase1_isotropy(rows @ rotation(24) * 7 + 1) == pytest.approx(value, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     ("count", "dim", "draws"), [(200, 16, 24), (1000, 64, 12), (3000, 192, 4), (5800, 64, 4), (12_000, 32, 4)]
 )
 def test_the_isotropy_null_is_the_mean_over_noise(count: int, dim: int, draws: int) -> None:
-    values = [1 - (isotropy.phase1_isotropy(gaussian(count, dim, seed)) or 0) for seed in range(draws)]
+    values = [1 - (phase1_isotropy(gaussian(count, dim, seed)) or 0) for seed in range(draws)]
     null = 1 - isotropy.phase1_isotropy_null(count, dim)
     error = 3 * np.std(values, ddof=1) / math.sqrt(draws)
     assert np.mean(values) == pytest.approx(null, abs=error + 0.05 * null)
@@ -185,17 +244,17 @@ def test_the_isotropy_null_is_the_mean_over_noise(count: int, dim: int, draws: i
 
 
 def test_isotropy_of_equal_rows_is_undefined() -> None:
-    assert isotropy.phase1_isotropy(torch.full((50, 4), 0.1)) is None
-    assert isotropy.phase1_isotropy(gaussian(1, 4)) is None
+    assert phase1_isotropy(torch.full((50, 4), 0.1)) is None
+    assert phase1_isotropy(gaussian(1, 4)) is None
 
 
 def test_a_whole_groups_collapse_hides_from_centred_numbers_only() -> None:
     """The trap that the document names: this is what the mean cosine is for."""
     collapsed = gaussian(1, 32) + 0.05 * gaussian(800, 32, seed=1)
     null = isotropy.phase1_isotropy_null(800, 32)
-    assert isotropy.isotropy_excess(isotropy.phase1_isotropy(collapsed) or 0, null) == pytest.approx(1, abs=0.4)
-    assert (cosine.mean_pairwise_cosine(collapsed) or 0) > 0.98
-    assert isotropy.partition_isotropy(collapsed) < 0.01
+    assert isotropy.isotropy_excess(phase1_isotropy(collapsed) or 0, null) == pytest.approx(1, abs=0.4)
+    assert (cosine.mean_pairwise_cosine(read_group(collapsed)) or 0) > 0.98
+    assert partition_isotropy(collapsed) < 0.01
 
 
 def test_partition_isotropy_is_its_formula_and_is_told_by_axes() -> None:
@@ -203,10 +262,37 @@ def test_partition_isotropy_is_its_formula_and_is_told_by_axes() -> None:
     w = rows.double().numpy()
     axes = np.linalg.svd(w)[2]
     sums = [np.exp(sign * w @ axis).sum() for axis in axes for sign in (1, -1)]
-    assert isotropy.partition_isotropy(rows) == pytest.approx(min(sums) / max(sums), rel=1e-9)
-    assert isotropy.partition_isotropy(rows @ rotation(10)) == pytest.approx(min(sums) / max(sums), rel=1e-5)
-    assert isotropy.partition_isotropy(torch.cat([torch.eye(6), -torch.eye(6)])) == pytest.approx(1)
-    assert isotropy.partition_isotropy(1000 * rows) == 0  # and no overflow
+    assert partition_isotropy(rows) == pytest.approx(min(sums) / max(sums), rel=1e-6)
+    assert partition_isotropy(rows @ rotation(10)) == pytest.approx(min(sums) / max(sums), rel=1e-5)
+    assert partition_isotropy(torch.cat([torch.eye(6), -torch.eye(6)])) == pytest.approx(1)
+    assert partition_isotropy(1000 * rows) == 0  # and no overflow
+
+
+@given(
+    norm=st.sampled_from([0.0, 1e-4, 0.1, 0.7, 3.0, 30.0, 900.0]),
+    common=st.floats(0, 1),
+    count=st.integers(2, 300),
+    seed=st.integers(0, 9),
+)
+def test_the_axes_left_out_of_partition_isotropy_never_decide(
+    norm: float, common: float, count: int, seed: int
+) -> None:
+    rows = gaussian(count, 16, seed) * (1 - common) + gaussian(1, 16, seed + 1) * common
+    rows = norm * rows / rows.norm(dim=1, keepdim=True)
+    group = read_group(rows)
+    axes = spectrum.principal_axes(group, spectrum.covariance(group))
+    projections = rows.double() @ axes.vectors
+    log_sums = torch.cat([projections, -projections], dim=1).logsumexp(0)
+    truth = float((log_sums.min() - log_sums.max()).exp())
+    assert isotropy.partition_isotropy(group, axes) == pytest.approx(truth, rel=1e-9, abs=1e-300)
+
+
+def test_few_axes_of_short_rows_are_summed() -> None:
+    rows = 0.5 * gaussian(3000, 128) / 128**0.5
+    group = read_group(rows)
+    axes = spectrum.principal_axes(group, spectrum.covariance(group))
+    assert int(isotropy._extreme_axes(group, axes).sum()) <= 16
+    assert partition_isotropy(rows) > 0.9
 
 
 # Drift and neighbours
@@ -226,14 +312,14 @@ def test_drift_of_known_moves() -> None:
 def test_nearest_rows_are_those_of_the_whole_product() -> None:
     rows, base = gaussian(1100, 16), gaussian(300, 16, seed=1)
     truth = cosines(rows.double().numpy(), base.double().numpy())
-    indices, found = nearest_rows(rows, base)
+    indices, found = nearest_rows(read_group(rows), read_group(base))
     assert np.array_equal(indices.numpy(), np.argsort(-truth, axis=1)[:, :5])
     assert found.numpy() == pytest.approx(-np.sort(-truth, axis=1)[:, :5], abs=1e-6)
 
 
 def test_zero_rows_are_and_have_no_neighbours() -> None:
     base = torch.tensor([[0.0, 0.0], [-1.0, 0.0], [1.0, 1.0]])
-    indices, found = nearest_rows(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), base)
+    indices, found = nearest_rows(read_group(torch.tensor([[2.0, 0.0], [0.0, 0.0]])), read_group(base))
     assert indices.tolist() == [[2, 1], [-1, -1]]
     assert found[0].tolist() == pytest.approx([math.sqrt(0.5), -1]) and found[1].isnan().all()
 
@@ -241,24 +327,33 @@ def test_zero_rows_are_and_have_no_neighbours() -> None:
 # All
 
 
-def test_chunks_make_the_whole_and_trained_rows_need_no_detaching(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_and_tiles_make_the_whole_and_trained_rows_need_no_detaching(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.nn.Parameter(gaussian(4096 + 700, 8, shift=0.4))
-    assert torch.equal(torch.cat(list(chunks.row_chunks(rows))), rows)
-    assert len(list(chunks.row_chunks(rows))) == 2
     truth = rows.detach().double()
-    assert torch.allclose(norms.row_norms(rows), truth.norm(dim=1), rtol=1e-14)
     covariance = np.cov(truth.numpy().T, ddof=0)
-    assert spectrum.covariance_spectrum(rows).numpy() == pytest.approx(np.linalg.eigvalsh(covariance)[::-1], rel=1e-10)
-    whole = isotropy.phase1_isotropy(rows)
-    monkeypatch.setattr(isotropy, "PRODUCT_ROWS", 5000)
-    assert isotropy.phase1_isotropy(rows) == pytest.approx(whole, abs=1e-7)
-    assert cosine.mean_pairwise_cosine(rows) is not None and drift(rows, rows).cosine_mean == pytest.approx(1)
+    products = truth[:1100] @ truth[:1100].T
+    whole = phase1_isotropy(rows)
+    for elements, tile_rows, tile_columns in ((2**18, 512, 2048), (8 * 1000, 300, 700), (3, 512, 1024)):
+        monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", elements)
+        monkeypatch.setattr(chunks, "TILE_ROWS", tile_rows)
+        monkeypatch.setattr(chunks, "TILE_COLUMNS", tile_columns)
+        assert torch.equal(torch.cat([rows[part] for part in chunks.row_slices(*rows.shape)]), rows)
+        assert torch.allclose(read_group(rows).norms, truth.norm(dim=1), rtol=1e-14)
+        assert eigenvalues_of(rows).numpy() == pytest.approx(np.linalg.eigvalsh(covariance)[::-1], rel=1e-6)
+        assert phase1_isotropy(rows) == pytest.approx(whole, abs=1e-7)
+        pairs = chunks.pair_sums(truth[:1100], torch.Tensor.square)
+        assert torch.allclose(pairs, products.square().sum(1) - products.diagonal().square())
+        across = chunks.cross_sums(truth[:1100], truth[1100:], torch.Tensor.square)
+        assert torch.allclose(across, (truth[:1100] @ truth[1100:].T).square().sum(1))
+    assert drift(rows, rows).cosine_mean == pytest.approx(1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_every_precision_is_measured_as_float64(dtype: torch.dtype) -> None:
     rows = gaussian(300, 8, shift=0.4).to(dtype)
-    assert norms.norm_summary(rows) == norms.norm_summary(rows.double())
-    assert cosine.mean_pairwise_cosine(rows) == cosine.mean_pairwise_cosine(rows.double())
-    assert isotropy.phase1_isotropy(rows) == isotropy.phase1_isotropy(rows.double())
-    assert torch.equal(nearest_rows(rows, rows)[0], nearest_rows(rows.double(), rows.double())[0])
+    group, exact = read_group(rows), read_group(rows.double())
+    assert norms.norm_summary(group.norms) == norms.norm_summary(exact.norms)
+    assert cosine.mean_pairwise_cosine(group) == cosine.mean_pairwise_cosine(exact)
+    assert torch.equal(spectrum.covariance(group), spectrum.covariance(exact))
+    assert isotropy.phase1_isotropy(group) == isotropy.phase1_isotropy(exact)
+    assert torch.equal(nearest_rows(group, group)[0], nearest_rows(exact, exact)[0])

@@ -6,13 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wake2vec.geometry import collapse
-from wake2vec.geometry.collapse import (
-    collapse_census,
-    collapse_share_by_count,
-    max_cosine_to,
-    mutual_collapse,
-)
+from wake2vec.geometry import chunks, collapse
+from wake2vec.geometry.collapse import CollapseCensus, collapse_share_by_count
+from wake2vec.geometry.group import read_group
+from wake2vec.geometry.mutual import mutual_collapse
 
 DIM = 64
 
@@ -25,6 +22,19 @@ def around(centre: Tensor, count: int, seed: int) -> Tensor:
     """Rows of mixed lengths at cosine about .995 to the centre and .99 to each other."""
     rows = centre / centre.norm() + 0.1 * gaussian(count, seed) / DIM**0.5
     return rows * torch.linspace(0.5, 2, count)[:, None]
+
+
+def collapse_census(
+    rows: Tensor, references: Tensor, occurring_base_rows: Tensor | None = None, tau: float = 0.95
+) -> CollapseCensus:
+    census = collapse.collapse_census
+    new, base = read_group(rows), read_group(references)
+    occurring = None if occurring_base_rows is None else collapse.max_cosine_to(read_group(occurring_base_rows), base)
+    return census(new, torch.eye(rows.shape[1]), base, tau=tau, occurring_cosines=occurring)
+
+
+def collapsed(rows: Tensor, tau: float, k: int) -> Tensor:
+    return mutual_collapse(read_group(rows), torch.eye(rows.shape[1]), tau, k)
 
 
 BYTES, ELSEWHERE = gaussian(2, seed=7)
@@ -75,22 +85,25 @@ def test_rotation_order_and_scale_change_nothing() -> None:
     assert after.curve == before.curve
 
 
-def test_chunks_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = gaussian(600, seed=8).abs()
     cosines = torch.nn.functional.cosine_similarity(rows.double()[:, None], rows.double()[None], dim=2)
     near = (cosines >= 0.7).sum(1) - 1
     for size in (1, 37, 512, 600, 4096):
-        monkeypatch.setattr(collapse, "PRODUCT_ROWS", size)
-        assert torch.equal(mutual_collapse(rows, 0.7, k=20), near >= 20)
-        assert torch.allclose(max_cosine_to(rows, rows[:30]).double(), cosines[:, :30].amax(1), atol=1e-6)
+        monkeypatch.setattr(chunks, "TILE_ROWS", size)
+        monkeypatch.setattr(chunks, "TILE_COLUMNS", size)
+        monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", size * DIM)
+        assert torch.equal(collapsed(rows, 0.7, k=20), near >= 20)
+        nearest = collapse.max_cosine_to(read_group(rows), read_group(rows[:30]))
+        assert torch.allclose(nearest.double(), cosines[:, :30].amax(1), atol=1e-6)
     assert 0 < int((near >= 20).sum()) < 600
 
 
 def test_k_other_rows_are_needed() -> None:
     rows = planted(11, on_bytes=0, on_each_other=11)
-    assert mutual_collapse(rows, 0.95, k=10).all()
-    assert not mutual_collapse(rows, 0.95, k=11).any()
-    assert not mutual_collapse(rows[:10], 0.95, k=10).any()
+    assert collapsed(rows, 0.95, k=10).all()
+    assert not collapsed(rows, 0.95, k=11).any()
+    assert not collapsed(rows[:10], 0.95, k=10).any()
 
 
 @pytest.mark.parametrize("references", [REFERENCES[:0], REFERENCES[:1], gaussian(40, seed=9), torch.zeros(4, DIM)])
@@ -109,7 +122,7 @@ def test_the_null_is_the_share_of_the_base_rows_that_occur() -> None:
 
 def test_zero_rows_are_counted_apart_and_stay_in_the_denominator() -> None:
     rows = torch.cat([planted(60, on_bytes=20), torch.zeros(40, DIM)])
-    census = collapse_census(rows, torch.cat([REFERENCES, torch.zeros(9, DIM)]), tau=-1.0, neighbours=10)
+    census = collapse_census(rows, torch.cat([REFERENCES, torch.zeros(9, DIM)]), tau=-1.0)
     assert census.zero_norm_count == 40
     assert census.byte_collapse_share == census.mutual_collapse_share == census.collapse_share == 0.6
     assert census.byte_cosines.isnan().tolist() == [False] * 60 + [True] * 40

@@ -10,16 +10,18 @@ from transformers import PreTrainedTokenizerFast
 
 from wake2vec.corpus import Corpus
 from wake2vec.geometry import cosine, isotropy, norms, spectrum
-from wake2vec.geometry.collapse import CollapseCensus, collapse_census, collapse_share_by_count
+from wake2vec.geometry.collapse import collapse_census, collapse_share_by_count, max_cosine_to
 from wake2vec.geometry.drift import Drift, drift
+from wake2vec.geometry.group import Group, joined, read_group
 from wake2vec.geometry.neighbours import nearest_rows
+from wake2vec.geometry.spectrum import Axes
 from wake2vec.result import Neighbours
 from wake2vec.vocabulary import ExtendedVocabulary
 from wake2vec.workfolder import Numbers
 
 Matrix = Float[Tensor, "vocabulary dim"]
 Base = Float[Tensor, "base dim"]
-New = Float[Tensor, "new dim"]
+Covariance = Float[Tensor, "dim dim"]
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,17 @@ class Measurement:
 
 def measure(base_before: Base, matrix: Matrix, corpus: Corpus, reference_ids: list[int]) -> Measurement:
     """Measure a matrix whose first rows are the base rows, of which `base_before` is the state before training."""
-    base, new = matrix[: len(base_before)], matrix[len(base_before) :]
+    base, new = read_group(matrix[: len(base_before)]), read_group(matrix[len(base_before) :])
+    groups = {"base": base, "new": new}
+    covariances = {name: spectrum.covariance(group) for name, group in groups.items()}
+    axes = {name: spectrum.principal_axes(group, covariances[name]) for name, group in groups.items()}
     parts = [
-        _norms(base, new),
-        _isotropy(matrix, base, new),
+        _norms(base.norms, new.norms),
+        _isotropy(joined(base, new, matrix), groups, axes),
         _cosines(base, new),
-        _spectra(base, new),
-        _collapse(base, new, corpus, reference_ids),
-        _drift(drift(base_before, base)),
+        _spectra(groups, covariances),
+        _collapse(base, new, axes["new"], corpus, reference_ids),
+        _drift(drift(base_before, base.rows)),
     ]
     numbers = {f"geometry.{name}": value for part in parts for name, value in part.numbers.items()}
     return Measurement(numbers, {name: array for part in parts for name, array in part.arrays.items()})
@@ -72,7 +77,7 @@ def nearest_tokens(
     unseen = torch.nonzero(counts_train == 0).flatten()
     chosen = list(dict.fromkeys(torch.cat([by_count[: 2 * of_each], seen_once[:of_each], unseen[:of_each]]).tolist()))
     base, new = matrix[: vocabulary.base_size], matrix[vocabulary.base_size :]
-    ids, cosines = nearest_rows(new[chosen], base)
+    ids, cosines = nearest_rows(read_group(new[chosen]), read_group(base))
     return [
         Neighbours(
             word=vocabulary.words[index],
@@ -84,8 +89,7 @@ def nearest_tokens(
     ]
 
 
-def _norms(base: Base, new: New) -> Measurement:
-    base_norms, new_norms = norms.row_norms(base), norms.row_norms(new)
+def _norms(base_norms: Float[Tensor, " base"], new_norms: Float[Tensor, " new"]) -> Measurement:
     numbers: Numbers = {
         "norm_gap_d": norms.cohens_d(base_norms, new_norms),
         "norm_ratio": norms.norm_ratio(base_norms, new_norms),
@@ -99,23 +103,23 @@ def _norms(base: Base, new: New) -> Measurement:
             f"norm_{name}_mean": float(group.mean()),
             f"norm_{name}_std": float(group.std(correction=0)),
         }
-    return Measurement(numbers, {"norms": _array(both), "base_count": np.array(len(base))})
+    return Measurement(numbers, {"norms": _array(both), "base_count": np.array(len(base_norms))})
 
 
-def _isotropy(matrix: Matrix, base: Base, new: New) -> Measurement:
-    numbers: Numbers = {"isotropy_all": isotropy.phase1_isotropy(matrix)}
-    for name, rows in (("base", base), ("new", new)):
-        value, null = isotropy.phase1_isotropy(rows), isotropy.phase1_isotropy_null(*rows.shape)
+def _isotropy(whole: Group, groups: dict[str, Group], axes: dict[str, Axes]) -> Measurement:
+    numbers: Numbers = {"isotropy_all": isotropy.phase1_isotropy(whole)}
+    for name, group in groups.items():
+        value, null = isotropy.phase1_isotropy(group), isotropy.phase1_isotropy_null(*group.rows.shape)
         numbers |= {
             f"isotropy_{name}": value,
             f"isotropy_{name}_null": null,
             f"isotropy_{name}_excess": None if value is None else isotropy.isotropy_excess(value, null),
-            f"partition_isotropy_{name}": isotropy.partition_isotropy(rows),
+            f"partition_isotropy_{name}": isotropy.partition_isotropy(group, axes[name]),
         }
     return Measurement(numbers, {})
 
 
-def _cosines(base: Base, new: New) -> Measurement:
+def _cosines(base: Group, new: Group) -> Measurement:
     means = {
         "base_base": cosine.mean_pairwise_cosine(base),
         "new_new": cosine.mean_pairwise_cosine(new),
@@ -135,11 +139,11 @@ def _cosines(base: Base, new: New) -> Measurement:
     return Measurement(numbers, {f"cosines_{pair}": _array(sample) for pair, sample in samples.items()})
 
 
-def _spectra(base: Base, new: New) -> Measurement:
+def _spectra(groups: dict[str, Group], covariances: dict[str, Covariance]) -> Measurement:
     numbers: Numbers = {}
     arrays = {}
-    for name, rows in (("base", base), ("new", new)):
-        values = spectrum.covariance_spectrum(rows)
+    for name, group in groups.items():
+        values = spectrum.covariance_spectrum(covariances[name], group.mean)
         numbers |= {
             f"top1_share_{name}": spectrum.top1_share(values),
             f"components_90_{name}": spectrum.components_for(values, 0.9),
@@ -151,9 +155,11 @@ def _spectra(base: Base, new: New) -> Measurement:
     return Measurement(numbers, arrays)
 
 
-def _collapse(base: Base, new: New, corpus: Corpus, reference_ids: list[int]) -> Measurement:
+def _collapse(base: Group, new: Group, new_axes: Axes, corpus: Corpus, reference_ids: list[int]) -> Measurement:
     occurring = corpus.base_ids_seen[~torch.isin(corpus.base_ids_seen, torch.tensor(reference_ids, dtype=torch.long))]
-    census: CollapseCensus = collapse_census(new, base[reference_ids], occurring_base_rows=base[occurring])
+    references = read_group(base.rows[reference_ids])
+    occurring_cosines = max_cosine_to(base, references)[occurring]
+    census = collapse_census(new, new_axes.vectors, references, occurring_cosines=occurring_cosines)
     split = collapse_share_by_count(census.collapsed, corpus.new_counts_train)
     numbers: Numbers = {
         "byte_collapse_share": census.byte_collapse_share,

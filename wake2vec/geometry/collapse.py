@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.geometry.chunks import PRODUCT_ROWS, row_chunks
-from wake2vec.geometry.cosine import mean_pairwise_cosine, unit_rows
+from wake2vec.geometry.chunks import split_chosen
+from wake2vec.geometry.cosine import mean_pairwise_cosine
+from wake2vec.geometry.group import Group
+from wake2vec.geometry.mutual import mutual_collapse
 
 LEAST_COHERENCE = 0.5
 """Reference rows with a lower mean cosine among themselves aren't one place to collapse onto."""
@@ -42,30 +44,31 @@ class CollapseCensus:
 
 
 def collapse_census(
-    new_rows: Float[Tensor, "new dim"],
-    reference_rows: Float[Tensor, "reference dim"],
+    new: Group,
+    axes: Float[Tensor, "dim dim"],
+    references: Group,
     tau: float = 0.95,
     neighbours: int = 10,
     curve_taus: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.98),
-    occurring_base_rows: Float[Tensor, "occurring dim"] | None = None,
+    occurring_cosines: Float[Tensor, " occurring"] | None = None,
 ) -> CollapseCensus:
     """Count the collapsed rows among at least one new row.
 
-    `reference_rows` are the byte rows that no text reaches (or reserved or unreachable rows: Land & Bartolo
-    2024, arXiv 2405.05417); `occurring_base_rows`, which must not hold them, give the null. Byte collapse
-    alone can be gamed: with frozen base rows it reads 0 while unseen new rows still fall on each other, hence
-    `collapse_share`. All shares are invariant to rotation, row order and scale of the rows. Null (Gaussian
-    rows): 0.
+    `references` are the byte rows that no text reaches (or reserved or unreachable rows: Land & Bartolo
+    2024, arXiv 2405.05417); `occurring_cosines`, the largest cosines to them of base rows that occur, give the
+    null; `axes` decide nothing, only the time (`mutual_collapse`). Byte collapse alone can be gamed: with frozen
+    base rows it reads 0 while unseen new rows still fall on each other, hence `collapse_share`. All shares are
+    invariant to rotation, row order and scale of the rows. Null (Gaussian rows): 0.
     """
-    assert len(new_rows), "a census needs at least one new row"
-    coherence = reference_coherence(reference_rows)
+    assert len(new), "a census needs at least one new row"
+    coherence = reference_coherence(references)
     defined = coherence is not None and coherence >= LEAST_COHERENCE
-    cosines = max_cosine_to(new_rows, reference_rows)
-    mutual = mutual_collapse(new_rows, tau, neighbours)
+    cosines = max_cosine_to(new, references)
+    mutual = mutual_collapse(new, axes, tau, neighbours)
     collapsed = mutual | (cosines >= tau) if defined else mutual
     null = None
-    if defined and occurring_base_rows is not None and len(occurring_base_rows):
-        null = byte_collapse_share(max_cosine_to(occurring_base_rows, reference_rows), tau)
+    if defined and occurring_cosines is not None and len(occurring_cosines):
+        null = byte_collapse_share(occurring_cosines, tau)
     return CollapseCensus(
         byte_collapse_share=byte_collapse_share(cosines, tau) if defined else None,
         byte_collapse_null=null,
@@ -73,51 +76,34 @@ def collapse_census(
         collapse_share=_share(collapsed),
         curve={at: byte_collapse_share(cosines, at) for at in curve_taus} if defined else None,
         reference_coherence=coherence,
-        zero_norm_count=len(new_rows) - int(unit_rows(new_rows)[1].sum()),
+        zero_norm_count=len(new) - len(new.directed),
         collapsed=collapsed,
         byte_cosines=cosines,
     )
 
 
-def max_cosine_to(
-    rows: Float[Tensor, "rows dim"], reference_rows: Float[Tensor, "reference dim"]
-) -> Float[Tensor, " rows"]:
-    """Largest cosine of every row to a reference row, -1 to 1; zero reference rows are left out.
+def max_cosine_to(group: Group, references: Group) -> Float[Tensor, " rows"]:
+    """Largest cosine of every row of the group to a reference row, -1 to 1; zero reference rows are left out.
 
     NaN, which no tau counts, for zero rows and where no reference row has a direction.
     """
-    (units, has_direction), (references, usable) = unit_rows(rows), unit_rows(reference_rows)
-    references = references[usable]
-    if not len(references):
-        return torch.full((len(rows),), torch.nan, device=rows.device)
-    nearest = torch.cat([(chunk @ references.T).amax(1) for chunk in row_chunks(units, PRODUCT_ROWS)])
-    return torch.where(has_direction, nearest.clamp(-1, 1), torch.nan)
+    usable = references.units(references.directed)
+    everything = torch.arange(len(group), device=group.rows.device)
+    if not len(usable):
+        return torch.full((len(group),), torch.nan, device=group.rows.device)
+    parts = split_chosen(everything, usable.shape[1])
+    nearest = torch.cat([(group.units(part) @ usable.T).amax(1) for part in parts])
+    return torch.where(group.has_direction, nearest.clamp(-1, 1), torch.nan)
 
 
-def reference_coherence(reference_rows: Float[Tensor, "reference dim"]) -> float | None:
+def reference_coherence(references: Group) -> float | None:
     """Mean cosine among the reference rows: near 1 where they share one place; null (Gaussian rows): 0."""
-    return mean_pairwise_cosine(reference_rows)
+    return mean_pairwise_cosine(references)
 
 
 def byte_collapse_share(max_cosines: Float[Tensor, " rows"], tau: float) -> float:
     """Share of all rows whose `max_cosine_to` the reference rows is at least tau; NaN isn't."""
     return _share(max_cosines >= tau)
-
-
-def mutual_collapse(rows: Float[Tensor, "rows dim"], tau: float, k: int = 10) -> Bool[Tensor, " rows"]:
-    """Which rows have at least k other rows of the group at cosine >= tau; a zero row is near none."""
-    units, has_direction = unit_rows(rows)
-    units = units[has_direction]
-    counts = torch.zeros(len(units), dtype=torch.int64, device=units.device)
-    for start in range(0, len(units), PRODUCT_ROWS):  # a chunk meets itself and the rows after it, for both
-        end = start + PRODUCT_ROWS
-        near = units[start:end] @ units[start:].T >= tau
-        near.diagonal().fill_(False)
-        counts[start:end] += near.sum(1)
-        counts[end:] += near[:, PRODUCT_ROWS:].sum(0)
-    collapsed = torch.zeros_like(has_direction)
-    collapsed[has_direction] = counts >= k
-    return collapsed
 
 
 def collapse_share_by_count(

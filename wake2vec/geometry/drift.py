@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wake2vec.geometry.chunks import row_chunks
+from wake2vec.geometry.chunks import row_slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +30,15 @@ def drift(before: Float[Tensor, "rows dim"], after: Float[Tensor, "rows dim"], t
     Null: no training reads cosine 1 and distance 0 (to 1e-15); unrelated Gaussian rows read cosine 0.
     """
     assert before.shape == after.shape and len(before), "drift compares the same rows, at least one"
-    cosines, distances = [], []
-    for old, new in zip(row_chunks(before), row_chunks(after), strict=True):
-        old, new = old.double(), new.double()
-        old_norms, new_norms = old.norm(dim=1), new.norm(dim=1)
+    before, after = before.detach(), after.detach()
+    cosine, distance = torch.empty(2, len(before), dtype=torch.float64, device=before.device)
+    for part in row_slices(*before.shape):
+        old, new = before[part].double(), after[part].double()
+        old_norms, new_norms = torch.linalg.vector_norm(old, dim=1), torch.linalg.vector_norm(new, dim=1)
         defined = (old_norms > 0) & (new_norms > 0)
-        cosine = ((old / old_norms[:, None]) * (new / new_norms[:, None])).sum(1).clamp(-1, 1)
-        cosines.append(torch.where(defined, cosine, torch.nan))
-        distances.append((new - old).norm(dim=1))
-    cosine, distance = torch.cat(cosines), torch.cat(distances)
+        cosines = (torch.linalg.vecdot(old, new) / (old_norms * new_norms)).clamp(-1, 1)
+        cosine[part] = torch.where(defined, cosines, torch.nan)
+        distance[part] = torch.linalg.vector_norm(new - old, dim=1)
     known = cosine[~cosine.isnan()]
     return Drift(
         cosine_mean=float(known.mean()) if len(known) else None,

@@ -5,17 +5,17 @@ from statistics import NormalDist
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.geometry.chunks import PRODUCT_ROWS, row_chunks
-from wake2vec.geometry.norms import row_norms
-from wake2vec.geometry.spectrum import ROUNDING, column_mean
+from wake2vec.geometry.chunks import pair_sums, row_slices
+from wake2vec.geometry.group import Group
+from wake2vec.geometry.spectrum import ROUNDING, Axes
 
 SAMPLE_ROWS = 5000
 
 
-def phase1_isotropy(rows: Float[Tensor, "rows dim"], sample_rows: int = SAMPLE_ROWS, seed: int = 42) -> float | None:
+def phase1_isotropy(group: Group, sample_rows: int = SAMPLE_ROWS, seed: int = 42) -> float | None:
     """Phase 1's isotropy: how evenly the centred rows of a group see each other.
 
     The rows, less the mean of the whole group, are scaled to unit norm; of more than `sample_rows` rows a
@@ -27,17 +27,14 @@ def phase1_isotropy(rows: Float[Tensor, "rows dim"], sample_rows: int = SAMPLE_R
     that is equal to the mean has no direction: its C is 0. None where fewer than two rows have one.
     After Mu & Viswanath (2018), whose own measure is `partition_isotropy`.
     """
-    mean = column_mean(rows)
-    if len(rows) > sample_rows:
-        chosen = np.random.default_rng(seed).choice(len(rows), sample_rows, replace=False)
-        rows = rows[torch.from_numpy(chosen).to(rows.device)]
-    centred = rows.detach().double() - mean
-    norms = row_norms(centred)
-    has_direction = norms > ROUNDING * (norms.max() + mean.norm())
+    chosen = torch.arange(len(group))
+    if len(group) > sample_rows:
+        chosen = torch.from_numpy(np.random.default_rng(seed).choice(len(group), sample_rows, replace=False))
+    units, has_direction = _centred_units(group, chosen.to(group.rows.device))
     if int(has_direction.sum()) < 2:
         return None
-    units = torch.where(has_direction[:, None], centred / norms[:, None], 0.0).float()
-    sums = _excess_sums(units) + len(units)
+    # exp(C) - 1 is small, so that float32 products lose nothing of Z - n
+    sums = pair_sums(units, torch.Tensor.expm1_) + len(units)
     return float(sums.min() / sums.max())
 
 
@@ -74,35 +71,53 @@ def isotropy_excess(value: float, null: float) -> float:
     return (1 - value) / (1 - null)
 
 
-def partition_isotropy(rows: Float[Tensor, "rows dim"]) -> float:
+def partition_isotropy(group: Group, axes: Axes) -> float:
     """Isotropy of Mu & Viswanath (2018), on the raw rows: not the number that Phase 1 calls isotropy.
 
     Z(c) = sum_w exp(c . w) over all rows w, for the unit eigenvectors c of E^T E and their negatives; value =
     min Z / max Z. 0 to 1, higher is better. Invariant to rotation, but not to scale or shift: short rows read
     near 1 whatever their directions, so compare it only where the norms are alike. Null (Gaussian rows of
     norm r): roughly 1 - 2 a r / sqrt(n d), with a the expected maximum of 2 d normal values.
+
+    Only the axes that may hold the least or the greatest Z are summed over all rows (`_extreme_axes`): one to
+    three of 2,048 where norms are below 1, all where they are 5.
     """
-    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for chunk in row_chunks(rows):
-        gram += chunk.double().T @ chunk.double()
-    axes = torch.linalg.eigh(gram).eigenvectors
-    projections = (chunk.double() @ axes for chunk in row_chunks(rows))
-    parts = [torch.cat([p.logsumexp(0), (-p).logsumexp(0)]) for p in projections]
+    vectors = axes.vectors[:, _extreme_axes(group, axes)]
+    parts = []
+    for part in row_slices(*group.rows.shape):
+        projections = group.rows[part].double() @ vectors
+        parts.append(torch.cat([projections.logsumexp(0), (-projections).logsumexp(0)]))
     log_sums = torch.stack(parts).logsumexp(0)
     return float((log_sums.min() - log_sums.max()).exp())
 
 
-def _excess_sums(units: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
-    """sum_j (exp(C_ij) - 1) of every row i: small numbers, so that float32 products lose nothing of Z - n.
+def _extreme_axes(group: Group, axes: Axes) -> Bool[Tensor, " dim"]:
+    """Which axes may hold the least or the greatest Z, by what is known without another pass.
 
-    C is symmetric: a chunk is multiplied with itself and the rows after it, and counts for both.
+    With x = c . w, exp(x) = 1 + x + x^2 g(x), where g(x) = (exp(x) - 1 - x) / x^2 rises with x and |x| is at most
+    the largest norm r: Z(c) lies between n + s + l g(-r) and n + s + l g(r), s being the sum of all x and l the
+    sum of their squares, which is the axis' eigenvalue.
     """
-    sums = torch.zeros(len(units), dtype=torch.float64, device=units.device)
-    for start in range(0, len(units), PRODUCT_ROWS):
-        end = start + PRODUCT_ROWS
-        terms = units[start:end] @ units[start:].T
-        terms.diagonal().zero_()
-        terms.expm1_()
-        sums[start:end] += terms.sum(1)
-        sums[end:] += terms[:, PRODUCT_ROWS:].sum(0)
-    return sums
+    reach = group.norms.max().clamp(min=1e-3)  # a wider interval is as true, and nothing cancels
+    least, greatest = ((torch.expm1(x) - x) / x.square() for x in (-reach, reach))
+    sums = group.total @ axes.vectors
+    rounding = 1e-6 * axes.strengths[0]
+    base = len(group) + torch.stack([sums, -sums])
+    low = base + (axes.strengths - rounding) * least
+    high = (base + (axes.strengths + rounding) * greatest).nan_to_num(nan=torch.inf)
+    return ((high >= low.max()) | (low <= high.min())).any(0)
+
+
+def _centred_units(
+    group: Group, chosen: Int[Tensor, " chosen"]
+) -> tuple[Float[Tensor, "chosen dim"], Bool[Tensor, " chosen"]]:
+    """Rows less the mean, scaled to unit norm in float32, and which differ from the mean; the others are zero."""
+    mean = group.mean
+    units = torch.empty(len(chosen), len(mean), dtype=torch.float32, device=mean.device)
+    norms = torch.empty(len(chosen), dtype=torch.float64, device=mean.device)
+    for part in row_slices(*units.shape):
+        centred = group.rows.index_select(0, chosen[part]).double() - mean
+        norms[part] = torch.linalg.vector_norm(centred, dim=1)
+        units[part] = centred.div_(norms[part, None])
+    has_direction = norms > ROUNDING * (norms.max() + mean.norm())
+    return units.masked_fill_(~has_direction[:, None], 0.0), has_direction

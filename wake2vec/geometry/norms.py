@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wake2vec.geometry.chunks import row_chunks
-
 
 @dataclass(frozen=True)
 class NormSummary:
@@ -21,14 +19,8 @@ class NormSummary:
     count: int
 
 
-def row_norms(rows: Float[Tensor, "rows dim"]) -> Float[Tensor, " rows"]:
-    """Euclidean norm of every row, in float64."""
-    return torch.cat([torch.linalg.vector_norm(chunk.double(), dim=1) for chunk in row_chunks(rows)])
-
-
-def norm_summary(rows: Float[Tensor, "rows dim"]) -> NormSummary:
+def norm_summary(norms: Float[Tensor, " rows"]) -> NormSummary:
     """Mean, population standard deviation and range of the norms of at least one row; zero rows count."""
-    norms = row_norms(rows)
     assert len(norms), "a summary needs at least one row"
     return NormSummary(
         mean=float(norms.mean()),

@@ -7,39 +7,69 @@ watch the mean cosine too. All are invariant to rotation, shift and scale of the
 without variance.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wake2vec.geometry.chunks import row_chunks
+from wake2vec.geometry.chunks import row_slices
+from wake2vec.geometry.group import Group
 
 ROUNDING = 1e-10
 """Rows that lie this near to their mean, in units of their norm, are equal to it: the rest is rounding."""
+PRODUCT_ROWS = 2048
+BLOCK_COLUMNS = 256
+"""Rows and columns of a product of the covariance; only blocks on and above the diagonal are computed."""
 
 
-def column_mean(rows: Float[Tensor, "rows dim"]) -> Float[Tensor, " dim"]:
-    """Mean row of a group, in float64."""
-    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-    for chunk in row_chunks(rows):
-        total += chunk.double().sum(0)
-    return total / len(rows)
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """The eigenvectors of the second moments E^T E of a group's raw rows, strongest first."""
+
+    strengths: Float[Tensor, " dim"]
+    """Eigenvalues: the sum of the squares of all rows' coordinates on the axis."""
+    vectors: Float[Tensor, "dim dim"]
+    """One axis a column, in float64."""
 
 
-def covariance_spectrum(rows: Float[Tensor, "rows dim"]) -> Float[Tensor, " dim"]:
-    """Eigenvalues of the population covariance of the rows, exact, in float64, largest first, none below 0.
+def covariance(group: Group) -> Float[Tensor, "dim dim"]:
+    """Population covariance of the rows, in float64.
 
-    They sum to the mean squared distance from the mean row; all are 0 where the rows are equal.
+    Rows are centred in float64 and multiplied in float32, which is more than twice as fast and costs 1e-7 of the
+    largest eigenvalue: nothing cancels any more. Sums over products are float64. The rows' scale is taken off, so
+    that no square leaves the range of float32.
     """
-    mean = column_mean(rows)
-    covariance = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for chunk in row_chunks(rows):
-        centred = chunk.double() - mean
-        covariance += centred.T @ centred
-    covariance /= len(rows)
+    dim = group.rows.shape[1]
+    mean = group.mean
+    scale = (group.norms.square().mean().sqrt() / dim**0.5).clamp(min=torch.finfo(torch.float64).tiny)
+    upper = torch.zeros(dim, dim, dtype=torch.float64, device=group.rows.device)
+    for rows in group.rows.split(PRODUCT_ROWS):
+        parts = [((rows[part].double() - mean) / scale).float() for part in row_slices(*rows.shape)]
+        centred = torch.cat(parts)
+        for start in range(0, dim, BLOCK_COLUMNS):
+            upper[start : start + BLOCK_COLUMNS, start:] += (
+                centred[:, start : start + BLOCK_COLUMNS].T @ centred[:, start:]
+            )
+    return (upper.triu() + upper.triu(1).T) * (scale.square() / len(group))
+
+
+def covariance_spectrum(covariance: Float[Tensor, "dim dim"], mean: Float[Tensor, " dim"]) -> Float[Tensor, " dim"]:
+    """Eigenvalues of the population covariance of rows with this mean, largest first, none below 0.
+
+    They sum to the mean squared distance from the mean row; all are 0 where the rows are equal. Right to 1e-6 of
+    the largest (see `covariance`).
+    """
     if float(covariance.trace()) <= ROUNDING**2 * float(mean @ mean):
         return torch.zeros_like(mean)
     ascending: Tensor = torch.linalg.eigvalsh(covariance)
     return ascending.flip(0).clamp(min=0)
+
+
+def principal_axes(group: Group, covariance: Float[Tensor, "dim dim"]) -> Axes:
+    """Axes of the raw, not centred rows: E^T E = n (covariance + mean mean^T)."""
+    values, vectors = torch.linalg.eigh(len(group) * (covariance + torch.outer(group.mean, group.mean)))
+    return Axes(values.flip(0).clamp(min=0), vectors.flip(1))
 
 
 def top1_share(eigenvalues: Float[Tensor, " dim"]) -> float | None:

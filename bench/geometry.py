@@ -1,0 +1,126 @@
+"""`python -m bench.geometry`: the geometry report at Phase 1's size against Phase 1's way, both sides in turn.
+
+32,000 base and 44,500 new rows of 2,048 dimensions. Where there is a GPU our side runs on it; Phase 1's script was
+NumPy, SciPy and scikit-learn either way. The rows are drawn, not trained: norms, a strong direction and a clump of new
+rows about as in Phase 1.
+"""
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from bench.figures import Figure, publish
+from bench.training import median_seconds, report_phase1, speed_up, timed
+from wake2vec.corpus import Corpus
+from wake2vec.geometry import cosine, isotropy, norms, spectrum
+from wake2vec.geometry.group import joined, read_group
+from wake2vec.measure import measure
+
+BASE, NEW, DIM = 32_000, 44_500, 2_048
+REFERENCES = 100
+ROUNDS = 3
+WHOLE_LIMIT_S = {"cpu": 15.0, "cuda": 1.0}
+EXACT_IN_BOTH = (
+    *("norm_base_mean", "norm_new_mean", "norm_gap_d", "welch_t", "mann_whitney_u"),
+    *("isotropy_all", "isotropy_base", "isotropy_new", "top1_share_base", "top1_share_new"),
+)
+"""Phase 1's other numbers are sampled, or capped at 100 components."""
+
+
+def main() -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    matrix = drawn_rows()
+    base, new = matrix[:BASE].numpy(), matrix[BASE:].numpy()
+    ours = matrix.to(device)
+    before = ours[:BASE] + 0.01 * ours[:BASE].roll(1, 0)
+    corpus = drawn_corpus()
+    _synchronise(device)  # later every clock is read after numbers have come back, so after all work
+    same = [(timed(lambda: same_numbers(ours)), timed(lambda: report_phase1(base, new))) for _ in range(ROUNDS)]
+    whole = [timed(lambda: measure(before, ours, corpus, list(range(REFERENCES))).numbers) for _ in range(ROUNDS)]
+    seconds, limit = sorted(second for second, _ in whole)[ROUNDS // 2], WHOLE_LIMIT_S[device.type]
+    (_, found), (_, phase1) = same[0]
+    difference = max(abs(found[name] - phase1[name]) / abs(phase1[name]) for name in EXACT_IN_BOTH)
+    faster = speed_up(same)
+    publish(
+        "geometry",
+        "python -m bench.geometry",
+        [
+            Figure(f"Phase 1's numbers, {BASE:,} + {NEW:,} rows x {DIM:,}", median_seconds(same, 0), "s"),
+            Figure("the same, Phase 1's way", median_seconds(same, 1), "s"),
+            Figure("speed over Phase 1's way", faster, "x", ">= 5", faster >= 5),
+            Figure("largest relative difference of what both compute", difference, "", "<= 1e-4", difference <= 1e-4),
+            Figure("whole report, with collapse and drift", seconds, "s", f"<= {limit:g} s", seconds <= limit),
+            Figure("collapse share that it reads", whole[0][1]["geometry.collapse_share"] or 0.0, ""),
+            Figure("device", _device_name(device), ""),
+        ],
+    )
+
+
+def drawn_rows() -> Tensor:
+    """Base rows of norm .67, then new rows of .47: a tenth in one place with the reference rows, the rest spread."""
+    random = torch.Generator().manual_seed(0)
+
+    def about(place: Tensor, shares: Tensor) -> Tensor:
+        """Rows of unit norm or so, whose square lies with these shares along a place."""
+        own = torch.randn(len(shares), DIM, generator=random) / DIM**0.5
+        return shares.sqrt()[:, None] * place + (1 - shares).sqrt()[:, None] * own
+
+    bytes_, common = torch.nn.functional.normalize(torch.randn(2, DIM, generator=random)).split(1)
+    base, new = about(common, 0.2 * torch.rand(BASE, generator=random)), torch.empty(NEW, DIM)
+    base[:REFERENCES] = about(bytes_, torch.full((REFERENCES,), 0.99))
+    new[: NEW // 10] = about(bytes_, torch.full((NEW // 10,), 0.98))
+    new[NEW // 10 :] = about(bytes_, 0.8 * torch.rand(NEW - NEW // 10, generator=random))
+    lengths = torch.cat([torch.full((BASE,), 0.67), torch.full((NEW,), 0.47)])
+    return torch.cat([base, new]) * (lengths * (1 + 0.1 * torch.randn(BASE + NEW, generator=random)))[:, None]
+
+
+def drawn_corpus() -> Corpus:
+    """What a report needs of a corpus: which tokens occur."""
+    counts, blocks = torch.arange(NEW) % 7, Dataset.from_dict({"input_ids": []})
+    return Corpus(blocks, blocks, counts, counts, torch.arange(REFERENCES, BASE, 2))
+
+
+def same_numbers(matrix: Tensor) -> dict[str, float]:
+    """The numbers of Phase 1's script, by the library."""
+    base, new = read_group(matrix[:BASE]), read_group(matrix[BASE:])
+    numbers: dict[str, float | None] = {
+        "norm_base_mean": float(base.norms.mean()),
+        "norm_new_mean": float(new.norms.mean()),
+        "norm_gap_d": norms.cohens_d(base.norms, new.norms),
+        "welch_t": norms.welch_t(base.norms, new.norms),
+        "mann_whitney_u": norms.mann_whitney_u(base.norms, new.norms),
+        "isotropy_all": isotropy.phase1_isotropy(joined(base, new, matrix)),
+    }
+    for name, group in (("base", base), ("new", new)):
+        values = spectrum.covariance_spectrum(spectrum.covariance(group), group.mean)
+        numbers |= {
+            f"isotropy_{name}": isotropy.phase1_isotropy(group),
+            f"top1_share_{name}": spectrum.top1_share(values),
+        }
+        numbers |= {f"components_{at}_{name}": spectrum.components_for(values, at / 100) for at in (90, 95)}
+    samples = {
+        "base_base": cosine.sample_pairwise_cosines(base, base),
+        "new_new": cosine.sample_pairwise_cosines(new, new),
+        "base_new": cosine.sample_pairwise_cosines(base, new),
+    }
+    numbers |= {f"cosine_{name}_std": float(sample.std(correction=0)) for name, sample in samples.items()}
+    numbers |= {
+        "cosine_base_base_mean": cosine.mean_pairwise_cosine(base),
+        "cosine_new_new_mean": cosine.mean_pairwise_cosine(new),
+        "cosine_base_new_mean": cosine.mean_cross_cosine(base, new),
+        "cosine_ks": cosine.ks_distance(samples["base_base"], samples["new_new"]),
+    }
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+if __name__ == "__main__":
+    main()
