@@ -5,21 +5,31 @@ NumPy, SciPy and scikit-learn either way. The rows are drawn, not trained: norms
 rows about as in Phase 1.
 """
 
+import statistics
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from datasets import Dataset
 from torch import Tensor
 
 from bench.figures import Figure, publish
-from bench.training import median_seconds, report_phase1, speed_up, timed
+from bench.phase1_report import report_phase1
+from study.config import load_config
+from wake2vec import prepare
 from wake2vec.corpus import Corpus
 from wake2vec.geometry import cosine, isotropy, norms, spectrum
 from wake2vec.geometry.group import joined, read_group
 from wake2vec.measure import measure
+from wake2vec.run import initialise
 
 BASE, NEW, DIM = 32_000, 44_500, 2_048
 REFERENCES = 100
 ROUNDS = 3
 WHOLE_LIMIT_S = {"cpu": 15.0, "cuda": 1.0}
+T = TypeVar("T")
+Pairs = list[tuple[tuple[float, T], tuple[float, T]]]
 EXACT_IN_BOTH = (
     *("norm_base_mean", "norm_new_mean", "norm_gap_d", "welch_t", "mann_whitney_u"),
     *("isotropy_all", "isotropy_base", "isotropy_new", "top1_share_base", "top1_share_new"),
@@ -52,8 +62,31 @@ def main() -> None:
             Figure("whole report, with collapse and drift", seconds, "s", f"<= {limit:g} s", seconds <= limit),
             Figure("collapse share that it reads", whole[0][1]["geometry.collapse_share"] or 0.0, ""),
             Figure("device", _device_name(device), ""),
+            *tiny_figures(),
         ],
     )
+
+
+def tiny_figures() -> list[Figure]:
+    """The same at the size of the profile `tiny`, whose trials measure three times."""
+    config = load_config("tiny").run
+    material = prepare(config)
+    base, new = material.base_rows, initialise(config, material)
+    matrix = torch.cat([base, new])
+
+    def whole() -> dict[str, float | None]:
+        return measure(base, matrix, material.corpus, material.reference_ids).numbers
+
+    def phase1() -> dict[str, float | None]:
+        return {**report_phase1(base.cpu().numpy(), new.cpu().numpy())}
+
+    rounds = [(timed(whole), timed(phase1)) for _ in range(ROUNDS)]
+    return [
+        Figure(
+            f"tiny, {len(base):,} + {len(new):,} rows x {base.shape[1]}: whole report", median_seconds(rounds, 0), "s"
+        ),
+        Figure("tiny: Phase 1's numbers, Phase 1's way", median_seconds(rounds, 1), "s"),
+    ]
 
 
 def drawn_rows() -> Tensor:
@@ -111,6 +144,21 @@ def same_numbers(matrix: Tensor) -> dict[str, float]:
         "cosine_ks": cosine.ks_distance(samples["base_base"], samples["new_new"]),
     }
     return {name: value for name, value in numbers.items() if value is not None}
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def median_seconds(pairs: Pairs[T], side: int) -> float:
+    return statistics.median(pair[side][0] for pair in pairs)
+
+
+def speed_up(pairs: Pairs[T]) -> float:
+    """Median over the rounds of the other side's time by ours."""
+    return statistics.median(theirs[0] / ours[0] for ours, theirs in pairs)
 
 
 def _synchronise(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 Then the export, loaded with nothing but transformers. Part of `make figures`.
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from study.storage import finished_trials, load_study
 from study.table import shown_name
 from study.trials import FinishedTrial, beats_baseline
 from wake2vec import RunResult, WorkFolder, prepare, read_result
+from wake2vec.config import DEFAULT_FOLDER
 
 PICTURES = ROOT / "docs" / "pictures"
 ISSUES = (
@@ -38,7 +40,7 @@ def main() -> None:
     config = load_config("tiny")
     folder = ROOT / "mlruns"
     trials = run_study(folder, config)
-    figures = [*issue_figures(trials, folder), *comparison_figures(trials, config, folder)]
+    figures = [*base_model_figures(), *issue_figures(trials, folder), *comparison_figures(trials, config, folder)]
     figures += export_figures(config, folder)
     keep_pictures(trials, config, folder)
     with tempfile.TemporaryDirectory() as again:
@@ -59,6 +61,17 @@ def keep_pictures(trials: list[FinishedTrial], config: StudyConfig, folder: Path
     shutil.copy(folder / "studies" / config.study.name / "front.png", PICTURES / "front.png")
     for name, trial in (("baseline", trials[0]), ("chosen", chosen)):
         shutil.copy(folder / "trials" / trial.digest / "embedding.png", PICTURES / f"{name}.png")
+
+
+def base_model_figures() -> list[Figure]:
+    """What the script that built the embedded default measured at its end."""
+    found = json.loads((DEFAULT_FOLDER / "base_model" / "training.json").read_text(encoding="utf-8"))
+    loss = found["held_out_loss"]
+    return [
+        Figure("base model: parameters", found["parameters"], ""),
+        Figure("base model: held-out loss", loss, "nats a token", "< 3.86", loss < 3.86),
+        Figure("base model: held-out bits per byte", found["held_out_bits_per_byte"], "bits"),
+    ]
 
 
 def issue_figures(trials: list[FinishedTrial], folder: Path) -> list[Figure]:

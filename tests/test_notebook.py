@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "colab.ipynb"
-SMALL = "train.micro_batch_blocks=2 corpus.block_tokens=32 sample.new_tokens=8"
+SMALL = "train.batch_blocks=2 corpus.block_tokens=32 sample.new_tokens=8"
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def test_the_notebook_is_committed_without_outputs_and_its_settings_are_one_cell
 
 def test_the_notebook_runs_to_an_exported_model(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drive = tmp_path / "drive"
+    drive.mkdir()
     settings = {
         "PROFILE": "tiny",
         "CORPUS": "corpus.txt",

@@ -68,9 +68,9 @@ def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
         Wake2VecError: an input is missing.
     """
     return {
-        "model.path": fingerprint(resolve_folder(config.model.path)),
         "corpus.path": _hash(Path(config.corpus.path), "corpus"),
         "vocabulary.lexicon": _hash(Path(config.vocabulary.lexicon), "lexicon"),
+        "model.path": fingerprint(resolve_folder(config.model.path)),
     }
 
 
