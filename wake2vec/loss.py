@@ -48,16 +48,20 @@ def add_loss_gradients(
     first_trained = len(matrix) - len(row_gradients)
     losses = torch.empty(len(hidden), device=hidden.device)
     hidden_gradients = torch.empty_like(hidden)
+    # One memory for all chunks: on a CPU, to touch new pages takes as long as to fill them.
+    workspace = hidden.new_empty(min(CHUNK_TOKENS, len(hidden)), len(matrix))
     for start in range(0, len(hidden), CHUNK_TOKENS):
         rows = slice(start, start + CHUNK_TOKENS)
         part, target = hidden[rows], targets[rows, None]
-        logits = (part @ matrix.T).float()
+        products = torch.mm(part, matrix.T, out=workspace[: len(part)])
+        logits = products.float()
         highest = logits.amax(1, keepdim=True)
         of_target = logits.gather(1, target)
         total = logits.sub_(highest).exp_().sum(1, keepdim=True)
         losses[rows] = (total.log() + highest - of_target).squeeze(1)
-        # From here the logits' memory holds their gradient: scale * (softmax - one at the target).
-        gradient = logits.mul_(scale / total).scatter_add_(1, target, torch.full_like(total, -scale)).to(part.dtype)
+        # From here the same memory holds the logits' gradient: scale * (softmax - one at the target).
+        logits.mul_(scale / total).scatter_add_(1, target, torch.full_like(total, -scale))
+        gradient = products.copy_(logits)
         torch.mm(gradient, matrix, out=hidden_gradients[rows])
         _add_product(row_gradients, gradient[:, first_trained:].T, part)
     return losses, hidden_gradients
