@@ -44,7 +44,10 @@ Outcome = tuple[Any, ...]
 
 def main() -> None:
     torch.set_num_threads(1)  # a fork inherits no pool of threads
-    overrides = ["train.steps=12", "train.evaluate_every_steps=6", "sample.new_tokens=8"]
+    overrides = [
+        *("train.steps=12", "train.evaluate_every_steps=6"),
+        *("sample.new_tokens=8", "corpus.validation_share=0.02"),  # only to be done sooner
+    ]
     config = every_step(load_config("tiny", overrides).run)
     points_config = config.model_copy(update={"train": config.train.model_copy(update={"steps": 4})})
     with tempfile.TemporaryDirectory() as name:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 Array = npt.NDArray[Any]
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
@@ -44,11 +45,15 @@ def label_axes(ax: Axes, x: str, y: str, name: str = "", text: str = "") -> None
     ax.set_xlabel(x, fontsize=9)
     ax.set_ylabel(y, fontsize=9)
     ax.tick_params(labelsize=9)
+    for axis in (ax.xaxis, ax.yaxis):
+        if isinstance(axis.get_major_locator(), MaxNLocator):
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.get_offset_text().set_fontsize(9)
     ax.yaxis.get_offset_text().set_fontsize(9)
     ax.spines[["top", "right"]].set_visible(False)
     if name:
-        ax.set_title(name, loc="left", fontsize=10, fontweight="bold", pad=31)
+        # With y given matplotlib needn't look for what the title might overlap.
+        ax.set_title(name, loc="left", fontsize=10, fontweight="bold", y=1.0, pad=31)
         ax.annotate(text, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=9)
 
 

@@ -5,7 +5,7 @@ stands there. So a driver that died is followed by one that runs the open trials
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -162,7 +162,8 @@ class Driver:
             return
         trial.set_user_attr("digest", result.digest)
         finished = FinishedTrial(trial.number, params, values, result.digest)
-        self._project(finished, run_id)
+        live_log.flush()
+        self._project(finished, run_id, live_log.sent)
         self._study.tell(trial.number, values)
         self._watcher.trial_ended(trial.number, finished)
 
@@ -195,8 +196,8 @@ class Driver:
     def _ended(self) -> list[optuna.trial.FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
 
-    def _project(self, trial: FinishedTrial, run_id: str) -> None:
-        """Bring MLflow to what the work folder holds; may be done again."""
+    def _project(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
+        """Bring MLflow to what the work folder holds, of which `sent` is there already; may be done again."""
         work = WorkFolder(self._trials_folder / trial.digest)
         result = read_result(work)
         save_png(
@@ -211,7 +212,8 @@ class Driver:
         work.write_text("sample.txt", result.sample + "\n")
         names = ("result.json", "audit.json", "embedding.png", "sample.txt")
         progress = work.progress()
-        self._tracker.log_progress(run_id, progress)
+        if list(sent) != progress:
+            self._tracker.log_progress(run_id, progress)
         objectives = dict(zip((o.name for o in self._config.study.objectives), trial.values, strict=True))
         on_curves = {address for record in progress for address in record.numbers}
         final = {address: value for address, value in result.numbers.items() if address not in on_curves}

@@ -192,6 +192,8 @@ class LiveLog:
         self._run_id = run_id
         self._waiting: list[Progress] = []
         self._sent_at = time.monotonic()
+        self.sent: list[Progress] = []
+        """What MLflow has taken."""
 
     def __call__(self, record: Progress) -> None:
         self._waiting.append(record)
@@ -202,6 +204,7 @@ class LiveLog:
         """Send what waits."""
         with contextlib.suppress(MlflowException):
             self._tracker.log_progress(self._run_id, self._waiting)
+            self.sent += self._waiting
         self._waiting = []
         self._sent_at = time.monotonic()
 
