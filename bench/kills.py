@@ -94,7 +94,9 @@ def random_kills(config: RunConfig, folder: Path, kills: int, random_: random.Ra
     while done < kills:
         target = folder / f"killed-{trials}"
         for _ in range(KILLS_A_TRIAL):
-            done += killed_after(random_.uniform(0, duration), lambda target=target: run(config, target))  # type: ignore[misc]
+            done += killed_after(
+                random_.uniform(0, 2 * duration / KILLS_A_TRIAL), lambda target=target: run(config, target)
+            )  # type: ignore[misc]
         identical += outcome(run(config, target), target) == expected
         trials += 1
         print(f"{done} kills, {identical} of {trials} trials identical", file=sys.stderr)
@@ -121,7 +123,7 @@ def killed_after(seconds: float, work: Callable[[], object]) -> bool:
     child = _fork(work)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    return _was_killed(child)
 
 
 def killed_before(count: int, work: Callable[[], object]) -> bool:
@@ -142,17 +144,26 @@ def killed_before(count: int, work: Callable[[], object]) -> bool:
             setattr(owner, name, deadly(getattr(owner, name)))
         work()
 
-    return os.WIFSIGNALED(os.waitpid(_fork(dying), 0)[1])
+    return _was_killed(_fork(dying))
 
 
 def _fork(work: Callable[[], object]) -> int:
     child = os.fork()
     if child:
         return child
+    status = 1
     try:
         work()
+        status = 0
     finally:
-        os._exit(0)
+        os._exit(status)
+
+
+def _was_killed(child: int) -> bool:
+    """Wait for a victim: it was killed, or it came to its end, and to a good one."""
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0, "the victim failed by itself"
+    return os.WIFSIGNALED(status)
 
 
 def without_optimizer(state: checkpoint.State) -> checkpoint.State:
@@ -178,7 +189,7 @@ def differs(config: RunConfig, folder: Path, fault: Callable[[checkpoint.State],
     def cut() -> None:
         run(config, folder / "cut", lambda record: os._exit(0) if record.step > half else None)
 
-    os.waitpid(_fork(cut), 0)
+    _was_killed(_fork(cut))
     restore = Training.restore
     try:
         Training.restore = lambda self, state: restore(self, fault(state))  # type: ignore[method-assign]

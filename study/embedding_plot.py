@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import LegendLocType
 
 from study.canvas import BLUE, GREEN, GREY, VERMILLION, Array, blank_figure, finite, label_axes, say, window
 
@@ -122,7 +123,7 @@ def _histogram(ax: Axes, values: Array, edges: Array, label: str, colour: str, l
     ax.set_ylim(0, max(ax.get_ylim()[1], 1.3 * float(share.max())))  # room for the legend
 
 
-def _legend(ax: Axes, loc: str) -> None:
+def _legend(ax: Axes, loc: LegendLocType) -> None:
     """Once all is drawn, in a place that is given: to search for the best one takes a tenth of the picture's time."""
     ax.legend(loc=loc, fontsize=9, frameon=False)
 
