@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,8 @@ def random_kills(config: RunConfig, folder: Path, kills: int, random_: random.Ra
     while done < kills:
         target = folder / f"killed-{trials}"
         for _ in range(KILLS_A_TRIAL):
-            done += killed_after(
-                random_.uniform(0, 2 * duration / KILLS_A_TRIAL), lambda target=target: run(config, target)
-            )  # type: ignore[misc]
+            seconds = random_.uniform(0, 2 * duration / KILLS_A_TRIAL)
+            done += killed_after(seconds, partial(run, config, target))
         identical += outcome(run(config, target), target) == expected
         trials += 1
         print(f"{done} kills, {identical} of {trials} trials identical", file=sys.stderr)
@@ -112,7 +112,7 @@ def killed_at_every_point(config: RunConfig, folder: Path) -> Iterator[bool]:
     expected = outcome(run(config, folder / "calm"), folder / "calm")
     target = folder / "killed"
     for count in itertools.count(1):
-        if not killed_before(count, lambda: run(config, target)):
+        if not killed_before(count, partial(run, config, target)):
             return
         yield outcome(run(config, target), target) == expected
         shutil.rmtree(target)
