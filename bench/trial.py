@@ -13,22 +13,21 @@ import mistral_common
 import torch
 from transformers import LlamaTokenizer
 
-from bench.engine import BASE_ROWS, T4_BYTES, llama
+from bench.engine import BASE_ROWS, PHASE1_EVALUATIONS, PHASE1_STEPS, T4_BYTES, llama
 from bench.figures import Figure, publish
 from bench.vocabulary import grown_lexicon
 from wake2vec import RunConfig, RunResult, TrialPlan, plan_trial, run
 from wake2vec.config import (
     DEFAULT_FOLDER,
     CorpusConfig,
+    MachineConfig,
     ModelConfig,
     SampleConfig,
     TrainConfig,
     VocabularyConfig,
 )
 
-MODEL_PARTS = ("train", "validate", "sample")
 STEPS, EVALUATE_EVERY = 40, 20
-PHASE1_STEPS, PHASE1_EVALUATIONS = 3000, 11
 
 
 def main() -> None:
@@ -76,6 +75,7 @@ def inputs(folder: Path, layers: int, corpus_letters: int = 400_000) -> RunConfi
         vocabulary=VocabularyConfig(lexicon=str(folder / "lexicon.txt"), form="word"),
         train=TrainConfig(steps=STEPS, precision="float16", evaluate_every_steps=EVALUATE_EVERY),
         sample=SampleConfig(new_tokens=32),
+        machine=MachineConfig(memory_gb=T4_BYTES / 1e9),
     )
 
 

@@ -42,7 +42,13 @@ def test_the_comparison_sees_a_faulty_resume(config: RunConfig, tmp_path: Path, 
     assert differs(every_step(config), tmp_path, CONTROLS[name])
 
 
-def test_stopped_a_trial_leaves_a_checkpoint_and_goes_on_from_it(config: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "train", [{}, {"optimizer": "adamw"}, {"rows": "new"}, {"precision": "float16"}, {"precision": "bfloat16"}]
+)
+def test_stopped_a_trial_leaves_a_checkpoint_and_goes_on_from_it(
+    vary: Vary, train: dict[str, str], tmp_path: Path
+) -> None:
+    config = vary(train=train)
     expected = outcome(run(config, tmp_path / "whole"), tmp_path / "whole")
     seen: list[Progress] = []
     with pytest.raises(TrialStopped):

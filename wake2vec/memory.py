@@ -70,7 +70,7 @@ def micro_batch_blocks(model: EmbeddingModel, block_tokens: int, batch_blocks: i
 
 
 def free_bytes(device: torch.device, machine: MachineConfig) -> float:
-    """What passes may take on the device: its free memory, less a margin, or what `machine.memory_gb` leaves."""
+    """What passes may take on the device: its free memory, or what `machine.memory_gb` leaves, less a margin."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free = torch.cuda.mem_get_info(device)[0] + unused
@@ -78,8 +78,8 @@ def free_bytes(device: torch.device, machine: MachineConfig) -> float:
     else:
         free = psutil.virtual_memory().available
         taken = psutil.Process().memory_info().rss
-    most = math.inf if machine.memory_gb is None else machine.memory_gb * 1e9 - taken
-    return min(SHARE_OF_FREE * free, most)
+    limit = math.inf if machine.memory_gb is None else machine.memory_gb * 1e9 - taken
+    return SHARE_OF_FREE * min(free, limit)
 
 
 def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:

@@ -197,6 +197,8 @@ def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
         ModelError: see `load_model`.
     """
     device = best_device()
+    # Sums of float16 products that are split over a GPU would be put together in float16.
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     model = load_model(folder).requires_grad_(False)
     rows = model.get_input_embeddings().weight.detach().to(device)
     _set_matrix(model, rows[:0])

@@ -119,8 +119,8 @@ class Training:
         rows = self.model.trained_rows
         rows.copy_(state.tensors["rows"])
         self.model.refresh()
-        tensors = {
-            name.removeprefix("optimizer."): tensor.to(rows.device)
+        tensors = {  # optimizers keep their numbers on the CPU
+            name.removeprefix("optimizer."): tensor.to(rows.device) if tensor.ndim else tensor
             for name, tensor in state.tensors.items()
             if name.startswith("optimizer.")
         }
