@@ -81,8 +81,9 @@ def _norm_by_index(ax: Axes, arrays: Mapping[str, Array], _: Numbers) -> None:
     norms, border = arrays["norms"], int(arrays["base_count"].item())
     width = -(-norms.size // 200)
     for start, stop, colour in ((0, border, BLUE), (border, norms.size, VERMILLION)):
-        bins = [norms[i : min(i + width, stop)] for i in range(start, stop, width)]
-        levels = np.array([np.quantile(rows, [0, 0.05, 0.5, 0.95, 1]) for rows in bins]).T
+        whole = start + (stop - start) // width * width
+        bins = [norms[start:whole].reshape(-1, width), *([norms[None, whole:stop]] if whole < stop else [])]
+        levels = np.concatenate([np.quantile(rows, [0, 0.05, 0.5, 0.95, 1], axis=1) for rows in bins], axis=1)
         at = np.minimum(np.arange(start, stop, width) + width / 2, stop)
         ax.fill_between(at, levels[0], levels[4], color=colour, alpha=0.15, linewidth=0)
         ax.fill_between(at, levels[1], levels[3], color=colour, alpha=0.4, linewidth=0)
