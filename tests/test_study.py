@@ -50,10 +50,11 @@ def metric_rows(folder: Path) -> list[tuple[object, ...]]:
 def test_the_baseline_is_trial_0_and_the_wanted_number_of_trials_is_there(
     done: tuple[Path, StudyOutcome], study_config: StudyConfig
 ) -> None:
-    _, outcome = done
+    folder, outcome = done
     assert [trial.number for trial in outcome.trials] == list(range(TRIALS))
     assert outcome.trials[0].params == study_config.study.baseline
     assert (outcome.added, outcome.failed) == (TRIALS, 0)
+    assert oct(folder.stat().st_mode)[-3:] == "700"
 
 
 def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple[Path, StudyOutcome]) -> None:

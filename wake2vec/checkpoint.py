@@ -114,11 +114,15 @@ class CheckpointWriter:
 
     def wait(self) -> None:
         """Until the last checkpoint is on disk. Raises StorageError: it isn't."""
+        self.settle()
+        if self._fault is not None:
+            raise self._fault
+
+    def settle(self) -> None:
+        """Until nothing is being written, whether that succeeded or not."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._fault is not None:
-            raise self._fault
 
     def _write(self, state: State) -> None:
         try:

@@ -161,6 +161,7 @@ def _train_and_measure(
                 raise TrialStopped
     finally:
         log.close()
+        checkpoints.settle()  # whoever deletes checkpoints now must be alone with them
     checkpoints.wait()
     return summary(folder.progress()), arrays
 
