@@ -28,7 +28,7 @@ from study.config import load_config
 from wake2vec import RunConfig, prepare
 from wake2vec.config import CorpusConfig, MachineConfig, Precision, TrainConfig
 from wake2vec.corpus import Corpus
-from wake2vec.measure import measure
+from wake2vec.measure import Subject, measure
 from wake2vec.memory import measure_pass, micro_batch_blocks, peak_bytes
 from wake2vec.model import EmbeddingModel, merged_model
 from wake2vec.precision import best_device, compute_dtype
@@ -130,7 +130,17 @@ def harness_share(training: Training, step_s: float) -> float:
     model = training.model
     reference_ids = list(range(3, 150))
     started = time.perf_counter()
-    measure(model.matrix[:BASE_ROWS], model.matrix, training.corpus, reference_ids)
+    corpus = training.corpus
+    measure(
+        Subject(
+            model.matrix,
+            BASE_ROWS,
+            base_before=model.matrix[:BASE_ROWS],
+            reference_ids=reference_ids,
+            occurring_ids=corpus.base_ids_seen,
+            new_counts=corpus.new_counts_train,
+        )
+    )
     measured = time.perf_counter()
     training.state()
     report_s, copy_s = measured - started, time.perf_counter() - measured

@@ -11,17 +11,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 
 from bench.figures import Figure, publish
 from bench.phase1_report import report_phase1
 from study.config import load_config
 from wake2vec import prepare
-from wake2vec.corpus import Corpus
 from wake2vec.geometry import cosine, isotropy, norms, spectrum
 from wake2vec.geometry.group import joined, read_group
-from wake2vec.measure import measure
+from wake2vec.measure import Subject, measure
 from wake2vec.run import initialise
 
 BASE, NEW, DIM = 32_000, 44_500, 2_048
@@ -42,11 +40,10 @@ def main() -> None:
     matrix = drawn_rows()
     base, new = matrix[:BASE].numpy(), matrix[BASE:].numpy()
     ours = matrix.to(device)
-    before = ours[:BASE] + 0.01 * ours[:BASE].roll(1, 0)
-    corpus = drawn_corpus()
+    subject = drawn_subject(ours)
     _synchronise(device)  # later every clock is read after numbers have come back, so after all work
     same = [(timed(lambda: same_numbers(ours)), timed(lambda: report_phase1(base, new))) for _ in range(ROUNDS)]
-    whole = [timed(lambda: measure(before, ours, corpus, list(range(REFERENCES))).numbers) for _ in range(ROUNDS)]
+    whole = [timed(lambda: measure(subject).numbers) for _ in range(ROUNDS)]
     seconds, limit = sorted(second for second, _ in whole)[ROUNDS // 2], WHOLE_LIMIT_S[device.type]
     (_, found), (_, phase1) = same[0]
     difference = max(abs(found[name] - phase1[name]) / abs(phase1[name]) for name in EXACT_IN_BOTH)
@@ -75,7 +72,7 @@ def tiny_figures() -> list[Figure]:
     matrix = torch.cat([base, new])
 
     def whole() -> dict[str, float | None]:
-        return measure(base, matrix, material.corpus, material.reference_ids).numbers
+        return measure(material.subject(matrix, new)).numbers
 
     def phase1() -> dict[str, float | None]:
         return {**report_phase1(base.cpu().numpy(), new.cpu().numpy())}
@@ -107,10 +104,18 @@ def drawn_rows() -> Tensor:
     return torch.cat([base, new]) * (lengths * (1 + 0.1 * torch.randn(BASE + NEW, generator=random)))[:, None]
 
 
-def drawn_corpus() -> Corpus:
-    """What a report needs of a corpus: which tokens occur."""
-    counts, blocks = torch.arange(NEW) % 7, Dataset.from_dict({"input_ids": []})
-    return Corpus(blocks, blocks, counts, counts, torch.arange(REFERENCES, BASE, 2))
+def drawn_subject(matrix: Tensor) -> Subject:
+    """With all that a trial knows: rows before training, the reference rows, which tokens occur."""
+    before = matrix + 0.01 * matrix.roll(1, 0)
+    return Subject(
+        matrix,
+        BASE,
+        base_before=before[:BASE],
+        new_before=before[BASE:].cpu(),
+        reference_ids=range(REFERENCES),
+        occurring_ids=torch.arange(REFERENCES, BASE, 2),
+        new_counts=torch.arange(NEW) % 7,
+    )
 
 
 def same_numbers(matrix: Tensor) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -166,7 +167,7 @@ def test_a_corpus_without_the_lexicons_words_is_refused(vary: Vary, tmp_path_fac
 def test_without_byte_rows_byte_collapse_is_undefined_and_the_rest_is_measured(config: RunConfig) -> None:
     material = material_of(config)
     matrix = model_of(config, material).matrix
-    numbers = measure(material.base_rows, matrix, material.corpus, reference_ids=[]).numbers
+    numbers = measure(replace(material.subject(matrix), reference_ids=[])).numbers
     assert numbers["geometry.byte_collapse_share"] is None
     assert numbers["geometry.reference_coherence"] is None
     assert numbers["geometry.collapse_share"] == numbers["geometry.mutual_collapse_share"]

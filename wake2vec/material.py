@@ -19,7 +19,7 @@ from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyCo
 from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
 from wake2vec.errors import CorpusError
 from wake2vec.lexicon import read_lexicon, read_text
-from wake2vec.measure import unreachable_byte_ids
+from wake2vec.measure import Subject, unreachable_byte_ids
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
 from wake2vec.workfolder import write_atomic
@@ -46,6 +46,18 @@ class Material:
     def base_rows(self) -> Float[Tensor, "base dim"]:
         """In float32; a model may have more rows than its tokenizer has tokens: those are dropped."""
         return self.base.rows[: self.vocabulary.base_size]
+
+    def subject(self, matrix: Float[Tensor, "vocabulary dim"], new_before: Tensor | None = None) -> Subject:
+        """A trained matrix, with what is known of its rows."""
+        return Subject(
+            matrix,
+            self.vocabulary.base_size,
+            base_before=self.base_rows,
+            new_before=new_before,
+            reference_ids=self.reference_ids,
+            occurring_ids=self.corpus.base_ids_seen,
+            new_counts=self.corpus.new_counts_train,
+        )
 
 
 def prepare(config: RunConfig, cache: Path | None = None) -> Material:

@@ -1,5 +1,6 @@
 """The geometry report: every figure of `docs/metrics.md` from the matrix before and after, and what a picture needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.corpus import Corpus
 from wake2vec.geometry import cosine, isotropy, norms, spectrum
 from wake2vec.geometry.collapse import collapse_census, collapse_share_by_count, max_cosine_to
-from wake2vec.geometry.drift import Drift, drift
+from wake2vec.geometry.drift import drift
 from wake2vec.geometry.group import Group, joined, read_group
 from wake2vec.geometry.neighbours import nearest_rows
 from wake2vec.geometry.spectrum import Axes
@@ -20,8 +20,25 @@ from wake2vec.vocabulary import ExtendedVocabulary
 from wake2vec.workfolder import Numbers
 
 Matrix = Float[Tensor, "vocabulary dim"]
-Base = Float[Tensor, "base dim"]
 Covariance = Float[Tensor, "dim dim"]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A matrix, and what is known of its rows; what rests on something unknown is undefined."""
+
+    matrix: Matrix
+    """Base rows first, at least one, then the new rows, at least one."""
+    base_size: int
+    base_before: Float[Tensor, "base dim"] | None = None
+    new_before: Float[Tensor, "new dim"] | None = None
+    """The rows before training; those of the new rows may lie on the CPU."""
+    reference_ids: Sequence[int] = ()
+    """Base rows that no text reaches: see `unreachable_byte_ids`."""
+    occurring_ids: Int[Tensor, " occurring"] | None = None
+    """Base ids that occur in the training blocks."""
+    new_counts: Int[Tensor, " new"] | None = None
+    """How often each new token occurs in the training blocks."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +49,20 @@ class Measurement:
     arrays: dict[str, np.ndarray]
 
 
-def measure(base_before: Base, matrix: Matrix, corpus: Corpus, reference_ids: list[int]) -> Measurement:
-    """Measure a matrix whose first rows are the base rows, of which `base_before` is the state before training."""
-    base, new = read_group(matrix[: len(base_before)]), read_group(matrix[len(base_before) :])
+def measure(subject: Subject) -> Measurement:
+    """The whole report; each figure is None where it is undefined."""
+    base, new = (read_group(rows) for rows in subject.matrix.tensor_split([subject.base_size]))
     groups = {"base": base, "new": new}
     covariances = {name: spectrum.covariance(group) for name, group in groups.items()}
     axes = {name: spectrum.principal_axes(group, covariances[name]) for name, group in groups.items()}
     parts = [
         _norms(base.norms, new.norms),
-        _isotropy(joined(base, new, matrix), groups, axes),
+        _isotropy(joined(base, new, subject.matrix), groups, axes),
         _cosines(base, new),
         _spectra(groups, covariances),
-        _collapse(base, new, axes["new"], corpus, reference_ids),
-        _drift(drift(base_before, base.rows)),
+        _collapse(base, new, axes["new"], subject),
+        _drift("base", subject.base_before, base.rows),
+        _drift("new", subject.new_before, new.rows),
     ]
     numbers = {f"geometry.{name}": value for part in parts for name, value in part.numbers.items()}
     return Measurement(numbers, {name: array for part in parts for name, array in part.arrays.items()})
@@ -155,12 +173,17 @@ def _spectra(groups: dict[str, Group], covariances: dict[str, Covariance]) -> Me
     return Measurement(numbers, arrays)
 
 
-def _collapse(base: Group, new: Group, new_axes: Axes, corpus: Corpus, reference_ids: list[int]) -> Measurement:
-    occurring = corpus.base_ids_seen[~torch.isin(corpus.base_ids_seen, torch.tensor(reference_ids, dtype=torch.long))]
-    references = read_group(base.rows[reference_ids])
-    occurring_cosines = max_cosine_to(base, references)[occurring]
+def _collapse(base: Group, new: Group, new_axes: Axes, subject: Subject) -> Measurement:
+    reference_ids = torch.tensor(subject.reference_ids, dtype=torch.long)
+    references = read_group(base.rows[reference_ids.to(base.rows.device)])
+    occurring_cosines = None
+    if subject.occurring_ids is not None:
+        occurring = subject.occurring_ids[~torch.isin(subject.occurring_ids, reference_ids)]
+        occurring_cosines = max_cosine_to(base, references)[occurring]
     census = collapse_census(new, new_axes.vectors, references, occurring_cosines=occurring_cosines)
-    split = collapse_share_by_count(census.collapsed, corpus.new_counts_train)
+    split: Numbers = dict.fromkeys(("unseen", "seen_1", "seen_2_4", "seen_5_up"))
+    if subject.new_counts is not None:
+        split |= collapse_share_by_count(census.collapsed, subject.new_counts)
     numbers: Numbers = {
         "byte_collapse_share": census.byte_collapse_share,
         "byte_collapse_null": census.byte_collapse_null,
@@ -179,10 +202,17 @@ def _collapse(base: Group, new: Group, new_axes: Axes, corpus: Corpus, reference
     return Measurement(numbers, arrays)
 
 
-def _drift(moved: Drift) -> Measurement:
+def _drift(group: str, before: Tensor | None, after: Tensor) -> Measurement:
+    moved = drift(before, after) if before is not None else None
     return Measurement(
-        {"drift_base_cosine": moved.cosine_mean, "drift_base_l2": moved.l2_mean},
-        {"drift_cosine_base": _array(moved.cosines), "drift_top_movers": np.array(moved.top_movers)},
+        {
+            f"drift_{group}_cosine": moved.cosine_mean if moved else None,
+            f"drift_{group}_l2": moved.l2_mean if moved else None,
+        },
+        {
+            f"drift_cosine_{group}": _array(moved.cosines) if moved else np.array([]),
+            f"drift_top_movers_{group}": np.array(moved.top_movers if moved else []),
+        },
     )
 
 

@@ -116,7 +116,7 @@ def _lasting_memory(training: Training, material: Material) -> dict[str, int]:
 def _evaluate(training: Training, material: Material) -> None:
     model, size = training.model, material.vocabulary.base_size
     training.evaluate(lambda blocks: validate(model, material.corpus, size, blocks))
-    measure(material.base_rows, model.matrix, material.corpus, material.reference_ids)
+    measure(material.subject(model.matrix))
 
 
 def _sample_s(training: Training, material: Material, config: RunConfig) -> float:

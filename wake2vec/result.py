@@ -115,8 +115,11 @@ NUMBERS: dict[str, str] = {
     "geometry.collapse_share_seen_5_up": "the same, seen 5 times or more",
     "geometry.reference_coherence": "mean cosine among the unreachable byte rows",
     "geometry.zero_norm_count": "new rows without a direction",
-    "geometry.drift_base_cosine": "mean cosine of base rows, before to after",
-    "geometry.drift_base_l2": "mean distance of base rows, before to after",
+    **{
+        f"geometry.drift_{group}_{kind}": f"mean {meaning} of {group} rows, before to after"
+        for group in ("base", "new")
+        for kind, meaning in (("cosine", "cosine"), ("l2", "distance"))
+    },
     **{f"vocabulary.{name}": (field.description or name) for name, field in Audit.model_fields.items()},
 }
 """Every figure of a result, and its meaning in a few words; `docs/metrics.md` has the formulas."""

@@ -129,6 +129,7 @@ def _train_and_measure(
     """Train from the newest checkpoint to the end, and give the trial's figures and the last geometry's arrays."""
     model = training.model
     arrays: dict[str, np.ndarray] = {}
+    new_before = initialise(config, material).cpu()  # on a GPU its memory is for training
 
     def evaluate() -> Numbers:
         with watch("validate"):
@@ -136,7 +137,7 @@ def _train_and_measure(
                 lambda blocks: validate(model, material.corpus, material.vocabulary.base_size, blocks)
             )
         with watch("geometry"):
-            geometry = measure(material.base_rows, model.matrix, material.corpus, material.reference_ids)
+            geometry = measure(material.subject(model.matrix, new_before))
         arrays.update(geometry.arrays)
         return losses | geometry.numbers
 

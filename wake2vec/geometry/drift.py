@@ -31,9 +31,10 @@ def drift(before: Float[Tensor, "rows dim"], after: Float[Tensor, "rows dim"], t
     """
     assert before.shape == after.shape and len(before), "drift compares the same rows, at least one"
     before, after = before.detach(), after.detach()
-    cosine, distance = torch.empty(2, len(before), dtype=torch.float64, device=before.device)
+    cosine, distance = torch.empty(2, len(before), dtype=torch.float64, device=after.device)
     for part in row_slices(*before.shape):
-        old, new = before[part].double(), after[part].double()
+        new = after[part].double()
+        old = before[part].to(new.device).double()
         old_norms, new_norms = torch.linalg.vector_norm(old, dim=1), torch.linalg.vector_norm(new, dim=1)
         defined = (old_norms > 0) & (new_norms > 0)
         cosines = (torch.linalg.vecdot(old, new) / (old_norms * new_norms)).clamp(-1, 1)
