@@ -31,6 +31,8 @@ class Bars:
         )
         self._study = self._bars.add_task("study", total=config.study.trials, figure="")
         self._trial = self._bars.add_task("trial", total=1, figure="", visible=False)
+        self._is_fresh = True
+        """Whether nothing is known yet of the trial's progress."""
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -54,6 +56,7 @@ class Bars:
         setting = ", ".join(f"{short_label(key)} {show(knobs[key])}" for key in self._config.study.space)
         what = "Phase 1 baseline: " if number == 0 else ""
         self._console.print(f"trial {number}: {what}{setting}", highlight=False)
+        self._is_fresh = True
         self._bars.update(self._study, completed=ended)
         self._bars.reset(
             self._trial, total=run_config.train.steps, description=f"trial {number}", figure="", visible=True
@@ -61,6 +64,10 @@ class Bars:
 
     def progressed(self, record: Record) -> None:
         loss = record.numbers.get("training.loss")
+        steps_before = record.step - (loss is not None)
+        if self._is_fresh and steps_before:
+            self._console.print(f"  goes on from step {steps_before}", highlight=False)
+        self._is_fresh = False
         self._bars.update(self._trial, completed=record.step)
         if loss is not None:
             self._bars.update(self._trial, figure=f"loss {loss:.3f}")

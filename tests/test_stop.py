@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from conftest import TRIALS, Silent
+from rich.console import Console
 from test_study import children, metric_rows, records, results
 
 from study.cli import continuing
 from study.config import StudyConfig
 from study.driver import StudyOutcome, drive
 from study.stop import Stop, seconds_of
+from study.terminal import Bars
 from wake2vec import ConfigError, Progress, TrialStopped
 
 
@@ -105,6 +108,17 @@ def test_when_the_time_is_over_it_stops_and_exits_with_0(tree: dict[str, Any], t
     assert done.returncode == 0, done.stderr
     assert "Stopped: the time is over. This continues:" in done.stdout
     assert "--for 30s" in done.stdout
+
+
+def test_a_trial_that_goes_on_says_from_where(study_config: StudyConfig) -> None:
+    printed = StringIO()
+    bars = Bars(study_config, Console(file=printed, width=80))
+    for first in (Progress(0, {"validation.loss": 4.0}, 0.0), Progress(8, {"training.loss": 3.0}, 0.0)):
+        bars.trial_started(1, study_config.run, 0)
+        bars.progressed(first)
+        bars.progressed(Progress(9, {"training.loss": 3.0}, 0.0))
+    assert printed.getvalue().count("goes on") == 1
+    assert printed.getvalue().endswith("  goes on from step 7\n")
 
 
 def interpreter() -> str:

@@ -1,0 +1,137 @@
+"""`python -m bench.agreement`: do the cheap numbers rank trials as what they stand for does?
+
+Trials of the profile `tiny` with settings drawn at random; Spearman's rank correlation over them, with the 95 %
+interval of a bootstrap over the trials. A number that an objective is made of should agree with what its users want
+of it.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+from bench.figures import Figure, publish
+from study.config import load_config
+from study.driver import drive
+from study.trials import FinishedTrial
+from wake2vec import Audit, Numbers, Progress, RunConfig, WorkFolder, read_result
+
+TRIALS = 40
+RESAMPLES = 2000
+SETTINGS = ("study.name=agreement", f"study.trials={TRIALS}", f"study.startup_trials={TRIALS}", "study.seed=1")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A cheap number and what it stands for, by their addresses; `|...|` takes the absolute value."""
+
+    cheap: str
+    meant: str
+    expected: int
+    """Sign of the correlation if the cheap number is right."""
+
+
+LOSS_SEEN = "validation.loss_new_seen_targets"
+RANK = "geometry.effective_rank_new"
+PAIRS = (
+    Pair("geometry.collapse_share", LOSS_SEEN, 1),
+    Pair("geometry.mutual_collapse_share", LOSS_SEEN, 1),
+    Pair("geometry.byte_collapse_share", LOSS_SEEN, 1),
+    Pair("geometry.cosine_new_new_mean", LOSS_SEEN, 1),
+    Pair("geometry.isotropy_new", LOSS_SEEN, -1),
+    Pair("geometry.top1_share_new", LOSS_SEEN, 1),
+    Pair("geometry.isoscore_new", LOSS_SEEN, -1),
+    Pair(RANK, LOSS_SEEN, -1),
+    Pair("|geometry.norm_gap_d|", LOSS_SEEN, 1),
+    Pair("|log geometry.norm_ratio|", LOSS_SEEN, 1),
+    Pair("geometry.norm_wasserstein", LOSS_SEEN, 1),
+    Pair("validation.loss", LOSS_SEEN, 1),
+    Pair("validation.loss", "validation.loss_base_targets", 1),
+    Pair("validation.loss_new_unseen_targets", LOSS_SEEN, 1),
+    Pair("geometry.collapse_share", "geometry.cosine_new_new_mean", 1),
+    Pair("geometry.collapse_share", RANK, -1),
+    Pair("geometry.isotropy_new", RANK, 1),
+    Pair("geometry.isotropy_new", "geometry.participation_ratio_new", 1),
+    Pair("geometry.top1_share_new", RANK, -1),
+    Pair("geometry.isoscore_new", RANK, 1),
+    Pair("geometry.isotropy_new", "geometry.collapse_share", -1),
+    Pair("|geometry.norm_gap_d|", "geometry.norm_wasserstein", 1),
+    Pair("|geometry.norm_gap_d|", "|log geometry.norm_ratio|", 1),
+    Pair("geometry.drift_base_l2", "validation.loss_base_targets", 1),
+)
+
+
+class Silent:
+    """A watcher that says how far it is and no more."""
+
+    def study_started(self, audit: Audit) -> None: ...
+    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
+    def progressed(self, record: Progress) -> None: ...
+    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None: ...
+
+
+def main() -> None:
+    trials = trial_numbers()
+    figures = [Figure("trials, drawn at random", len(trials), "")]
+    for pair in PAIRS:
+        cheap, meant = values_of(pair.cheap, trials), values_of(pair.meant, trials)
+        figures.append(agreement(pair, cheap, meant))
+    publish("agreement", "python -m bench.agreement", figures)
+
+
+def trial_numbers() -> list[Numbers]:
+    """The figures of each finished trial of a study whose settings are all drawn at random."""
+    config = load_config("tiny", SETTINGS)
+    with tempfile.TemporaryDirectory() as name:
+        outcome = drive(config, Path(name), Silent())
+        return [read_result(WorkFolder(Path(name) / "trials" / trial.digest)).numbers for trial in outcome.trials]
+
+
+def values_of(address: str, trials: Sequence[Mapping[str, float | None]]) -> np.ndarray:
+    """One value a trial, NaN where it is undefined; `|x|` and `|log x|` are computed."""
+    inner = address.strip("|").removeprefix("log ")
+    values = np.array([numbers[inner] if numbers[inner] is not None else np.nan for numbers in trials], dtype=float)
+    if "log " in address:
+        values = np.log(values)
+    return np.abs(values) if address.startswith("|") else values
+
+
+def agreement(pair: Pair, cheap: np.ndarray, meant: np.ndarray) -> Figure:
+    """`+0.93 (+0.85 to +0.97)`, which holds where the whole interval has the expected sign."""
+    name = f"{short(pair.cheap)} with {short(pair.meant)}"
+    known = ~(np.isnan(cheap) | np.isnan(meant))
+    x, y = cheap[known], meant[known]
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Figure(name, "undefined: one of them never differs", "")
+    low, high = spearman_interval(x, y)
+    text = f"{spearman(x, y):+.2f} ({low:+.2f} to {high:+.2f})"
+    return Figure(
+        name, text, "", "> 0" if pair.expected > 0 else "< 0", min(pair.expected * low, pair.expected * high) > 0
+    )
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's correlation of the ranks, ties at their mean rank; 0 where the ranks of one don't differ."""
+    ranks = rankdata(x), rankdata(y)
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return 0.0
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def spearman_interval(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """2.5 and 97.5 % of the correlation over trials drawn with replacement."""
+    random = np.random.default_rng(0)
+    drawn = random.integers(len(x), size=(RESAMPLES, len(x)))
+    low, high = np.quantile([spearman(x[at], y[at]) for at in drawn], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def short(address: str) -> str:
+    return address.replace("geometry.", "").replace("validation.", "")
+
+
+if __name__ == "__main__":
+    main()
