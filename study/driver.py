@@ -209,7 +209,7 @@ class Driver:
             work.path / "embedding.png",
         )
         write_json(work.path / "audit.json", result.audit.model_dump())
-        work.write_text("sample.txt", result.sample + "\n")
+        work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
         names = ("result.json", "audit.json", "embedding.png", "sample.txt")
         progress = work.progress()
         if list(sent) != progress:

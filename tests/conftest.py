@@ -72,7 +72,7 @@ def config(inputs: Path) -> RunConfig:
         corpus=CorpusConfig(path=str(inputs / "corpus.txt"), block_tokens=32),
         vocabulary=VocabularyConfig(lexicon=str(inputs / "lexicon.txt")),
         train=TrainConfig(steps=6, lr=3e-3, batch_blocks=4, precision="float32", evaluate_every_steps=3),
-        sample=SampleConfig(prompt="Enter the King", new_tokens=8),
+        sample=SampleConfig(prompt="Enter the King", count=2, new_tokens=8),
     )
 
 

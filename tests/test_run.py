@@ -20,7 +20,7 @@ def test_a_trial_gives_every_figure_and_leaves_one_record(config: RunConfig, tmp
     assert [record.step for record in seen if "training.loss" in record.numbers] == [1, 2, 3, 4, 5, 6]
     stored = json.loads(work.result_path.read_text())
     assert stored["numbers"]["validation.loss"] == result.numbers["validation.loss"]
-    assert result.sample.startswith("Enter the King")
+    assert [text.startswith("Enter the King") for text in result.samples] == [True, True]
     assert oct(work.result_path.stat().st_mode)[-3:] == "600"
 
 
@@ -28,7 +28,7 @@ def test_the_same_configuration_gives_the_same_numbers_and_another_seed_does_not
     config: RunConfig, vary: Vary, tmp_path: Path
 ) -> None:
     first, second = run(config, tmp_path / "a"), run(config, tmp_path / "b")
-    assert (first.digest, first.numbers, first.sample) == (second.digest, second.numbers, second.sample)
+    assert (first.digest, first.numbers, first.samples) == (second.digest, second.numbers, second.samples)
     other = run(vary(seed=1), tmp_path / "a")
     assert other.digest != first.digest
     assert other.numbers != first.numbers

@@ -10,7 +10,7 @@ from transformers import Adafactor, get_linear_schedule_with_warmup
 
 from wake2vec.config import RunConfig
 from wake2vec.errors import CorpusError, TrainingDivergedError
-from wake2vec.evaluate import validate
+from wake2vec.evaluate import target_counts, validate
 from wake2vec.material import Material, prepare
 from wake2vec.measure import measure
 from wake2vec.model import EmbeddingModel, load_model, merged_model
@@ -122,6 +122,17 @@ def test_validation_is_the_stock_models_loss_split_by_kind(config: RunConfig) ->
     assert numbers["validation.loss_new_seen_targets"] == pytest.approx(
         losses[~is_base & is_seen].mean().item(), rel=1e-6
     )
+    train = material.corpus.train["input_ids"][:].flatten().tolist()
+    counts = torch.tensor([[train.count(target) for target in row] for row in targets.tolist()])
+    sizes = target_counts(material.corpus, material.vocabulary.base_size)
+    assert sizes.pop("validation.targets_base") == int(is_base.sum())
+    limits = {"unseen": (0, 0), "seen_1": (1, 1), "seen_2_4": (2, 4), "seen_5_up": (5, 10**9)}
+    for name, (fewest, most) in limits.items():
+        members = ~is_base & (counts >= fewest) & (counts <= most)
+        assert sizes[f"validation.targets_{name}"] == int(members.sum())
+        address = f"validation.loss_{'new_unseen' if name == 'unseen' else name}_targets"
+        expected = losses[members].mean().item() if members.any() else None
+        assert numbers[address] == (expected and pytest.approx(expected, rel=1e-6))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -3,10 +3,12 @@
 import re
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerFast
 
 from wake2vec.errors import CorpusError
+from wake2vec.exposure import exposure_classes
 from wake2vec.vocabulary import SPACE, ExtendedVocabulary
 
 WORD = re.compile(r"[^\W\d_]+")
@@ -94,10 +96,10 @@ def audit(
         round_trip=decoded == text,
         boundaries_fused_share=fused,
         boundaries_split_share=split,
-        unseen_share=float((counts_train == 0).mean()),
-        seen_1_share=float((counts_train == 1).mean()),
-        seen_2_4_share=float(((counts_train >= 2) & (counts_train <= 4)).mean()),
-        seen_5_up_share=float((counts_train >= 5).mean()),
+        **{
+            f"{name}_share": float(members.double().mean())
+            for name, members in exposure_classes(torch.from_numpy(counts_train)).items()
+        },
         seen_validation_share=float((counts_validation > 0).mean()),
     )
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-RESULT_FORMAT = 3
+RESULT_FORMAT = 4
 """Raised when a change to the code makes results of equal configurations differ."""
 
 
@@ -74,10 +74,13 @@ class TrainConfig(Section):
 
 
 class SampleConfig(Section):
-    """The text that a trained model writes: Phase 1's sampling."""
+    """The texts that a trained model writes: Phase 1's sampling."""
 
     prompt: str = "riverrun, past Eve and Adam's,"
+    count: int = Field(8, ge=1)
+    """Texts, all after the same prompt. Their words bound the error of `sample.spacing_rate`: one text says little."""
     new_tokens: int = Field(160, ge=1)
+    """Length of each."""
     temperature: float = Field(0.9, gt=0)
     top_p: float = Field(0.92, gt=0, le=1)
     top_k: int = Field(50, ge=1)

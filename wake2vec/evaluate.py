@@ -3,11 +3,13 @@
 import math
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from wake2vec.corpus import Corpus
+from wake2vec.exposure import exposure_classes
 from wake2vec.model import EmbeddingModel
+from wake2vec.workfolder import Numbers
 
 
 @torch.no_grad()
@@ -16,27 +18,37 @@ def validate(model: EmbeddingModel, corpus: Corpus, base_size: int, blocks_at_on
 
     `loss`: nats per target, lower is better; a uniform guess gives ln(vocabulary). Not comparable between
     token forms. `bits_per_byte`: total nats / ln 2 / UTF-8 bytes of the text that the targets stand for: comparable.
-    `loss_*_targets`: nats per target of one kind: base tokens, new tokens that the training blocks hold
-    (seen), new tokens that they don't (unseen); None where no target is of that kind.
+    `loss_*_targets`: nats per target of one kind; None where no target is of that kind. Base tokens, new tokens that
+    the training blocks hold (`new_seen`) and new tokens that they don't (`new_unseen`) partition the targets; the
+    seen ones are split again by how often the training blocks hold them.
     """
     ids = corpus.validation["input_ids"][:]
     losses = torch.cat([model.losses(part.to(model.device)) for part in ids.split(blocks_at_once)]).double().cpu()
-    kinds = _kinds(ids[:, 1:], base_size, corpus.new_counts_train)
+    classes = target_classes(ids[:, 1:], base_size, corpus.new_counts_train)
+    base, unseen = classes.pop("base"), classes.pop("unseen")
+    kinds = {"base": base, "new_seen": ~(base | unseen), "new_unseen": unseen, **classes}
     nats = losses.sum().item()
     return {
         "validation.loss": nats / losses.numel(),
         "validation.bits_per_byte": nats / math.log(2) / int(corpus.validation["target_bytes"][:].sum()),
         **{
-            f"validation.loss_{name}_targets": losses[kinds == kind].mean().item() if (kinds == kind).any() else None
-            for kind, name in enumerate(["base", "new_seen", "new_unseen"])
+            f"validation.loss_{name}_targets": losses[members].mean().item() if members.any() else None
+            for name, members in kinds.items()
         },
     }
 
 
-def _kinds(
+def target_counts(corpus: Corpus, base_size: int) -> Numbers:
+    """Targets of each class in the validation blocks: the weights of their losses, the same for a whole study."""
+    targets = corpus.validation["input_ids"][:][:, 1:]
+    classes = target_classes(targets, base_size, corpus.new_counts_train)
+    return {f"validation.targets_{name}": float(members.sum()) for name, members in classes.items()}
+
+
+def target_classes(
     targets: Int[Tensor, "blocks targets"], base_size: int, counts_train: Int[Tensor, " new"]
-) -> Int[Tensor, "blocks targets"]:
-    """0: base, 1: new and seen in training, 2: new and unseen."""
-    kind_of_new = torch.where(counts_train > 0, 1, 2)
-    kind_of_id = torch.cat([torch.zeros(base_size, dtype=torch.long), kind_of_new])
-    return kind_of_id[targets]
+) -> dict[str, Bool[Tensor, "blocks targets"]]:
+    """Which targets are base tokens, and which are new tokens of each class of exposure: a partition."""
+    nothing = torch.zeros(base_size, dtype=torch.bool)
+    of_new = exposure_classes(counts_train).items()
+    return {"base": targets < base_size, **{name: torch.cat([nothing, ids])[targets] for name, ids in of_new}}

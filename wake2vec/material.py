@@ -18,11 +18,13 @@ from wake2vec.audit import Audit, audit
 from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
 from wake2vec.errors import CorpusError
+from wake2vec.evaluate import target_counts
 from wake2vec.lexicon import read_lexicon, read_text
 from wake2vec.measure import Subject, unreachable_byte_ids
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
+from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, stock_words
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
-from wake2vec.workfolder import write_atomic
+from wake2vec.workfolder import Numbers, write_atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,15 @@ class Material:
     """Base ids that spelled each new word before."""
     reference_ids: list[int]
     """Byte rows that no text reaches."""
+    words: WordStock
+    """Of the training text and the lexicon."""
+    spacing: SpacingCensus
+    """Of the held-out text: the null of the samples' spacing rate."""
+
+    @property
+    def constants(self) -> Numbers:
+        """Figures that are the same for every trial of this material."""
+        return self.audit.numbers() | target_counts(self.corpus, self.vocabulary.base_size)
 
     @property
     def device(self) -> torch.device:
@@ -111,21 +122,29 @@ def _prepare(
 ) -> Material:
     lexicon = read_lexicon(vocabulary.lexicon)
     extended = extend(load_tokenizer(base.folder), lexicon, vocabulary.form)
+    text = read_text(Path(corpus.path), "corpus", CorpusError)
+    train_text, validation_text = split_text(text, corpus.validation_share)
     knobs = {"form": vocabulary.form, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": RESULT_FORMAT}
     key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
-    blocks, audited = encoded or _encode(corpus, extended, lexicon.duplicates)
+    blocks, audited = encoded or _encode(corpus, text, extended, lexicon.duplicates)
     if cache and not encoded:
         _write_encoded(cache / f"{key}.safetensors", blocks, audited)
+    words = stock_words(train_text, lexicon.words)
     return Material(
-        base, extended, blocks, audited, base_pieces(extended), unreachable_byte_ids(extended.base_tokenizer)
+        base,
+        extended,
+        blocks,
+        audited,
+        pieces=base_pieces(extended),
+        reference_ids=unreachable_byte_ids(extended.base_tokenizer),
+        words=words,
+        spacing=count_spacing([validation_text], words),
     )
 
 
-def _encode(config: CorpusConfig, vocabulary: ExtendedVocabulary, duplicates: int) -> tuple[Corpus, Audit]:
-    text = read_text(Path(config.path), "corpus", CorpusError)
-    train_text, validation_text = split_text(text, config.validation_share)
-    corpus = build_corpus(train_text, validation_text, vocabulary, config.block_tokens)
+def _encode(config: CorpusConfig, text: str, vocabulary: ExtendedVocabulary, duplicates: int) -> tuple[Corpus, Audit]:
+    corpus = build_corpus(*split_text(text, config.validation_share), vocabulary, config.block_tokens)
     counts = (corpus.new_counts_train.numpy(), corpus.new_counts_validation.numpy())
     return corpus, audit(vocabulary, text, duplicates, *counts)
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from wake2vec.exposure import COUNT_CLASSES
 from wake2vec.geometry import cosine, isotropy, norms, spectrum
 from wake2vec.geometry.collapse import collapse_census, collapse_share_by_count, max_cosine_to
 from wake2vec.geometry.drift import drift
@@ -181,7 +182,7 @@ def _collapse(base: Group, new: Group, new_axes: Axes, subject: Subject) -> Meas
         occurring = subject.occurring_ids[~torch.isin(subject.occurring_ids, reference_ids)]
         occurring_cosines = max_cosine_to(base, references)[occurring]
     census = collapse_census(new, new_axes.vectors, references, occurring_cosines=occurring_cosines)
-    split: Numbers = dict.fromkeys(("unseen", "seen_1", "seen_2_4", "seen_5_up"))
+    split: Numbers = dict.fromkeys(COUNT_CLASSES)
     if subject.new_counts is not None:
         split |= collapse_share_by_count(census.collapsed, subject.new_counts)
     numbers: Numbers = {

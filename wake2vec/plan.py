@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wake2vec.config import RunConfig
 from wake2vec.evaluate import validate
-from wake2vec.generate import sample_text
+from wake2vec.generate import sample_texts
 from wake2vec.loss import workspace_bytes
 from wake2vec.material import Material, prepare
 from wake2vec.measure import measure
@@ -40,7 +40,7 @@ class TrialPlan:
     step_s: float
     evaluation_s: float
     ending_s: float
-    """Sample and last measurements of a trial."""
+    """Samples and last measurements of a trial."""
     checkpoint_bytes: int
     result_bytes: int
 
@@ -120,9 +120,9 @@ def _evaluate(training: Training, material: Material) -> None:
 
 
 def _sample_s(training: Training, material: Material, config: RunConfig) -> float:
-    """Time of the sample, from a few tokens of it."""
+    """Time of the samples, from a few tokens of each."""
     few = config.sample.model_copy(update={"new_tokens": PROBE_TOKENS})
     matrix: Tensor = training.model.operand
     with material.base.with_matrix(matrix) as causal_model:
-        seconds = timed(lambda: sample_text(causal_model, material.vocabulary, few, config.seed), 1, matrix.device)
+        seconds = timed(lambda: sample_texts(causal_model, material.vocabulary, few, config.seed), 1, matrix.device)
     return seconds * config.sample.new_tokens / PROBE_TOKENS

@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wake2vec.audit import Audit
 from wake2vec.config import RunConfig
+from wake2vec.exposure import COUNT_CLASSES
 from wake2vec.workfolder import Numbers, WorkFolder
 
 
@@ -48,7 +49,8 @@ class RunResult(BaseModel):
     """Figures after the last update, under the addresses that `NUMBERS` lists; None: undefined."""
     audit: Audit
     neighbours: list[Neighbours]
-    sample: str
+    samples: list[str]
+    """Each begins with the prompt."""
     versions: dict[str, str]
     """Of Python and the libraries that make the numbers."""
     computed: Computed
@@ -70,6 +72,15 @@ NUMBERS: dict[str, str] = {
     "validation.loss_base_targets": "validation loss on base tokens",
     "validation.loss_new_seen_targets": "validation loss on new tokens seen in training",
     "validation.loss_new_unseen_targets": "validation loss on new tokens never seen",
+    **{
+        f"validation.loss_seen_{name}_targets": f"validation loss on new tokens seen {times} in training"
+        for name, times in (("1", "once"), ("2_4", "2 to 4 times"), ("5_up", "5 times or more"))
+    },
+    "validation.targets_base": "validation targets that are base tokens",
+    **{
+        f"validation.targets_{name}": f"validation targets that are new tokens of the class {name}"
+        for name in COUNT_CLASSES
+    },
     "validation.start_loss": "validation loss at step 0",
     "validation.best_loss": "lowest validation loss of all evaluations",
     "validation.best_step": "its step",
@@ -120,6 +131,16 @@ NUMBERS: dict[str, str] = {
         for group in ("base", "new")
         for kind, meaning in (("cosine", "cosine"), ("l2", "distance"))
     },
+    "sample.words": "words that the model wrote in all samples",
+    "sample.fused_share": "word boundaries lost, of all in the samples",
+    "sample.split_share": "word boundaries added, of all in the samples",
+    "sample.spacing_rate": "fused and split boundaries, of all in the samples",
+    "sample.spacing_rate_low": "its 95 % interval, lower end",
+    "sample.spacing_rate_high": "its 95 % interval, upper end",
+    "sample.spacing_rate_corpus": "the same rate of the held-out text: its null",
+    "sample.spacing_excess": "spacing rate of the samples less the held-out text's",
+    "sample.spacing_excess_low": "its 95 % interval, lower end",
+    "sample.spacing_excess_high": "its 95 % interval, upper end",
     **{f"vocabulary.{name}": (field.description or name) for name, field in Audit.model_fields.items()},
 }
 """Every figure of a result, and its meaning in a few words; `docs/metrics.md` has the formulas."""

@@ -15,7 +15,7 @@ from wake2vec.checkpoint import CheckpointWriter, discard_checkpoints, newest_ch
 from wake2vec.config import RESULT_FORMAT, RunConfig
 from wake2vec.errors import ConfigError, TrialFailedError, TrialStopped
 from wake2vec.evaluate import validate
-from wake2vec.generate import sample_text
+from wake2vec.generate import sample_numbers, sample_texts
 from wake2vec.initialisers import INITIALISERS, InitMaterial
 from wake2vec.material import Material, fingerprint_inputs, prepare
 from wake2vec.measure import measure, nearest_tokens
@@ -65,7 +65,8 @@ def run(
         raise
     model = training.model
     with watch("sample"), material.base.with_matrix(model.operand) as causal_model:
-        sample = sample_text(causal_model, material.vocabulary, config.sample, config.seed)
+        samples = sample_texts(causal_model, material.vocabulary, config.sample, config.seed)
+    numbers |= sample_numbers(samples, config.sample.prompt, material.words, material.spacing)
     with watch("geometry"):
         neighbours = nearest_tokens(model.matrix, material.vocabulary, material.corpus.new_counts_train)
     with watch("write"):
@@ -76,10 +77,10 @@ def run(
         digest=digest,
         config=config,
         fingerprints=fingerprints,
-        numbers=numbers | material.audit.numbers(),
+        numbers=numbers | material.constants,
         audit=material.audit,
         neighbours=neighbours,
-        sample=sample,
+        samples=samples,
         versions=versions(),
         computed=_computed(training),
         seconds=watch.seconds,

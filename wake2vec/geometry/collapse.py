@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from wake2vec.exposure import exposure_classes
 from wake2vec.geometry.chunks import split_chosen
 from wake2vec.geometry.cosine import mean_pairwise_cosine
 from wake2vec.geometry.group import Group
@@ -109,17 +110,8 @@ def byte_collapse_share(max_cosines: Float[Tensor, " rows"], tau: float) -> floa
 def collapse_share_by_count(
     collapsed: Bool[Tensor, " new"], train_counts: Int[Tensor, " new"]
 ) -> dict[str, float | None]:
-    """The collapse share of the new rows that occur 0, 1, 2 to 4, and 5 or more times in the training blocks.
-
-    The keys are `unseen`, `seen_1`, `seen_2_4`, `seen_5_up`; None where a class is empty.
-    """
-    counts = train_counts.to(collapsed.device)
-    classes = {
-        "unseen": counts == 0,
-        "seen_1": counts == 1,
-        "seen_2_4": (counts >= 2) & (counts <= 4),
-        "seen_5_up": counts >= 5,
-    }
+    """The collapse share of the new rows of each class of `COUNT_CLASSES`; None where a class is empty."""
+    classes = exposure_classes(train_counts.to(collapsed.device))
     return {name: _share(collapsed[members]) if bool(members.any()) else None for name, members in classes.items()}
 
 
