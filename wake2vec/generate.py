@@ -1,6 +1,8 @@
 """Samples: the texts that a trained model writes, and what is counted in them."""
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from wake2vec.config import SampleConfig
@@ -9,14 +11,22 @@ from wake2vec.vocabulary import ExtendedVocabulary
 from wake2vec.workfolder import Numbers
 
 
-@torch.no_grad()
 def sample_texts(model: PreTrainedModel, vocabulary: ExtendedVocabulary, config: SampleConfig, seed: int) -> list[str]:
     """What the model writes after the prompt, which stands at each text's beginning; one seed, the same texts."""
+    written = sample_ids(model, vocabulary, config, seed)
+    return [str(vocabulary.tokenizer.decode(ids, skip_special_tokens=True)) for ids in written]
+
+
+@torch.no_grad()
+def sample_ids(
+    model: PreTrainedModel, vocabulary: ExtendedVocabulary, config: SampleConfig, seed: int
+) -> Int[Tensor, "count tokens"]:
+    """The same texts as tokens, all in one batch."""
     encoded = vocabulary.tokenizer([config.prompt] * config.count, add_special_tokens=False, return_tensors="pt")
     ids = encoded["input_ids"].to(model.device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        written = model.generate(
+        written: Tensor = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=config.new_tokens,
@@ -28,7 +38,7 @@ def sample_texts(model: PreTrainedModel, vocabulary: ExtendedVocabulary, config:
             eos_token_id=None,
             pad_token_id=0,
         )
-    return [str(vocabulary.tokenizer.decode(text, skip_special_tokens=True)) for text in written]
+    return written
 
 
 def sample_numbers(samples: list[str], prompt: str, stock: WordStock, corpus: SpacingCensus) -> Numbers:

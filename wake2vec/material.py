@@ -22,7 +22,7 @@ from wake2vec.evaluate import target_counts
 from wake2vec.lexicon import read_lexicon, read_text
 from wake2vec.measure import Subject, unreachable_byte_ids
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
-from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, stock_words
+from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
 from wake2vec.workfolder import Numbers, write_atomic
 
@@ -43,11 +43,14 @@ class Material:
     """Of the training text and the lexicon."""
     spacing: SpacingCensus
     """Of the held-out text: the null of the samples' spacing rate."""
+    fused_recall: float | None
+    """Share of the held-out text's boundaries that would be found, were they fused."""
 
     @property
     def constants(self) -> Numbers:
         """Figures that are the same for every trial of this material."""
-        return self.audit.numbers() | target_counts(self.corpus, self.vocabulary.base_size)
+        counts = target_counts(self.corpus, self.vocabulary.base_size)
+        return {**self.audit.numbers(), **counts, "sample.fused_recall": self.fused_recall}
 
     @property
     def device(self) -> torch.device:
@@ -140,6 +143,7 @@ def _prepare(
         reference_ids=unreachable_byte_ids(extended.base_tokenizer),
         words=words,
         spacing=count_spacing([validation_text], words),
+        fused_recall=fused_recall(validation_text, words),
     )
 
 

@@ -138,6 +138,7 @@ NUMBERS: dict[str, str] = {
     "sample.spacing_rate_low": "its 95 % interval, lower end",
     "sample.spacing_rate_high": "its 95 % interval, upper end",
     "sample.spacing_rate_corpus": "the same rate of the held-out text: its null",
+    "sample.fused_recall": "share of the held-out text's boundaries found, were they fused",
     "sample.spacing_excess": "spacing rate of the samples less the held-out text's",
     "sample.spacing_excess_low": "its 95 % interval, lower end",
     "sample.spacing_excess_high": "its 95 % interval, upper end",
