@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-RESULT_FORMAT = 3
+RESULT_FORMAT = 4
 """Raised when a change to the code makes results of equal configurations differ."""
 
 

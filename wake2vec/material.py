@@ -9,17 +9,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from wake2vec.audit import Audit, audit
+from wake2vec.base_tokens import ReferenceRows, base_kinds, reference_rows
 from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
 from wake2vec.errors import CorpusError
 from wake2vec.lexicon import read_lexicon, read_text
-from wake2vec.measure import Subject, unreachable_byte_ids
+from wake2vec.measure import Subject
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
 from wake2vec.workfolder import write_atomic
@@ -35,8 +36,10 @@ class Material:
     audit: Audit
     pieces: list[list[int]]
     """Base ids that spelled each new word before."""
-    reference_ids: list[int]
-    """Byte rows that no text reaches."""
+    references: ReferenceRows
+    """Base rows that no text reaches."""
+    base_kinds: Int[Tensor, " base"]
+    """What each base row stands for, as an index of `wake2vec.base_tokens.KINDS`."""
 
     @property
     def device(self) -> torch.device:
@@ -54,9 +57,10 @@ class Material:
             self.vocabulary.base_size,
             base_before=self.base_rows,
             new_before=new_before,
-            reference_ids=self.reference_ids,
+            reference_ids=self.references.ids,
             occurring_ids=self.corpus.base_ids_seen,
             new_counts=self.corpus.new_counts_train,
+            base_kinds=self.base_kinds,
         )
 
 
@@ -117,9 +121,9 @@ def _prepare(
     blocks, audited = encoded or _encode(corpus, extended, lexicon.duplicates)
     if cache and not encoded:
         _write_encoded(cache / f"{key}.safetensors", blocks, audited)
-    return Material(
-        base, extended, blocks, audited, base_pieces(extended), unreachable_byte_ids(extended.base_tokenizer)
-    )
+    tokenizer = extended.base_tokenizer
+    kinds = base_kinds(tokenizer, extended.base_size)
+    return Material(base, extended, blocks, audited, base_pieces(extended), reference_rows(tokenizer), kinds)
 
 
 def _encode(config: CorpusConfig, vocabulary: ExtendedVocabulary, duplicates: int) -> tuple[Corpus, Audit]:
