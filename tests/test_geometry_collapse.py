@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wake2vec.geometry import chunks, collapse
-from wake2vec.geometry.collapse import CollapseCensus, collapse_share_by_count
+from wake2vec.geometry.collapse import CollapseCensus
 from wake2vec.geometry.group import read_group
 from wake2vec.geometry.mutual import mutual_collapse
+from wake2vec.geometry.parts import by_exposure
 
 DIM = 64
 
@@ -130,8 +131,11 @@ def test_zero_rows_are_counted_apart_and_stay_in_the_denominator() -> None:
     assert nothing.collapse_share == 0 and nothing.zero_norm_count == 30
 
 
-def test_the_share_splits_by_training_count() -> None:
-    collapsed = torch.tensor([True, True, False, True, False, False])
+def test_a_value_splits_by_training_count() -> None:
     counts = torch.tensor([0, 0, 0, 1, 2, 4])
-    split = collapse_share_by_count(collapsed, counts)
-    assert split == {"unseen": 2 / 3, "seen_1": 1.0, "seen_2_4": 0.0, "seen_5_up": None}
+    split = by_exposure("share", torch.tensor([True, True, False, True, False, False]), counts)
+    assert split == {"share_unseen": 2 / 3, "share_seen_1": 1.0, "share_seen_2_4": 0.0, "share_seen_5_up": None}
+    nan = float("nan")  # a row without a direction
+    split = by_exposure("cosine", torch.tensor([0.5, nan, 0.25, nan, 1, 0]), counts)
+    assert list(split.values()) == [0.375, None, 0.5, None]
+    assert set(by_exposure("cosine", None, counts).values()) == {None}

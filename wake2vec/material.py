@@ -9,18 +9,19 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from wake2vec.audit import Audit, audit
+from wake2vec.base_tokens import ReferenceRows, base_kinds, reference_rows
 from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
 from wake2vec.errors import CorpusError
 from wake2vec.evaluate import target_counts
 from wake2vec.lexicon import read_lexicon, read_text
-from wake2vec.measure import Subject, unreachable_byte_ids
+from wake2vec.measure import Subject
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
@@ -37,8 +38,10 @@ class Material:
     audit: Audit
     pieces: list[list[int]]
     """Base ids that spelled each new word before."""
-    reference_ids: list[int]
-    """Byte rows that no text reaches."""
+    references: ReferenceRows
+    """Base rows that no text reaches."""
+    base_kinds: Int[Tensor, " base"]
+    """What each base row stands for, as an index of `wake2vec.base_tokens.KINDS`."""
     words: WordStock
     """Of the training text and the lexicon."""
     spacing: SpacingCensus
@@ -68,9 +71,10 @@ class Material:
             self.vocabulary.base_size,
             base_before=self.base_rows,
             new_before=new_before,
-            reference_ids=self.reference_ids,
+            reference_ids=self.references.ids,
             occurring_ids=self.corpus.base_ids_seen,
             new_counts=self.corpus.new_counts_train,
+            base_kinds=self.base_kinds,
         )
 
 
@@ -140,7 +144,8 @@ def _prepare(
         blocks,
         audited,
         pieces=base_pieces(extended),
-        reference_ids=unreachable_byte_ids(extended.base_tokenizer),
+        references=reference_rows(extended.base_tokenizer),
+        base_kinds=base_kinds(extended.base_tokenizer, extended.base_size),
         words=words,
         spacing=count_spacing([validation_text], words),
         fused_recall=fused_recall(validation_text, words),

@@ -48,6 +48,8 @@ class RunResult(BaseModel):
     numbers: Numbers
     """Figures after the last update, under the addresses that `NUMBERS` lists; None: undefined."""
     audit: Audit
+    references: str
+    """What the rows are that byte collapse is counted against, or why there are none."""
     neighbours: list[Neighbours]
     samples: list[str]
     """Each begins with the prompt."""
@@ -87,6 +89,8 @@ NUMBERS: dict[str, str] = {
     "geometry.norm_gap_d": "Cohen's d of the norms, base minus new",
     "geometry.norm_ratio": "mean norm, new / base",
     "geometry.norm_wasserstein": "Wasserstein-1 distance of the norms",
+    "geometry.norm_ks": "Kolmogorov-Smirnov D of the norms",
+    "geometry.norm_ks_null": "the same of two samples of one distribution",
     "geometry.welch_t": "Welch's t of the norms",
     "geometry.mann_whitney_u": "Mann-Whitney's U of the norms",
     **{
@@ -94,42 +98,96 @@ NUMBERS: dict[str, str] = {
         for group in ("all", "base", "new")
         for moment in ("mean", "std")
     },
-    "geometry.isotropy_all": "Phase 1's isotropy, all rows",
+    **{
+        f"geometry.isotropy_{group}{suffix}": f"{meaning}, {group} rows"
+        for group in ("all", "base", "new")
+        for suffix, meaning in {
+            "": "Phase 1's isotropy",
+            "_low": "lower end of its 95 % interval over samples",
+            "_high": "upper end of its 95 % interval over samples",
+            "_null": "the same of Gaussian noise",
+        }.items()
+    },
     **{
         f"geometry.{name.format(group)}": f"{meaning}, {group} rows"
         for group in ("base", "new")
         for name, meaning in {
-            "isotropy_{}": "Phase 1's isotropy",
-            "isotropy_{}_null": "the same of Gaussian noise",
             "isotropy_{}_excess": "(1 - isotropy) / (1 - null)",
             "partition_isotropy_{}": "isotropy of Mu & Viswanath",
+            "partition_isotropy_{}_null": "the same of Gaussian noise of those norms",
+            "isoscore_{}": "IsoScore",
+            "isoscore_{}_null": "the same of Gaussian noise",
             "top1_share_{}": "variance share of the first principal direction",
+            "top1_share_{}_null": "the same of Gaussian noise",
             "components_90_{}": "principal directions for 90 % of the variance",
             "components_95_{}": "principal directions for 95 % of the variance",
             "participation_ratio_{}": "participation ratio of the spectrum",
+            "participation_ratio_{}_null": "the same of Gaussian noise",
             "effective_rank_{}": "effective rank of the spectrum",
+            "effective_rank_{}_null": "the same of Gaussian noise",
+            "common_share_{}": "norm of the mean row / mean norm",
+            "common_share_{}_null": "the same of Gaussian noise",
         }.items()
     },
     **{
-        f"geometry.cosine_{pair}_{moment}": f"{moment} of the pairwise cosines, {pair.replace('_', '-')}"
+        f"geometry.cosine_{pair}_{name}": f"{meaning}, {pair.replace('_', '-')}"
         for pair in ("base_base", "new_new", "base_new")
-        for moment in ("mean", "std")
+        for name, meaning in {
+            "mean": "mean of the pairwise cosines",
+            "centred_mean": "the same after the mean of all rows is taken off",
+            "std": "std of the pairwise cosines",
+            "std_low": "lower end of its 95 % interval",
+            "std_high": "upper end of its 95 % interval",
+            "std_null": "the same of Gaussian noise",
+        }.items()
     },
     "geometry.cosine_ks": "Kolmogorov-Smirnov D, base-base to new-new cosines",
+    "geometry.cosine_ks_low": "lower end of its 95 % interval",
+    "geometry.cosine_ks_high": "upper end of its 95 % interval",
+    "geometry.cosine_ks_null": "the same of two samples of one distribution",
     "geometry.byte_collapse_share": "new rows at cosine >= .95 to an unreachable byte row",
     "geometry.byte_collapse_null": "the same share of base rows that occur",
     "geometry.mutual_collapse_share": "new rows with 10 other new rows at cosine >= .95",
     "geometry.collapse_share": "new rows in either collapse",
-    "geometry.collapse_share_unseen": "the same, new tokens never seen in training",
-    "geometry.collapse_share_seen_1": "the same, seen once",
-    "geometry.collapse_share_seen_2_4": "the same, seen 2 to 4 times",
-    "geometry.collapse_share_seen_5_up": "the same, seen 5 times or more",
+    "geometry.byte_collapse_centred_share": "byte collapse after the mean of all rows is taken off",
+    "geometry.mutual_collapse_centred_share": "mutual collapse after the mean of all rows is taken off",
+    "geometry.collapse_centred_share": "new rows in either after the mean of all rows is taken off",
     "geometry.reference_coherence": "mean cosine among the unreachable byte rows",
     "geometry.zero_norm_count": "new rows without a direction",
     **{
-        f"geometry.drift_{group}_{kind}": f"mean {meaning} of {group} rows, before to after"
+        f"geometry.drift_{group}_{kind}": f"{meaning} of {group} rows, before to after"
         for group in ("base", "new")
-        for kind, meaning in (("cosine", "cosine"), ("l2", "distance"))
+        for kind, meaning in (("cosine", "mean cosine"), ("cosine_std", "std of the cosines"), ("l2", "mean distance"))
+    },
+    "geometry.neighbour_cosine_mean": "mean cosine of a new row to its nearest base row",
+    "geometry.neighbour_cosine_mean_null": "the same of Gaussian noise",
+    **{
+        f"geometry.neighbour_{kind}_share": f"new rows whose nearest base row is {meaning}"
+        for kind, meaning in {
+            "byte": "a byte",
+            "special": "a control or reserved token",
+            "punctuation": "without letter or digit",
+            "piece": "a piece inside a word",
+            "word": "a word or its beginning",
+        }.items()
+    },
+    **{
+        f"geometry.{name}_{key}": f"{meaning}, {seen}"
+        for name, meaning in {
+            "norm_new_mean": "mean of the norms",
+            "byte_collapse_share": "new rows on unreachable byte rows",
+            "mutual_collapse_share": "new rows on each other",
+            "collapse_share": "new rows in either collapse",
+            "drift_new_cosine": "mean cosine, before to after",
+            "drift_new_l2": "mean distance, before to after",
+            "neighbour_cosine_mean": "mean cosine to the nearest base row",
+        }.items()
+        for key, seen in {
+            "unseen": "new tokens never seen in training",
+            "seen_1": "seen once",
+            "seen_2_4": "seen 2 to 4 times",
+            "seen_5_up": "seen 5 times or more",
+        }.items()
     },
     "sample.words": "words that the model wrote in all samples",
     "sample.fused_share": "word boundaries lost, of all in the samples",

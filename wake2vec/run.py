@@ -12,13 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wake2vec.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
+from wake2vec.closing import measure_closing, nearest_tokens
 from wake2vec.config import RESULT_FORMAT, RunConfig
 from wake2vec.errors import ConfigError, TrialFailedError, TrialStopped
 from wake2vec.evaluate import validate
 from wake2vec.generate import sample_numbers, sample_texts
 from wake2vec.initialisers import INITIALISERS, InitMaterial
 from wake2vec.material import Material, fingerprint_inputs, prepare
-from wake2vec.measure import measure, nearest_tokens
+from wake2vec.measure import measure
 from wake2vec.memory import micro_batch_blocks
 from wake2vec.model import EmbeddingModel
 from wake2vec.result import Computed, RunResult, read_result
@@ -68,18 +69,19 @@ def run(
         samples = sample_texts(causal_model, material.vocabulary, config.sample, config.seed)
     numbers |= sample_numbers(samples, config.sample.prompt, material.words, material.spacing)
     with watch("geometry"):
-        neighbours = nearest_tokens(model.matrix, material.vocabulary, material.corpus.new_counts_train)
+        closing = measure_closing(material.subject(model.matrix), numbers)
     with watch("write"):
         folder.write_arrays("rows", {"rows": model.trained_rows.detach().cpu().numpy()})
-        folder.write_arrays("geometry", arrays)
+        folder.write_arrays("geometry", arrays | closing.arrays)
     result = RunResult(
         format=RESULT_FORMAT,
         digest=digest,
         config=config,
         fingerprints=fingerprints,
-        numbers=numbers | material.constants,
+        numbers=numbers | closing.numbers | material.constants,
         audit=material.audit,
-        neighbours=neighbours,
+        references=material.references.meaning,
+        neighbours=nearest_tokens(closing.arrays, material.vocabulary, material.corpus.new_counts_train),
         samples=samples,
         versions=versions(),
         computed=_computed(training),

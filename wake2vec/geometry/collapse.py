@@ -7,10 +7,9 @@ normalises its updates aligns them all: with each other, and with byte rows that
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from wake2vec.exposure import exposure_classes
 from wake2vec.geometry.chunks import split_chosen
 from wake2vec.geometry.cosine import mean_pairwise_cosine
 from wake2vec.geometry.group import Group
@@ -18,6 +17,8 @@ from wake2vec.geometry.mutual import mutual_collapse
 
 LEAST_COHERENCE = 0.5
 """Reference rows with a lower mean cosine among themselves aren't one place to collapse onto."""
+
+CURVE_TAUS = (0.5, 0.8, 0.9, 0.95, 0.98)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,10 @@ class CollapseCensus:
     """New rows in either; where byte collapse is undefined, the mutual share."""
     curve: dict[float, float] | None
     """Byte collapse share by tau; None where it is undefined."""
+    on_bytes: Bool[Tensor, " new"] | None
+    """Which new rows `byte_collapse_share` counts; None where it is undefined."""
+    on_each_other: Bool[Tensor, " new"]
+    """Which new rows `mutual_collapse_share` counts."""
     reference_coherence: float | None
     """Mean cosine among the reference rows; None for fewer than two with a direction."""
     zero_norm_count: int
@@ -50,7 +55,7 @@ def collapse_census(
     references: Group,
     tau: float = 0.95,
     neighbours: int = 10,
-    curve_taus: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.98),
+    curve_taus: tuple[float, ...] = CURVE_TAUS,
     occurring_cosines: Float[Tensor, " occurring"] | None = None,
 ) -> CollapseCensus:
     """Count the collapsed rows among at least one new row.
@@ -66,16 +71,19 @@ def collapse_census(
     defined = coherence is not None and coherence >= LEAST_COHERENCE
     cosines = max_cosine_to(new, references)
     mutual = mutual_collapse(new, axes, tau, neighbours)
-    collapsed = mutual | (cosines >= tau) if defined else mutual
+    on_bytes = cosines >= tau if defined else None
+    collapsed = mutual if on_bytes is None else mutual | on_bytes
     null = None
     if defined and occurring_cosines is not None and len(occurring_cosines):
         null = byte_collapse_share(occurring_cosines, tau)
     return CollapseCensus(
-        byte_collapse_share=byte_collapse_share(cosines, tau) if defined else None,
+        byte_collapse_share=None if on_bytes is None else _share(on_bytes),
         byte_collapse_null=null,
         mutual_collapse_share=_share(mutual),
         collapse_share=_share(collapsed),
         curve={at: byte_collapse_share(cosines, at) for at in curve_taus} if defined else None,
+        on_bytes=on_bytes,
+        on_each_other=mutual,
         reference_coherence=coherence,
         zero_norm_count=len(new) - len(new.directed),
         collapsed=collapsed,
@@ -105,14 +113,6 @@ def reference_coherence(references: Group) -> float | None:
 def byte_collapse_share(max_cosines: Float[Tensor, " rows"], tau: float) -> float:
     """Share of all rows whose `max_cosine_to` the reference rows is at least tau; NaN isn't."""
     return _share(max_cosines >= tau)
-
-
-def collapse_share_by_count(
-    collapsed: Bool[Tensor, " new"], train_counts: Int[Tensor, " new"]
-) -> dict[str, float | None]:
-    """The collapse share of the new rows of each class of `COUNT_CLASSES`; None where a class is empty."""
-    classes = exposure_classes(train_counts.to(collapsed.device))
-    return {name: _share(collapsed[members]) if bool(members.any()) else None for name, members in classes.items()}
 
 
 def _share(marked: Bool[Tensor, " rows"]) -> float:

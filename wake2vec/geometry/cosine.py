@@ -1,5 +1,7 @@
 """Cosines between rows: exact means, sampled spreads. Zero rows, which have no direction, are left out."""
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -7,6 +9,9 @@ from torch import Tensor
 
 from wake2vec.geometry.chunks import row_slices
 from wake2vec.geometry.group import Group
+
+NORMAL_95 = 1.959964
+"""95 % of a normal value lie within so many standard deviations."""
 
 
 def mean_pairwise_cosine(group: Group) -> float | None:
@@ -55,6 +60,37 @@ def sample_pairwise_cosines(a: Group, b: Group, pairs: int = 20_000, seed: int =
     return (dots / (a.norms[left] * b.norms[right])).clamp(-1, 1)
 
 
+def cosine_std_null(dim: int) -> float:
+    """Spread of the cosines of Gaussian rows: 1 / sqrt(d), exactly."""
+    return 1 / math.sqrt(dim)
+
+
+def std_interval(sample: Float[Tensor, " pairs"]) -> tuple[float, float] | None:
+    """95 % interval of the spread over all pairs, from a sample of them; None where there is none.
+
+    s -+ 1.96 sqrt((m4 - s^4) / (4 s^2 n)), m4 the fourth central moment (delta method). Pairs are drawn independently
+    out of all pairs, so that theory of independent draws holds, though pairs share rows. Not below 0.
+    """
+    if not len(sample):
+        return None
+    centred = sample.double() - sample.double().mean()
+    variance = float(centred.square().mean())
+    if variance == 0:
+        return 0.0, 0.0
+    error = math.sqrt(max(float(centred.pow(4).mean()) - variance**2, 0.0) / (4 * variance * len(sample)))
+    return max(math.sqrt(variance) - NORMAL_95 * error, 0.0), math.sqrt(variance) + NORMAL_95 * error
+
+
+def common_share(group: Group) -> float | None:
+    """Norm of the mean row in mean norms: how much of the rows is one direction that all share.
+
+    0 to 1, lower is better. Raw cosines rise with it: about its square where norms are alike. Null (n Gaussian rows):
+    1 / sqrt(n). None where all rows are zero. Rotation, order and scale change nothing.
+    """
+    length = float(group.norms.mean())
+    return float(group.mean.norm()) / length if length > 0 else None
+
+
 def ks_distance(x: Float[Tensor, " x"], y: Float[Tensor, " y"]) -> float | None:
     """Kolmogorov-Smirnov distance D: the largest gap between the two empirical distribution functions.
 
@@ -68,3 +104,25 @@ def ks_distance(x: Float[Tensor, " x"], y: Float[Tensor, " y"]) -> float | None:
     below_x = torch.searchsorted(x, points, right=True).double() / len(x)
     below_y = torch.searchsorted(y, points, right=True).double() / len(y)
     return float((below_x - below_y).abs().max())
+
+
+def ks_distance_null(x: int, y: int) -> float:
+    """Mean `ks_distance` of two samples of these sizes of one distribution: sqrt(pi / 2) ln 2 sqrt(1/x + 1/y).
+
+    The mean of Kolmogorov's law: right to 2 % for samples of 1,000 (a little high), exact for large ones.
+    """
+    return math.sqrt(math.pi / 2) * math.log(2) * math.sqrt(1 / x + 1 / y)
+
+
+def ks_interval(x: Float[Tensor, " x"], y: Float[Tensor, " y"]) -> tuple[float, float] | None:
+    """95 % interval of the distance of the two distributions that were sampled; None where a sample is empty.
+
+    Each empirical distribution function lies within sqrt(ln(80) / (2 n)) of its own with probability .975
+    (Dvoretzky-Kiefer-Wolfowitz, Massart 1990), so that D is off by the sum of both at the most. It holds for every
+    distribution and size and is on the safe side; a bootstrap of D isn't sound where the distributions are equal.
+    """
+    distance = ks_distance(x, y)
+    if distance is None:
+        return None
+    reach = sum(math.sqrt(math.log(80) / (2 * len(sample))) for sample in (x, y))
+    return max(distance - reach, 0.0), min(distance + reach, 1.0)

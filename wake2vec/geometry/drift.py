@@ -15,6 +15,8 @@ class Drift:
 
     cosine_mean: float | None
     """Mean cosine of a row to itself before, -1 to 1; None where no row has a direction at both times."""
+    cosine_std: float | None
+    """Population standard deviation of those cosines; None where `cosine_mean` is."""
     l2_mean: float
     """Mean Euclidean distance of a row from itself before, 0 up, in units of the rows."""
     top_movers: tuple[int, ...]
@@ -43,6 +45,7 @@ def drift(before: Float[Tensor, "rows dim"], after: Float[Tensor, "rows dim"], t
     known = cosine[~cosine.isnan()]
     return Drift(
         cosine_mean=float(known.mean()) if len(known) else None,
+        cosine_std=float(known.std(correction=0)) if len(known) else None,
         l2_mean=float(distance.mean()),
         top_movers=tuple(distance.topk(min(top, len(distance))).indices.tolist()),
         cosines=cosine,

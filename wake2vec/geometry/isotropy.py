@@ -4,6 +4,7 @@ import math
 from statistics import NormalDist
 
 import numpy as np
+import scipy.special
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -13,6 +14,9 @@ from wake2vec.geometry.group import Group
 from wake2vec.geometry.spectrum import ROUNDING, Axes
 
 SAMPLE_ROWS = 5000
+PROBE_ROWS = 2048
+PROBED = 16
+"""Rows at each end of an expanded Z among which its extremes are looked for."""
 
 
 def phase1_isotropy(group: Group, sample_rows: int = SAMPLE_ROWS, seed: int = 42) -> float | None:
@@ -56,8 +60,44 @@ def phase1_isotropy_null(count: int, dim: int, sample_rows: int = SAMPLE_ROWS) -
     sampled = n / count
     variance = n * (1 - sampled) / dim + sampled * (n / dim + 1) / (2 * dim) + n / (2 * dim**2)
     mean = n * (1 + 1 / (2 * dim))
-    reach = NormalDist().inv_cdf(0.5264 ** (1 / n)) * math.sqrt(variance)
+    reach = expected_maximum(n) * math.sqrt(variance)
     return (mean - reach) / (mean + reach)
+
+
+def expected_maximum(count: int) -> float:
+    """Of so many independent normal values, in standard deviations: quantile(.5264^(1/count)), Chen & Tyler (1999)."""
+    return NormalDist().inv_cdf(0.5264 ** (1 / count))
+
+
+def phase1_isotropy_interval(
+    group: Group, value: float, sample_rows: int = SAMPLE_ROWS, draws: int = 20, seed: int = 43
+) -> tuple[float, float]:
+    """95 % interval of `phase1_isotropy` over the draw of its sample: value * exp(-+ t s), within e^-2 and 1.
+
+    s is the standard deviation of ln(min Z / max Z) over other samples, t Student's quantile for so many. Of each, Z is
+    summed for those rows only that come first and last where exp is expanded to the second order: Z_i = n +
+    u_i . sum_j u_j + u_i . S u_i / 2, the sum over the sample, S over the whole group, scaled. So a draw costs n d, not
+    n^2 d. (A bootstrap of one sample's rows isn't sound: the value rests on extremes.) A group that isn't sampled has
+    no such error: (value, value).
+    """
+    count = len(group)
+    if count <= sample_rows:
+        return value, value
+    units, has_direction = _centred_units(group, torch.arange(count, device=group.rows.device))
+    moments, second = units.T @ units / (2 * count), []
+    for part in units.split(PROBE_ROWS):
+        second.append(torch.linalg.vecdot(part @ moments, part))
+    squares, random = torch.cat(second) * sample_rows, np.random.default_rng(seed)
+    logs = []
+    for _ in range(draws):
+        chosen = torch.from_numpy(random.choice(count, sample_rows, replace=False)).to(units.device)
+        drawn = units.index_select(0, chosen)
+        order = (squares[chosen] + drawn @ drawn.sum(0)).argsort()
+        extreme = torch.cat([order[:PROBED], order[-PROBED:]])
+        sums = (drawn[extreme] @ drawn.T).expm1_().sum(1) - math.expm1(1) * has_direction[chosen[extreme]]
+        logs.append((sample_rows + sums.min()).log() - (sample_rows + sums.max()).log())
+    spread = float(scipy.special.stdtrit(draws - 1, 0.975)) * float(torch.stack(logs).double().std())
+    return max(value * math.exp(-spread), math.exp(-2)), min(value * math.exp(spread), 1.0)
 
 
 def isotropy_excess(value: float, null: float) -> float:
@@ -76,8 +116,7 @@ def partition_isotropy(group: Group, axes: Axes) -> float:
 
     Z(c) = sum_w exp(c . w) over all rows w, for the unit eigenvectors c of E^T E and their negatives; value =
     min Z / max Z. 0 to 1, higher is better. Invariant to rotation, but not to scale or shift: short rows read
-    near 1 whatever their directions, so compare it only where the norms are alike. Null (Gaussian rows of
-    norm r): roughly 1 - 2 a r / sqrt(n d), with a the expected maximum of 2 d normal values.
+    near 1 whatever their directions, so compare it only where the norms are alike. Null: `partition_isotropy_null`.
 
     Only the axes that may hold the least or the greatest Z are summed over all rows (`_extreme_axes`): one to
     three of 2,048 where norms are below 1, all where they are 5.
@@ -89,6 +128,18 @@ def partition_isotropy(group: Group, axes: Axes) -> float:
         parts.append(torch.cat([projections.logsumexp(0), (-projections).logsumexp(0)]))
     log_sums = torch.stack(parts).logsumexp(0)
     return float((log_sums.min() - log_sums.max()).exp())
+
+
+def partition_isotropy_null(group: Group) -> float:
+    """`partition_isotropy` of Gaussian rows as many and as long: exp(-2 a sqrt((r^2 + r^4 / 4) / (n d))).
+
+    r^2 is the mean square norm, a the expected maximum of 2 d normal values. On an axis c the first-order part of
+    ln Z, the mean of c . w, has the variance r^2 / (n d), the second, half the mean square, r^4 / (4 n d) over the
+    axes (Marchenko-Pastur). 1 - value is right to 10 % for n >= 5 d and norms up to 2.
+    """
+    count, dim = group.rows.shape
+    square = float(group.norms.square().mean())
+    return math.exp(-2 * expected_maximum(2 * dim) * math.sqrt((square + square**2 / 4) / (count * dim)))
 
 
 def _extreme_axes(group: Group, axes: Axes) -> Bool[Tensor, " dim"]:

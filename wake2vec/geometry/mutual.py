@@ -1,7 +1,7 @@
 """Mutual collapse: which rows have many near others; every pair counts, few need their whole product.
 
-Sieves, each of which leaves fewer rows open than it found, and none of which decides a row otherwise than all
-products would:
+`mutual_collapse` has sieves, each of which leaves fewer rows open than it found, and none of which decides a row
+otherwise than all products would:
 
 1. Rows with enough near others among `SAMPLE_ROWS` rows are collapsed. That settles every large clump.
 2. With p the coordinates of a unit row on a few axes and r the norm of what is left of it, a cosine is at most
@@ -16,6 +16,7 @@ Where all rows lie just below tau of each other all products are computed, and t
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -108,3 +109,23 @@ def _bounding(units: Float[Tensor, "rows dim"], few: Float[Tensor, "dim few"]) -
 def _spread(rows: Rows) -> Int[Tensor, " sample"]:
     """Up to `SAMPLE_ROWS` of the rows, one of 32 or fewer, evenly spread over their order."""
     return rows[:: max(32, -(-len(rows) // SAMPLE_ROWS))]
+
+
+def kth_cosines(group: Group, k: int = 10, sample_rows: int = 1000, seed: int = 42) -> Float[Tensor, " sample"]:
+    """Cosine of a row to its k-th nearest other row of the group: the row is mutually collapsed where it is >= tau.
+
+    So the share of the values >= tau is `mutual_collapse`'s share for any tau, of which this is the curve. Of more than
+    `sample_rows` rows a sample is drawn without replacement (NumPy's generator of this seed), as all would take every
+    product. -1 to 1; NaN for zero rows and where there are fewer than k others.
+    """
+    chosen = torch.arange(len(group), device=group.rows.device)
+    if len(group) > sample_rows:
+        drawn = np.random.default_rng(seed).choice(len(group), sample_rows, replace=False)
+        chosen = torch.from_numpy(np.sort(drawn)).to(group.rows.device)
+    mine, others = group.units(chosen), group.directed
+    nearest = torch.full((len(chosen), k), -torch.inf, device=mine.device)
+    for part in others.split(TILE_COLUMNS):
+        cosines = (mine @ group.units(part).T).masked_fill_(chosen[:, None] == part, -torch.inf)
+        nearest = torch.cat([nearest, cosines], dim=1).topk(k, dim=1).values
+    found = nearest[:, -1].clamp(max=1)
+    return torch.where(group.has_direction[chosen] & found.isfinite(), found.clamp(min=-1), torch.nan)

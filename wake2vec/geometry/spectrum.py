@@ -7,6 +7,7 @@ watch the mean cosine too. All are invariant to rotation, shift and scale of the
 without variance.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,9 @@ BLOCK_COLUMNS = 256
 """Rows and columns of a product of the covariance; only blocks on and above the diagonal are computed."""
 PRODUCTS_IN_FLOAT32 = 8
 """So many products are summed in float32 before their sum is added to float64: half the traffic, 1e-7 at the most."""
+
+
+TRACY_WIDOM_MEAN = -1.2065335745820
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +84,25 @@ def principal_axes(group: Group, covariance: Float[Tensor, "dim dim"]) -> Axes:
 
 
 def top1_share(eigenvalues: Float[Tensor, " dim"]) -> float | None:
-    """Share of the variance on the first principal component: 1/d to 1, lower is better.
-
-    Null (n Gaussian rows): (1 + sqrt(d / n))^2 / d.
-    """
+    """Share of the variance on the first principal component: 1/d to 1, lower is better; null: `top1_share_null`."""
     total = float(eigenvalues.sum())
     return float(eigenvalues[0]) / total if total > 0 else None
+
+
+def top1_share_null(count: int, dim: int) -> float | None:
+    """Mean `top1_share` of `count` Gaussian rows: that of the Tracy-Widom law of order 1 (mean -1.2065).
+
+    With m = count - 1, a = sqrt(m - 1/2), b = sqrt(dim - 1/2) the largest eigenvalue of m times the covariance lies at
+    (a + b)^2 - 1.2065 (a + b) (1/a + 1/b)^(1/3), and their sum at m dim. Right to 1 % for count >= 150, dim >= 16.
+    Johnstone (2001), with the halves of Ma (2012). None for fewer than two rows.
+    """
+    if count < 2:
+        return None
+    if dim == 1:
+        return 1.0
+    a, b = math.sqrt(count - 1.5), math.sqrt(dim - 0.5)
+    largest = (a + b) ** 2 + TRACY_WIDOM_MEAN * (a + b) * (1 / a + 1 / b) ** (1 / 3)
+    return min(largest / ((count - 1) * dim), 1.0)
 
 
 def components_for(eigenvalues: Float[Tensor, " dim"], share: float) -> int | None:
@@ -103,7 +120,7 @@ def components_for(eigenvalues: Float[Tensor, " dim"], share: float) -> int | No
 def participation_ratio(eigenvalues: Float[Tensor, " dim"]) -> float | None:
     """Number of directions that share the variance: (sum l)^2 / sum l^2, 1 to d, higher is better.
 
-    Null (n Gaussian rows): d / (1 + d / n). Led by the large eigenvalues: one strong direction pulls it down.
+    Null: `participation_ratio_null`. Led by the large eigenvalues: one strong direction pulls it down.
     """
     total = float(eigenvalues.sum())
     if total <= 0:
@@ -112,12 +129,51 @@ def participation_ratio(eigenvalues: Float[Tensor, " dim"]) -> float | None:
     return 1 / float(shares @ shares)
 
 
+def participation_ratio_null(count: int, dim: int) -> float | None:
+    """`participation_ratio` of `count` Gaussian rows: (m d + 2) / (m + d + 1) with m = count - 1.
+
+    The ratio of the exact means of (sum l)^2 and sum l^2 of a Wishart matrix; right to .1 %. None for fewer than two
+    rows.
+    """
+    m = count - 1
+    return (m * dim + 2) / (m + dim + 1) if m > 0 else None
+
+
+def isoscore(eigenvalues: Float[Tensor, " dim"]) -> float | None:
+    """IsoScore (Rudman et al. 2022, arXiv 2108.07344): which share of the dimensions is used, 0 to 1, higher is better.
+
+    Their definition: the eigenvalues as a vector of length sqrt(d), delta its distance from (1, ..., 1) over
+    sqrt(2 (d - sqrt(d))), value = ((d - delta^2 (d - sqrt(d)))^2 - d) / (d (d - 1)). Since d - delta^2 (d - sqrt(d)) is
+    sqrt(d) sum l / |l|, that is (PR - 1) / (d - 1) of the participation ratio PR, which is how it is computed: another
+    scale, no other information. k of d equal eigenvalues read (k - 1) / (d - 1). Invariant to rotation, shift and
+    scale. None for rows without variance and for one dimension. Null: `isoscore_null`.
+    """
+    ratio, dim = participation_ratio(eigenvalues), len(eigenvalues)
+    return (ratio - 1) / (dim - 1) if ratio is not None and dim > 1 else None
+
+
+def isoscore_null(count: int, dim: int) -> float | None:
+    """`isoscore` of `count` Gaussian rows, from `participation_ratio_null`."""
+    ratio = participation_ratio_null(count, dim)
+    return (ratio - 1) / (dim - 1) if ratio is not None and dim > 1 else None
+
+
 def effective_rank(eigenvalues: Float[Tensor, " dim"]) -> float | None:
     """Effective rank of the covariance: exp(-sum p ln p) of the normalised eigenvalues p.
 
-    1 to d, higher is better. Null (n >= d Gaussian rows): d exp(-d / (2 n)). Softer than the participation
-    ratio, never below it. Roy & Vetterli (2007) normalise singular values: those of the covariance are its
-    eigenvalues; of the matrix of rows itself the number would be another, larger one.
+    1 to d, higher is better; null: `effective_rank_null`. Softer than the participation ratio, never below it. Roy &
+    Vetterli (2007) normalise singular values: those of the covariance are its eigenvalues; of the matrix of rows itself
+    the number would be another, larger one.
     """
     total = float(eigenvalues.sum())
     return float(torch.special.entr(eigenvalues / total).sum().exp()) if total > 0 else None
+
+
+def effective_rank_null(count: int, dim: int) -> float | None:
+    """`effective_rank` of `count` Gaussian rows: k exp(-(k + 1) / (2 K)), k and K the smaller and larger of m and d.
+
+    m = count - 1. exp(-k / (2 K)) is the Marchenko-Pastur law's, the 1 that of real Gaussians, as in
+    `participation_ratio_null`; right to .1 %. None for fewer than two rows.
+    """
+    few, many = sorted((count - 1, dim))
+    return max(few * math.exp(-(few + 1) / (2 * many)), 1.0) if few > 0 else None
