@@ -15,10 +15,11 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from wake2vec.audit import Audit, audit
+from wake2vec.capitals import with_capitals
 from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
 from wake2vec.errors import CorpusError
-from wake2vec.lexicon import read_lexicon, read_text
+from wake2vec.lexicon import Lexicon, read_lexicon, read_text
 from wake2vec.measure import Subject, unreachable_byte_ids
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
@@ -109,12 +110,14 @@ def _prepare(
     inputs: tuple[tuple[str, str], ...],
     cache: Path | None,
 ) -> Material:
-    lexicon = read_lexicon(vocabulary.lexicon)
+    text = read_text(Path(corpus.path), "corpus", CorpusError)
+    lexicon = with_capitals(read_lexicon(vocabulary.lexicon), text, vocabulary.capitals)
     extended = extend(load_tokenizer(base.folder), lexicon, vocabulary.form)
-    knobs = {"form": vocabulary.form, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": RESULT_FORMAT}
+    choices = vocabulary.model_dump(exclude={"lexicon"})
+    knobs = {**choices, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": RESULT_FORMAT}
     key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
-    blocks, audited = encoded or _encode(corpus, extended, lexicon.duplicates)
+    blocks, audited = encoded or encode(text, corpus, extended, lexicon)
     if cache and not encoded:
         _write_encoded(cache / f"{key}.safetensors", blocks, audited)
     return Material(
@@ -122,12 +125,16 @@ def _prepare(
     )
 
 
-def _encode(config: CorpusConfig, vocabulary: ExtendedVocabulary, duplicates: int) -> tuple[Corpus, Audit]:
-    text = read_text(Path(config.path), "corpus", CorpusError)
+def encode(text: str, config: CorpusConfig, vocabulary: ExtendedVocabulary, lexicon: Lexicon) -> tuple[Corpus, Audit]:
+    """The text's blocks in an extended vocabulary, and what the extension by the lexicon does to the text.
+
+    Raises:
+        CorpusError: the text is too short, no new word occurs in its training part, or the extension corrupts it.
+    """
     train_text, validation_text = split_text(text, config.validation_share)
     corpus = build_corpus(train_text, validation_text, vocabulary, config.block_tokens)
     counts = (corpus.new_counts_train.numpy(), corpus.new_counts_validation.numpy())
-    return corpus, audit(vocabulary, text, duplicates, *counts)
+    return corpus, audit(vocabulary, text, lexicon, *counts)
 
 
 def _read_encoded(path: Path, vocabulary: ExtendedVocabulary) -> tuple[Corpus, Audit] | None:

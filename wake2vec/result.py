@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from wake2vec.audit import Audit
+from wake2vec.audit import FIGURES, Audit
 from wake2vec.config import RunConfig
 from wake2vec.workfolder import Numbers, WorkFolder
 
@@ -120,6 +120,6 @@ NUMBERS: dict[str, str] = {
         for group in ("base", "new")
         for kind, meaning in (("cosine", "cosine"), ("l2", "distance"))
     },
-    **{f"vocabulary.{name}": (field.description or name) for name, field in Audit.model_fields.items()},
+    **{f"vocabulary.{name}": (Audit.model_fields[name].description or name) for name in FIGURES},
 }
 """Every figure of a result, and its meaning in a few words; `docs/metrics.md` has the formulas."""
