@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
+from study import lexicon
 from study.config import load_config
 from study.stop import Stop, seconds_of
 from wake2vec import TrialStopped, Wake2VecError
@@ -213,6 +214,12 @@ def clean(
     for path in doomed:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     console.print("Deleted.")
+
+
+lexicon_app = typer.Typer(help="Make a lexicon from a text; see what a lexicon does to it.", no_args_is_help=True)
+lexicon_app.command()(one_line_errors(lexicon.build))
+lexicon_app.command()(one_line_errors(lexicon.audit))
+app.add_typer(lexicon_app, name="lexicon")
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def test_fused_and_split_boundaries_are_counted_by_the_letters_before_them() -> 
 def audit_of(extended: ExtendedVocabulary, text: str) -> dict[str, float]:
     corpus = build_corpus(*split_text(text, 0.1), extended, 8)
     counts = corpus.new_counts_train.numpy(), corpus.new_counts_validation.numpy()
-    return audit(extended, text, 0, *counts).numbers()
+    return audit(extended, text, Lexicon(extended.words, 0), *counts).numbers()
 
 
 def test_the_audit_counts_words_cut_inside() -> None:

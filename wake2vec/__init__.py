@@ -4,7 +4,17 @@
 """
 
 from wake2vec.audit import Audit
-from wake2vec.config import RunConfig, Section, flatten
+from wake2vec.candidates import (
+    Candidate,
+    Candidates,
+    Filters,
+    Tally,
+    find_candidates,
+    lexicon_file,
+    scores_file,
+    tokens_saved,
+)
+from wake2vec.config import Capitals, CorpusConfig, Form, RunConfig, Section, flatten
 from wake2vec.errors import (
     ConfigError,
     CorpusError,
@@ -18,7 +28,10 @@ from wake2vec.errors import (
     Wake2VecError,
 )
 from wake2vec.export import export_folder
+from wake2vec.lexicon import read_text
+from wake2vec.lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
 from wake2vec.material import fingerprint_inputs, prepare
+from wake2vec.model import load_tokenizer, resolve_folder
 from wake2vec.plan import TrialPlan, plan_trial
 from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
@@ -27,9 +40,16 @@ from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, wri
 __all__ = [
     "NUMBERS",
     "Audit",
+    "Candidate",
+    "Candidates",
+    "Capitals",
     "ConfigError",
+    "CorpusConfig",
     "CorpusError",
     "ExportError",
+    "Filters",
+    "Form",
+    "LexiconAudit",
     "LexiconError",
     "ModelError",
     "Neighbours",
@@ -39,20 +59,30 @@ __all__ = [
     "RunResult",
     "Section",
     "StorageError",
+    "Tally",
     "TrainingDivergedError",
     "TrialFailedError",
     "TrialPlan",
     "TrialStopped",
     "Wake2VecError",
     "WorkFolder",
+    "audit_lexicon",
     "check_names",
     "export_folder",
+    "find_candidates",
     "fingerprint_inputs",
     "flatten",
+    "lexicon_file",
+    "load_tokenizer",
     "plan_trial",
     "prepare",
     "read_result",
+    "read_text",
+    "resolve_folder",
     "run",
+    "scores_file",
+    "tokens_saved",
+    "warnings_of",
     "write_atomic",
     "write_json",
 ]

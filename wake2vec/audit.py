@@ -1,17 +1,44 @@
 """The audit: what an extension does to the text, before anything is trained."""
 
 import re
+from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.errors import CorpusError
+from wake2vec.errors import TextCorruptedError
 from wake2vec.exposure import exposure_classes
+from wake2vec.lexicon import WORD as LEXICON_WORD
+from wake2vec.lexicon import Lexicon
 from wake2vec.vocabulary import SPACE, ExtendedVocabulary
 
 WORD = re.compile(r"[^\W\d_]+")
+WORST = 10
+
+
+class Cut(BaseModel):
+    """A new word that matches inside a word that the base knows whole."""
+
+    model_config = ConfigDict(frozen=True)
+
+    new: str
+    word: str
+    """The word cut."""
+    places: int
+
+
+class Unseen(BaseModel):
+    """A new word whose token never occurs in the training blocks, though the text has the word."""
+
+    model_config = ConfigDict(frozen=True)
+
+    word: str
+    written: int
+    """Times that the text has it as a whole word: where its token doesn't match, in capitals that no other word of the
+    lexicon stands for, or in what is held out."""
 
 
 class Audit(BaseModel):
@@ -20,8 +47,10 @@ class Audit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     words_read: int
-    """Distinct words of the lexicon."""
+    """Distinct words of the lexicon's file."""
     words_duplicate: int
+    words_capitalised: int
+    """Capitalised spellings of them that `vocabulary.capitals` added."""
     words_in_base: int
     """Words without a new id: the base vocabulary has them."""
     words_added: int
@@ -51,46 +80,71 @@ class Audit(BaseModel):
     seen_5_up_share: float
     seen_validation_share: float
     """Share of the new tokens that occur in the validation blocks."""
+    train_unseen: int
+    """New tokens that never occur in the training blocks."""
+    train_seen_1: int
+    train_seen_2_4: int
+    train_seen_5_up: int
+    validation_unseen: int
+    """New tokens that never occur in the validation blocks."""
+    validation_seen_1: int
+    validation_seen_2_4: int
+    validation_seen_5_up: int
+    validation_only: int
+    """New tokens that occur in the validation blocks, but never in the training blocks."""
+    unseen_written: int
+    """New tokens that never occur in the training blocks, though the text has their word: see `Unseen`."""
+    worst_cuts: list[Cut]
+    """The ten cuts of words known whole that occur at most places."""
+    worst_unseen: list[Unseen]
+    """The ten unseen new words that the text has most often."""
 
     def numbers(self) -> dict[str, float]:
         """All figures under their addresses, such as `vocabulary.words_cut_share`."""
-        return {f"vocabulary.{name}": float(value) for name, value in self.model_dump().items()}
+        return {f"vocabulary.{name}": float(getattr(self, name)) for name in FIGURES}
+
+
+FIGURES = tuple(name for name, field in Audit.model_fields.items() if field.annotation in {int, float, bool})
+"""Fields that are numbers: the others are lists."""
 
 
 def audit(
     vocabulary: ExtendedVocabulary,
     text: str,
-    duplicates: int,
+    lexicon: Lexicon,
     counts_train: np.ndarray,
     counts_validation: np.ndarray,
 ) -> Audit:
-    """Measure an extension on the whole text.
+    """Measure an extension by a lexicon on the whole text; the counts are of each new token in the two parts' blocks.
 
     Raises:
-        CorpusError: the extension corrupts spacing or letters that the base tokenizer keeps.
+        TextCorruptedError: the extension corrupts spacing or letters that the base tokenizer keeps.
     """
     encoded = vocabulary.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = np.asarray(encoded["input_ids"]), np.asarray(encoded["offset_mapping"])
     base_ids = vocabulary.base_tokenizer(text, add_special_tokens=False)["input_ids"]
     decoded = _decode(vocabulary.tokenizer, ids.tolist())
     if decoded != text and _decode(vocabulary.base_tokenizer, base_ids) == text:
-        raise CorpusError(
+        raise TextCorruptedError(
             f"the extended tokenizer changes the text that the base keeps ({first_difference(text, decoded)}): "
             "choose vocabulary.form=word or space"
         )
     fused, split = boundary_faults(text, decoded)
-    words, known, cut = _cut_words(vocabulary, text, offsets[ids >= vocabulary.base_size])
+    is_new = ids >= vocabulary.base_size
+    cuts = _cut_words(vocabulary, text, ids[is_new] - vocabulary.base_size, offsets[is_new])
+    unseen = _unseen_written(vocabulary.words, text, counts_train)
     new = len(vocabulary.words)
     return Audit(
-        words_read=new + vocabulary.words_in_base,
-        words_duplicate=duplicates,
+        words_read=len(lexicon.words) - lexicon.capitalised,
+        words_duplicate=lexicon.duplicates,
+        words_capitalised=lexicon.capitalised,
         words_in_base=vocabulary.words_in_base,
         words_added=new,
         base_vocabulary=vocabulary.base_size,
         new_share=new / vocabulary.size,
-        corpus_words=words,
-        words_cut_share=cut.size / max(words, 1),
-        known_words_cut_share=float(known[cut].sum()) / max(words, 1),
+        corpus_words=cuts.words,
+        words_cut_share=cuts.cut / max(cuts.words, 1),
+        known_words_cut_share=cuts.known_cut / max(cuts.words, 1),
         tokens_base=len(base_ids),
         tokens=len(ids),
         round_trip=decoded == text,
@@ -101,6 +155,12 @@ def audit(
             for name, members in exposure_classes(torch.from_numpy(counts_train)).items()
         },
         seen_validation_share=float((counts_validation > 0).mean()),
+        **_classes("train", counts_train),
+        **_classes("validation", counts_validation),
+        validation_only=int(((counts_train == 0) & (counts_validation > 0)).sum()),
+        unseen_written=len(unseen),
+        worst_cuts=cuts.worst,
+        worst_unseen=unseen[:WORST],
     )
 
 
@@ -131,19 +191,62 @@ def _decode(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
-def _cut_words(
-    vocabulary: ExtendedVocabulary, text: str, new_offsets: np.ndarray
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """Count of the text's words, which of them the base knows whole, and the indices of those cut inside."""
+def _classes(part: str, counts: np.ndarray) -> dict[str, int]:
+    """How many new tokens occur never, once, 2 to 4 times, 5 times or more in a part's blocks."""
+    never, once, few, many = np.bincount(np.searchsorted([1, 2, 5], counts, side="right"), minlength=4).tolist()
+    return {
+        f"{part}_unseen": never,
+        f"{part}_seen_1": once,
+        f"{part}_seen_2_4": few,
+        f"{part}_seen_5_up": many,
+    }
+
+
+def _unseen_written(words: tuple[str, ...], text: str, counts_train: np.ndarray) -> list[Unseen]:
+    """New words that the text has though their tokens never occur in training, those it has most often first."""
+    own = set(words)
+    as_listed: Counter[str] = Counter()
+    otherwise: Counter[str] = Counter()
+    for spelling, count in Counter(LEXICON_WORD.findall(text)).items():
+        if spelling in own:
+            as_listed[spelling] = count
+        else:
+            otherwise[spelling.lower()] += count
+    unseen = [words[index] for index in np.flatnonzero(counts_train == 0).tolist()]
+    found = [Unseen(word=word, written=as_listed[word] + otherwise[word.lower()]) for word in unseen]
+    return sorted((one for one in found if one.written), key=lambda one: (-one.written, one.word))
+
+
+class _Cuts(NamedTuple):
+    words: int
+    """Runs of letters in the text."""
+    cut: int
+    """Those cut inside."""
+    known_cut: int
+    """Those of them that the base knows whole."""
+    worst: list[Cut]
+
+
+def _cut_words(vocabulary: ExtendedVocabulary, text: str, new: np.ndarray, new_offsets: np.ndarray) -> _Cuts:
+    """Which of the text's words are cut inside by new tokens, whose numbers and places in the text are given."""
     matches = list(WORD.finditer(text))
+    if not len(new) or not matches:
+        return _Cuts(len(matches), 0, 0, [])
     starts = np.array([match.start() for match in matches])
     ends = np.array([match.end() for match in matches])
-    base = vocabulary.base_tokenizer.get_vocab()
-    known = np.array([SPACE + match.group() in base for match in matches])
-    if not len(new_offsets) or not matches:
-        return len(matches), known, np.array([], dtype=int)
     # The last letter of a token lies in the word that it cuts, or covers, or it lies in no word.
     word = np.searchsorted(starts, new_offsets[:, 1] - 1, side="right") - 1
     inside = (word >= 0) & (new_offsets[:, 1] <= ends[word])
     part = (new_offsets[:, 0] > starts[word]) | (new_offsets[:, 1] < ends[word])
-    return len(matches), known, np.unique(word[inside & part])
+    cutting = np.flatnonzero(inside & part)
+    base = vocabulary.base_tokenizer.get_vocab()
+    known = {index for index in np.unique(word[cutting]).tolist() if SPACE + matches[index].group() in base}
+    pairs = {(token, index) for token, index in zip(new[cutting].tolist(), word[cutting].tolist(), strict=True)}
+    places = Counter((vocabulary.words[token], matches[index].group()) for token, index in pairs if index in known)
+    worst = sorted(places.items(), key=lambda item: (-item[1], item[0]))[:WORST]
+    return _Cuts(
+        len(matches),
+        len(np.unique(word[cutting])),
+        len(known),
+        [Cut(new=token, word=whole, places=count) for (token, whole), count in worst],
+    )

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Form = Literal["phase1", "word", "space"]
+Capitals = Literal["exact", "added"]
 RESULT_FORMAT = 4
 """Raised when a change to the code makes results of equal configurations differ."""
 
@@ -40,8 +42,10 @@ class CorpusConfig(Section):
 class VocabularyConfig(Section):
     lexicon: str = str(DEFAULT_FOLDER / "lexicon.txt")
     """UTF-8 list of the words to add, one a line; `#` starts a comment."""
-    form: Literal["phase1", "word", "space"] = "phase1"
+    form: Form = "phase1"
     """How words become tokens: see `wake2vec.vocabulary`."""
+    capitals: Capitals = "exact"
+    """`exact`: words match as the lexicon spells them, as in Phase 1; `added`: see `wake2vec.capitals`."""
 
 
 class InitConfig(Section):

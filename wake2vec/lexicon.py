@@ -4,10 +4,15 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+import regex
+
 from wake2vec.errors import LexiconError
 
 MOST_WORDS = 1_000_000
 MOST_LETTERS = 64
+_LETTERS = r"\p{L}[\p{L}\p{M}]*"
+WORD = regex.compile(rf"(?<![\p{{L}}\p{{M}}\p{{N}}_]){_LETTERS}(?:['’\-‐]{_LETTERS})*(?![\p{{L}}\p{{M}}\p{{N}}_])")
+"""A word of a text: letters with their marks, apostrophes and hyphens inside; nothing that touches a digit."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,8 @@ class Lexicon:
     words: tuple[str, ...]
     duplicates: int
     """Lines dropped because the same word stands above them."""
+    capitalised: int = 0
+    """How many of the last words are spellings that `wake2vec.capitals` added."""
 
 
 def read_lexicon(path: str | Path) -> Lexicon:
@@ -26,6 +33,19 @@ def read_lexicon(path: str | Path) -> Lexicon:
         LexiconError: the file is missing, not UTF-8 or empty, or some of its lines can't be words; the
             message names the first ten of them.
     """
+    lexicon, faults = parse_lexicon(path)
+    if faults:
+        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise LexiconError(f"{path}: {'; '.join(faults[:10])}{more}: correct or remove these lines")
+    return lexicon
+
+
+def parse_lexicon(path: str | Path) -> tuple[Lexicon, list[str]]:
+    """The words that can be added, and what is wrong with each of the other lines.
+
+    Raises:
+        LexiconError: the file is missing, not UTF-8, empty or too long.
+    """
     lines = read_text(Path(path), "lexicon", LexiconError).splitlines()
     entries = [(number, line.strip(" \t")) for number, line in enumerate(lines, 1)]
     entries = [(number, word) for number, word in entries if word and not word.startswith("#")]
@@ -33,13 +53,20 @@ def read_lexicon(path: str | Path) -> Lexicon:
         raise LexiconError(f"a lexicon needs at least one word: {path} has none")
     if len(entries) > MOST_WORDS:
         raise LexiconError(f"a lexicon holds at most {MOST_WORDS:,} words: {path} has {len(entries):,}; shorten it")
-    faults = [f"line {number}: {fault}" for number, word in entries if (fault := fault_of(word))]
-    faults += _normalisation_twins(entries)
-    if faults:
-        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise LexiconError(f"{path}: {'; '.join(faults[:10])}{more}: correct or remove these lines")
-    words = tuple(dict.fromkeys(word for _, word in entries))
-    return Lexicon(words, duplicates=len(entries) - len(words))
+    faults, words = [], []
+    first: dict[str, tuple[int, str]] = {}
+    for number, word in entries:
+        fault = fault_of(word)
+        if fault is None:
+            other_number, other = first.setdefault(unicodedata.normalize("NFC", word), (number, word))
+            if other != word:
+                fault = f"{word!r} is line {other_number}'s word in another Unicode form"
+        if fault is None:
+            words.append(word)
+        else:
+            faults.append(f"line {number}: {fault}")
+    distinct = tuple(dict.fromkeys(words))
+    return Lexicon(distinct, duplicates=len(words) - len(distinct)), faults
 
 
 def read_text(path: Path, what: str, error: type[LexiconError] | type[Exception]) -> str:
@@ -72,13 +99,3 @@ def fault_of(word: str) -> str | None:
     if word.startswith("<") and word.endswith(">"):
         return f"{word!r} has the form of a special token"
     return None
-
-
-def _normalisation_twins(entries: list[tuple[int, str]]) -> list[str]:
-    first: dict[str, tuple[int, str]] = {}
-    faults = []
-    for number, word in entries:
-        other_number, other = first.setdefault(unicodedata.normalize("NFC", word), (number, word))
-        if other != word:
-            faults.append(f"line {number}: {word!r} is line {other_number}'s word in another Unicode form")
-    return faults

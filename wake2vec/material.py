@@ -16,11 +16,12 @@ from torch import Tensor
 
 from wake2vec.audit import Audit, audit
 from wake2vec.base_tokens import ReferenceRows, base_kinds, reference_rows
+from wake2vec.capitals import with_capitals
 from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
 from wake2vec.errors import CorpusError
 from wake2vec.evaluate import target_counts
-from wake2vec.lexicon import read_lexicon, read_text
+from wake2vec.lexicon import Lexicon, read_lexicon, read_text
 from wake2vec.measure import Subject
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
@@ -127,14 +128,15 @@ def _prepare(
     inputs: tuple[tuple[str, str], ...],
     cache: Path | None,
 ) -> Material:
-    lexicon = read_lexicon(vocabulary.lexicon)
-    extended = extend(load_tokenizer(base.folder), lexicon, vocabulary.form)
     text = read_text(Path(corpus.path), "corpus", CorpusError)
+    lexicon = with_capitals(read_lexicon(vocabulary.lexicon), text, vocabulary.capitals)
+    extended = extend(load_tokenizer(base.folder), lexicon, vocabulary.form)
     train_text, validation_text = split_text(text, corpus.validation_share)
-    knobs = {"form": vocabulary.form, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": RESULT_FORMAT}
+    choices = vocabulary.model_dump(exclude={"lexicon"})
+    knobs = {**choices, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": RESULT_FORMAT}
     key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
-    blocks, audited = encoded or _encode(corpus, text, extended, lexicon.duplicates)
+    blocks, audited = encoded or encode(text, corpus, extended, lexicon)
     if cache and not encoded:
         _write_encoded(cache / f"{key}.safetensors", blocks, audited)
     words = stock_words(train_text, lexicon.words)
@@ -152,10 +154,15 @@ def _prepare(
     )
 
 
-def _encode(config: CorpusConfig, text: str, vocabulary: ExtendedVocabulary, duplicates: int) -> tuple[Corpus, Audit]:
+def encode(text: str, config: CorpusConfig, vocabulary: ExtendedVocabulary, lexicon: Lexicon) -> tuple[Corpus, Audit]:
+    """The text's blocks in an extended vocabulary, and what the extension by the lexicon does to the text.
+
+    Raises:
+        CorpusError: the text is too short, no new word occurs in its training part, or the extension corrupts it.
+    """
     corpus = build_corpus(*split_text(text, config.validation_share), vocabulary, config.block_tokens)
     counts = (corpus.new_counts_train.numpy(), corpus.new_counts_validation.numpy())
-    return corpus, audit(vocabulary, text, duplicates, *counts)
+    return corpus, audit(vocabulary, text, lexicon, *counts)
 
 
 def _read_encoded(path: Path, vocabulary: ExtendedVocabulary) -> tuple[Corpus, Audit] | None:

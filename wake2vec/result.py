@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from wake2vec.audit import Audit
+from wake2vec.audit import FIGURES, Audit
 from wake2vec.config import RunConfig
 from wake2vec.exposure import COUNT_CLASSES
 from wake2vec.workfolder import Numbers, WorkFolder
@@ -200,6 +200,6 @@ NUMBERS: dict[str, str] = {
     "sample.spacing_excess": "spacing rate of the samples less the held-out text's",
     "sample.spacing_excess_low": "its 95 % interval, lower end",
     "sample.spacing_excess_high": "its 95 % interval, upper end",
-    **{f"vocabulary.{name}": (field.description or name) for name, field in Audit.model_fields.items()},
+    **{f"vocabulary.{name}": (Audit.model_fields[name].description or name) for name in FIGURES},
 }
 """Every figure of a result, and its meaning in a few words; `docs/metrics.md` has the formulas."""

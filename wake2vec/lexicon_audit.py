@@ -1,0 +1,146 @@
+"""The audit of a lexicon on its own, before there is a study: each token form, and what to mind, in plain words."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from transformers import PreTrainedTokenizerFast
+
+from wake2vec.audit import Audit
+from wake2vec.capitals import with_capitals
+from wake2vec.config import Capitals, CorpusConfig, Form
+from wake2vec.errors import CorpusError, LexiconError, ModelError, TextCorruptedError
+from wake2vec.lexicon import Lexicon, parse_lexicon, read_text
+from wake2vec.material import encode
+from wake2vec.model import load_tokenizer, resolve_folder
+from wake2vec.vocabulary import extend
+
+SHOWN = 3
+"""How many of the worst the warnings name."""
+SHOWN_REFUSED = 10
+
+
+class LexiconAudit(BaseModel):
+    """What a lexicon would do to a text, in each token form that was asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    words: int
+    """Distinct words that can be added."""
+    duplicates: int
+    """Lines that repeat a word."""
+    refused: list[str]
+    """Lines and words that can't be added, with the reasons: a study refuses the lexicon until they are put right."""
+    capitals: Capitals
+    forms: dict[Form, Audit]
+    corrupting: dict[Form, str]
+    """Forms in which the text would be changed, and how."""
+    unavailable: dict[Form, str]
+    """Forms that can't be had with this base, or have nothing to add, and why."""
+
+
+def audit_lexicon(
+    lexicon_path: str | Path,
+    base: str,
+    corpus: CorpusConfig,
+    forms: Iterable[Form],
+    capitals: Capitals = "exact",
+) -> LexiconAudit:
+    """Audit a lexicon on the tokenizer of the base model's folder, in the forms named; no model is loaded.
+
+    Raises:
+        Wake2VecError: an input can't be used at all. What a single line or form is at fault for is in the audit.
+    """
+    text = read_text(Path(corpus.path), "corpus", CorpusError)
+    tokenizer = load_tokenizer(resolve_folder(base))
+    written, refused = parse_lexicon(lexicon_path)
+    special = set(tokenizer.all_special_tokens) & set(written.words)
+    refused += [f"{word!r} is a special token of the base" for word in sorted(special)]
+    usable = Lexicon(tuple(word for word in written.words if word not in special), written.duplicates)
+    if not usable.words:
+        raise LexiconError(f"a lexicon needs at least one word that can be added: {lexicon_path}: {refused[0]}")
+    lexicon = with_capitals(usable, text, capitals)
+    audits: dict[Form, Audit] = {}
+    corrupting: dict[Form, str] = {}
+    unavailable: dict[Form, str] = {}
+    for form in forms:
+        try:
+            audits[form] = _audit_form(tokenizer, lexicon, text, corpus, form)
+        except TextCorruptedError as fault:
+            corrupting[form] = str(fault)
+        except (ModelError, LexiconError) as fault:
+            unavailable[form] = str(fault)
+    return LexiconAudit(
+        words=len(usable.words),
+        duplicates=usable.duplicates,
+        refused=refused,
+        capitals=capitals,
+        forms=audits,
+        corrupting=corrupting,
+        unavailable=unavailable,
+    )
+
+
+def warnings_of(found: LexiconAudit) -> list[str]:
+    """What to mind, in plain words; empty where there is nothing."""
+    absent = {**found.corrupting, **found.unavailable}
+    return [
+        *_of_lines(found),
+        *(f"{form}: {reason}" for form, reason in absent.items()),
+        *(f"{form}: {warning}" for form, audited in found.forms.items() for warning in _of_form(audited)),
+        *_advice(found),
+    ]
+
+
+def _audit_form(
+    tokenizer: PreTrainedTokenizerFast, lexicon: Lexicon, text: str, corpus: CorpusConfig, form: Form
+) -> Audit:
+    return encode(text, corpus, extend(tokenizer, lexicon, form), lexicon)[1]
+
+
+def _of_lines(found: LexiconAudit) -> Iterator[str]:
+    if found.refused:
+        yield f"a study refuses this lexicon until {_count(len(found.refused), 'fault is', 'faults are')} put right:"
+        yield from found.refused[:SHOWN_REFUSED]
+    if len(found.refused) > SHOWN_REFUSED:
+        yield f"and {len(found.refused) - SHOWN_REFUSED:,} more (--json lists all)"
+    if found.duplicates:
+        yield f"{_count(found.duplicates, 'line repeats', 'lines repeat')} a word"
+
+
+def _of_form(found: Audit) -> Iterator[str]:
+    if found.words_in_base:
+        yield f"{_count(found.words_in_base, 'word is in the base and gets', 'words are in the base and get')} no row"
+    if found.tokens > found.tokens_base:
+        yield (
+            f"the text gets longer: {found.tokens_base:,} tokens in the base, {found.tokens:,} with the new words "
+            f"({found.tokens / found.tokens_base - 1:+.1%})"
+        )
+    if not found.round_trip:
+        yield "decoding doesn't give the text back, nor does it with the base alone"
+    if found.boundaries_fused_share:
+        yield f"decoding loses {found.boundaries_fused_share:.2%} of the text's spaces"
+    if found.boundaries_split_share:
+        yield f"decoding adds spaces, {found.boundaries_split_share:.2%} of the text's"
+    if found.known_words_cut_share:
+        yield f"{found.known_words_cut_share:.1%} of the text's words are cut though the base knows them whole"
+    for cut in found.worst_cuts[:SHOWN]:
+        yield f"`{cut.new}` cuts `{cut.word}`, a word that the base knows whole: {_count(cut.places, 'place')}"
+    if found.train_unseen:
+        yield (
+            f"{_count(found.train_unseen, 'new token never occurs', 'new tokens never occur')} in training "
+            f"({found.unseen_share:.1%}), {found.validation_only:,} of them in validation: nothing teaches these"
+        )
+    if found.worst_unseen:
+        worst = ", ".join(f"`{unseen.word}` {_count(unseen.written, 'time')}" for unseen in found.worst_unseen[:SHOWN])
+        yield f"the text has {found.unseen_written:,} of these words, but not so that training meets the token: {worst}"
+
+
+def _advice(found: LexiconAudit) -> Iterator[str]:
+    if found.capitals == "exact" and any(audited.unseen_written for audited in found.forms.values()):
+        yield "a token doesn't match its word in capitals: see what vocabulary.capitals=added does"
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    """`1 place`, `31 places`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
