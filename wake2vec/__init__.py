@@ -19,18 +19,26 @@ from wake2vec.errors import (
 )
 from wake2vec.export import export_folder
 from wake2vec.material import fingerprint_inputs, prepare
+from wake2vec.matrix import StoredMatrix, read_matrix
+from wake2vec.measure import Measurement, Subject, measure
+from wake2vec.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, flattened, phase1_summary
 from wake2vec.plan import TrialPlan, plan_trial
 from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
+from wake2vec.subject import Source, StoredSubject, nearest_named, read_subject
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
 
 __all__ = [
     "NUMBERS",
+    "PHASE1_ADDRESSES",
+    "PHASE1_CAP",
+    "PHASE1_PRINTED",
     "Audit",
     "ConfigError",
     "CorpusError",
     "ExportError",
     "LexiconError",
+    "Measurement",
     "ModelError",
     "Neighbours",
     "Numbers",
@@ -38,7 +46,11 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "Section",
+    "Source",
     "StorageError",
+    "StoredMatrix",
+    "StoredSubject",
+    "Subject",
     "TrainingDivergedError",
     "TrialFailedError",
     "TrialPlan",
@@ -49,9 +61,15 @@ __all__ = [
     "export_folder",
     "fingerprint_inputs",
     "flatten",
+    "flattened",
+    "measure",
+    "nearest_named",
+    "phase1_summary",
     "plan_trial",
     "prepare",
+    "read_matrix",
     "read_result",
+    "read_subject",
     "run",
     "write_atomic",
     "write_json",
