@@ -1,6 +1,7 @@
 """The command line: `python -m study run tiny`, `ui`, `export`, `report`, `clean`."""
 
 import contextlib
+import json
 import logging
 import os
 import shlex
@@ -192,6 +193,47 @@ def report(profile: Profile = "tiny", overrides: Overrides = None, folder: Folde
     from study.report import write_report
 
     console.print(f"Report: {write_report(load_config(profile, overrides or []), folder)}", highlight=False)
+
+
+@app.command()
+@one_line_errors
+def analyse(
+    model: Annotated[Path, typer.Argument(help="A Hugging Face folder, or a .safetensors file that holds a matrix.")],
+    base_size: Annotated[int | None, typer.Option(help="Rows of the base model; often the folder tells.")] = None,
+    before: Annotated[
+        Path | None, typer.Option(help="The base model, or the checkpoint before training: drift from it.")
+    ] = None,
+    corpus: Annotated[Path | None, typer.Option(help="The training text: the new tokens in it are counted.")] = None,
+    block_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a training block; 256 without it.")] = None,
+    validation_share: Annotated[
+        float | None, typer.Option(min=0, max=0.9, help="Held out at the text's end; 0.1 without it.")
+    ] = None,
+    references: Annotated[
+        str | None, typer.Option(help="Base rows that no text reaches: 3-258, 700. The tokenizer tells without it.")
+    ] = None,
+    tensor: Annotated[str | None, typer.Option(help="Which tensor, where there are several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Target folder; analysis/<name of the model> without it.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="An earlier summary in JSON, or `phase1`: a table of old and new.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
+) -> None:
+    """Report the geometry of any checkpoint's embedding, without training: tables, a picture, a page, JSON."""
+    from study.analyse import PAGE, write_analysis
+    from study.analysis_text import analysis_tables, parse_ids
+    from wake2vec import Source
+
+    ids = parse_ids(references) if references else None
+    source = Source(model, base_size, before, corpus, block_tokens, validation_share, ids, tensor)
+    done = write_analysis(source, out, against)
+    if as_json:
+        typer.echo(json.dumps(done.report, indent=2, ensure_ascii=False))
+        return
+    for table in analysis_tables(done.report, done.shared, against):
+        console.print(table, highlight=False)
+        console.print()
+    console.print("In brackets: what noise reads. Page, picture and JSON:", highlight=False)
+    typer.echo(f"  {done.folder / PAGE}")
 
 
 @app.command()

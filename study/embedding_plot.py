@@ -64,6 +64,10 @@ def _spectrum(ax: Axes, arrays: Mapping[str, Array], numbers: Numbers) -> None:
 
 def _drift(ax: Axes, arrays: Mapping[str, Array], numbers: Numbers) -> None:
     cosines = finite(arrays["drift_cosine_base"])
+    if not cosines.size:
+        say(ax, "not known:\nno rows from before")
+        label_axes(ax, "", "", "(d) Drift of base rows", "")
+        return
     if cosines.min() < UNMOVED_COSINE:
         start = window(np.quantile(cosines, [0.001, 0.999]), cosines)[0]
         _histogram(ax, cosines, np.linspace(start, 1, 61), f"base (n = {cosines.size:,})", BLUE)

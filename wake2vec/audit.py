@@ -192,13 +192,9 @@ def _decode(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> str:
 
 
 def _classes(part: str, counts: np.ndarray) -> dict[str, int]:
-    """How many new tokens occur never, once, 2 to 4 times, 5 times or more in a part's blocks."""
-    never, once, few, many = np.bincount(np.searchsorted([1, 2, 5], counts, side="right"), minlength=4).tolist()
+    """How many new tokens are of each class of exposure in a part's blocks."""
     return {
-        f"{part}_unseen": never,
-        f"{part}_seen_1": once,
-        f"{part}_seen_2_4": few,
-        f"{part}_seen_5_up": many,
+        f"{part}_{name}": int(members.sum()) for name, members in exposure_classes(torch.from_numpy(counts)).items()
     }
 
 

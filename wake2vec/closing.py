@@ -19,7 +19,7 @@ from wake2vec.geometry.group import Group, joined, read_group
 from wake2vec.geometry.mutual import kth_cosines
 from wake2vec.geometry.neighbours import nearest_cosine_null, nearest_rows
 from wake2vec.geometry.parts import Part, array, by_exposure
-from wake2vec.measure import Measurement, Subject, gather
+from wake2vec.measure import Measurement, Subject, gather, measure
 from wake2vec.result import Neighbours
 from wake2vec.vocabulary import ExtendedVocabulary
 from wake2vec.workfolder import Numbers
@@ -29,6 +29,13 @@ PHASE1_WORDS = (
     *("grandmère", "brofèsor", "goof", "paco"),
 )
 """Words whose neighbours Phase 1's report shows: the last four lay on the byte rows."""
+
+
+def measure_fully(subject: Subject) -> Measurement:
+    """The whole report: `measure`, and the closing figures."""
+    measured = measure(subject)
+    closing = measure_closing(subject, measured.numbers)
+    return Measurement(measured.numbers | closing.numbers, measured.arrays | closing.arrays)
 
 
 def measure_closing(subject: Subject, measured: Numbers) -> Measurement:

@@ -11,6 +11,7 @@ from wake2vec.config import RunConfig
 from wake2vec.errors import ExportError
 from wake2vec.material import Material, prepare
 from wake2vec.model import merged_model
+from wake2vec.origin import Origin, write_origin
 from wake2vec.precision import DTYPES, LOSS_TOLERANCE
 from wake2vec.result import RunResult
 from wake2vec.workfolder import WorkFolder
@@ -35,6 +36,17 @@ def export_folder(result: RunResult, work: WorkFolder, target: Path, card: str) 
     try:
         _write(result.config, material, work, beside)
         (beside / "README.md").write_text(card, encoding="utf-8")
+        corpus = result.config.corpus
+        base_size = material.vocabulary.base_size
+        write_origin(
+            beside,
+            Origin(
+                digest=result.digest,
+                base_size=base_size,
+                block_tokens=corpus.block_tokens,
+                validation_share=corpus.validation_share,
+            ),
+        )
         loss = _reloaded_loss(beside, material)
         logged = result.numbers["validation.loss"]
         if logged is None or abs(loss - logged) > tolerance(logged, result.computed.precision):

@@ -14,8 +14,8 @@ class Neighbours(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     word: str
-    seen: int
-    """Times that the word's token occurs in the training blocks."""
+    seen: int | None
+    """Times that the word's token occurs in the training blocks; None where the text isn't known."""
     tokens: list[str]
     cosines: list[float]
 

@@ -31,10 +31,7 @@ def phase1_isotropy(group: Group, sample_rows: int = SAMPLE_ROWS, seed: int = 42
     that is equal to the mean has no direction: its C is 0. None where fewer than two rows have one.
     After Mu & Viswanath (2018), whose own measure is `partition_isotropy`.
     """
-    chosen = torch.arange(len(group))
-    if len(group) > sample_rows:
-        chosen = torch.from_numpy(np.random.default_rng(seed).choice(len(group), sample_rows, replace=False))
-    units, has_direction = _centred_units(group, chosen.to(group.rows.device))
+    units, has_direction = _centred_units(group, _sample(group, sample_rows, seed))
     if int(has_direction.sum()) < 2:
         return None
     # exp(C) - 1 is small, so that float32 products lose nothing of Z - n
@@ -172,3 +169,24 @@ def _centred_units(
         units[part] = centred.div_(norms[part, None])
     has_direction = norms > ROUNDING * (norms.max() + mean.norm())
     return units.masked_fill_(~has_direction[:, None], 0.0), has_direction
+
+
+def centred_mean_cosine(group: Group, sample_rows: int = SAMPLE_ROWS, seed: int = 42) -> float | None:
+    """Mean cosine over all pairs of the rows that `phase1_isotropy` looks at: less the group's mean, sampled alike.
+
+    Phase 1 prints it beside its isotropy. -1/(n - 1) to 1. Null: -1/(n - 1) for a whole group, whose centred rows
+    sum to 0, about 0 for a sample; a direction that all rows share is taken off, so it doesn't tell of it (see
+    `mean_pairwise_cosine`). None where fewer than two rows differ from the mean.
+    """
+    units, has_direction = _centred_units(group, _sample(group, sample_rows, seed))
+    count = int(has_direction.sum())
+    total = units.double().sum(0)
+    return (float(total @ total) - count) / (count * (count - 1)) if count > 1 else None
+
+
+def _sample(group: Group, sample_rows: int, seed: int) -> Int[Tensor, " chosen"]:
+    """All rows of a group, or the sample of a larger one."""
+    chosen = torch.arange(len(group))
+    if len(group) > sample_rows:
+        chosen = torch.from_numpy(np.random.default_rng(seed).choice(len(group), sample_rows, replace=False))
+    return chosen.to(group.rows.device)
