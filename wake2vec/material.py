@@ -21,7 +21,7 @@ from wake2vec.errors import CorpusError
 from wake2vec.lexicon import read_lexicon, read_text
 from wake2vec.measure import Subject, unreachable_byte_ids
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
-from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
+from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, base_texts, extend
 from wake2vec.workfolder import write_atomic
 
 
@@ -35,6 +35,8 @@ class Material:
     audit: Audit
     pieces: list[list[int]]
     """Base ids that spelled each new word before."""
+    base_texts: list[str]
+    """What each base token writes."""
     reference_ids: list[int]
     """Byte rows that no text reaches."""
 
@@ -118,7 +120,13 @@ def _prepare(
     if cache and not encoded:
         _write_encoded(cache / f"{key}.safetensors", blocks, audited)
     return Material(
-        base, extended, blocks, audited, base_pieces(extended), unreachable_byte_ids(extended.base_tokenizer)
+        base,
+        extended,
+        blocks,
+        audited,
+        base_pieces(extended),
+        base_texts(extended),
+        unreachable_byte_ids(extended.base_tokenizer),
     )
 
 
