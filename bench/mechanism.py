@@ -28,10 +28,9 @@ SETTINGS: dict[str, list[str]] = {
     "baseline": [],
     "base rows frozen": ["train.rows=new"],
     "chosen recipe": ["init.noise_scale=0.65", "train.lr=0.0089", "train.steps=100"],
+    "library default's start": ["init.name=library_default", "train.lr=0.0089", "train.steps=100"],
     "600 steps": ["train.steps=600"],
-    "600 steps, base rows frozen": ["train.steps=600", "train.rows=new"],
-    "300 steps of 256 tokens": ["train.steps=300", "corpus.block_tokens=256"],
-    "the same at Phase 1's rate": ["train.steps=300", "corpus.block_tokens=256", "train.lr=3e-4"],
+    "150 steps of 256 tokens": ["train.steps=150", "corpus.block_tokens=256"],
 }
 """What differs from the baseline of the profile `tiny`."""
 CLASSES = {"unseen": "never", "seen_1": "once", "seen_2_4": "2 to 4 times", "seen_5_up": "5 times or more"}
@@ -114,9 +113,11 @@ def figures_of(name: str, found: Census) -> list[Figure]:
         ("byte collapse, .95", found.byte_cosines >= 0.95),
         ("byte collapse, .7", found.byte_cosines >= 0.7),
     ):
-        for key, share in collapse_share_by_count(marked, found.reached).items():
-            rows = members(found.reached, key)
-            figures.append(Figure(f"{name}: {what}, reached {CLASSES[key]} ({rows:,} rows)", share or 0.0, ""))
+        figures += [
+            Figure(f"{name}: {what}, reached {CLASSES[key]} ({members(found.reached, key):,} rows)", share, "")
+            for key, share in collapse_share_by_count(marked, found.reached).items()
+            if share is not None
+        ]
     figures += [
         Figure(f"{name}: collapse share, {CLASSES[key]} in the whole training text", value, "")
         for key in CLASSES

@@ -60,7 +60,8 @@ def library_default(material: InitMaterial) -> Float[Tensor, "new dim"]:
     """Multivariate normal around the base rows' mean with 1e-9 of their covariance.
 
     What transformers' `resize_token_embeddings(mean_resizing=True)` does, after Hewitt 2021 (see `base_normal`). All
-    rows all but coincide: unless the mean is long beside 3e-5 of the spread, it is the most collapsed start but `mean`.
+    rows all but coincide: as far apart as 3e-5 of the base rows' spread. Where the base rows' mean is longer than that,
+    as it is unless they were centred, cosines read it as collapse 1; where it isn't, only the norms tell.
     """
     return _around_the_mean(material, 1e-9**0.5)
 
