@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
-from wake2vec import NUMBERS, ConfigError, RunConfig, Section, flatten
+from wake2vec import NUMBERS, ConfigError, RunConfig, Section, check_names, flatten
 
 PROFILES = Path(__file__).parent / "profiles"
 MAKE_NAMES = {"model.path": "MODEL", "corpus.path": "CORPUS", "vocabulary.lexicon": "LEXICON"}
@@ -97,6 +97,13 @@ class StudyConfig(Section):
             for key in self.study.baseline
             if key not in self.study.space
         ]
+        faults += [
+            fault
+            for key, space in self.study.space.items()
+            if key in knobs and isinstance(space, Choices)
+            for choice in space.choices
+            for fault in self._faults_of(key, choice)
+        ]
         results = [objective.result for objective in self.study.objectives]
         faults += [_unknown("study.objectives", result, NUMBERS) for result in results if result not in NUMBERS]
         if len(set(results)) < len(results):
@@ -104,6 +111,15 @@ class StudyConfig(Section):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _faults_of(self, key: str, choice: Value) -> list[str]:
+        try:
+            check_names(self.run_config({key: choice}))
+        except ValidationError as fault:
+            return [f"study.space: {_one_line(error)}" for error in fault.errors()]
+        except ConfigError as fault:
+            return [f"study.space: {fault}"]
+        return []
 
     def run_config(self, values: dict[str, Value]) -> RunConfig:
         """The configuration of a trial that has these values for the knobs of the space."""

@@ -1,13 +1,18 @@
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study.config import PROFILES, StudyConfig, check_config, load_config
+from study.space import sampler_for, suggest
 from wake2vec import ConfigError, flatten
+from wake2vec.initialisers import INITIALISERS
+
+GAUSSIAN = {"init.name": "gaussian"}
 
 
 def tree(**changes: Any) -> dict[str, Any]:
@@ -75,6 +80,14 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
             {"study__baseline": {"train.lr": 1e-3, "train.steps": 120}},
             r"study\.baseline needs a value for init\.noise_scale",
         ),
+        (
+            {"study__space": {"init.name": {"choices": ["gaussian", "spere"]}}, "study__baseline": GAUSSIAN},
+            r"study\.space: init\.name must be one of gaussian, .*: it is spere",
+        ),
+        (
+            {"study__space": {"vocabulary.form": {"choices": ["phase1", 3]}}},
+            r"study\.space: vocabulary\.form: Input should be 'phase1', 'word' or 'space' \(it is 3\)",
+        ),
         ({"study__name": "../up"}, r"study\.name: String should match pattern"),
     ],
 )
@@ -121,6 +134,15 @@ def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path, text: str, messag
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_an_initialiser_can_be_a_knob_of_the_study() -> None:
+    names = sorted(INITIALISERS)
+    config = check_config(tree(study__space={"init.name": {"choices": names}}, study__baseline=GAUSSIAN))
+    study = optuna.create_study(sampler=sampler_for(1, config))
+    suggested = [suggest(study.ask(), config) for _ in range(100)]
+    assert {values["init.name"] for values in suggested} == set(names)
+    assert {config.run_config(values).init.name for values in suggested} == set(names)
 
 
 def test_what_a_profile_needs_is_named() -> None:

@@ -52,7 +52,7 @@ class InitConfig(Section):
     name: str = "gaussian"
     """Which initialiser makes the new rows: see `wake2vec.initialisers`."""
     noise_scale: float = Field(0.1, ge=0)
-    """`gaussian`: noise in standard deviations of the base rows, per dimension."""
+    """`gaussian`, `base_normal`: noise in standard deviations of the base rows."""
     radius_factor: float = Field(1.0, gt=0)
     """`sphere`: norm of the new rows in mean norms of the base rows."""
 

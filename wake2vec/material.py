@@ -25,7 +25,7 @@ from wake2vec.lexicon import Lexicon, read_lexicon, read_text
 from wake2vec.measure import Subject
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
-from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
+from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, base_texts, extend
 from wake2vec.workfolder import Numbers, write_atomic
 
 
@@ -39,6 +39,8 @@ class Material:
     audit: Audit
     pieces: list[list[int]]
     """Base ids that spelled each new word before."""
+    base_texts: list[str]
+    """What each base token writes."""
     references: ReferenceRows
     """Base rows that no text reaches."""
     base_kinds: Int[Tensor, " base"]
@@ -146,6 +148,7 @@ def _prepare(
         blocks,
         audited,
         pieces=base_pieces(extended),
+        base_texts=base_texts(extended),
         references=reference_rows(extended.base_tokenizer),
         base_kinds=base_kinds(extended.base_tokenizer, extended.base_size),
         words=words,

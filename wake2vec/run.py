@@ -105,10 +105,17 @@ def check_names(config: RunConfig) -> None:
 def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"]:
     """The new rows at step 0, drawn on the CPU: the same on every device."""
     generator = torch.Generator().manual_seed(config.seed)
-    base_rows = material.base_rows.cpu()
     init = config.init
     rows = INITIALISERS[init.name](
-        InitMaterial(base_rows, material.pieces, init.noise_scale, init.radius_factor, generator)
+        InitMaterial(
+            base_rows=material.base_rows.cpu(),
+            base_texts=material.base_texts,
+            words=material.vocabulary.words,
+            pieces=material.pieces,
+            noise_scale=init.noise_scale,
+            radius_factor=init.radius_factor,
+            generator=generator,
+        )
     )
     return rows.to(material.device)
 
@@ -132,7 +139,8 @@ def _train_and_measure(
     """Train from the newest checkpoint to the end, and give the trial's figures and the last geometry's arrays."""
     model = training.model
     arrays: dict[str, np.ndarray] = {}
-    new_before = initialise(config, material).cpu()  # on a GPU its memory is for training
+    # Before a checkpoint is read; on a GPU its memory is for training.
+    new_before = model.matrix[material.vocabulary.base_size :].to("cpu", copy=True)
 
     def evaluate() -> Numbers:
         with watch("validate"):
