@@ -73,6 +73,9 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
         undefined = set(NUMBERS) - result_numbers
         assert undefined <= {
             "validation.loss_new_unseen_targets",
+            "validation.loss_seen_1_targets",
+            "validation.loss_seen_2_4_targets",
+            "validation.loss_seen_5_up_targets",
             "geometry.byte_collapse_share",
             "geometry.byte_collapse_null",
             "geometry.collapse_share_unseen",
