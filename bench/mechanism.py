@@ -14,7 +14,8 @@ from bench.figures import Figure, publish
 from study.config import load_config
 from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.evaluate import validate
-from wake2vec.geometry.collapse import byte_collapse_share, collapse_share_by_count
+from wake2vec.exposure import exposure_classes
+from wake2vec.geometry.collapse import byte_collapse_share
 from wake2vec.geometry.group import read_group
 from wake2vec.geometry.mutual import mutual_collapse
 from wake2vec.geometry.spectrum import covariance, principal_axes
@@ -114,9 +115,13 @@ def figures_of(name: str, found: Census) -> list[Figure]:
         ("byte collapse, .7", found.byte_cosines >= 0.7),
     ):
         figures += [
-            Figure(f"{name}: {what}, reached {CLASSES[key]} ({members(found.reached, key):,} rows)", share, "")
-            for key, share in collapse_share_by_count(marked, found.reached).items()
-            if share is not None
+            Figure(
+                f"{name}: {what}, reached {CLASSES[key]} ({int(members.sum()):,} rows)",
+                float(marked[members].double().mean()),
+                "",
+            )
+            for key, members in exposure_classes(found.reached).items()
+            if members.any()
         ]
     figures += [
         Figure(f"{name}: collapse share, {CLASSES[key]} in the whole training text", value, "")
@@ -124,11 +129,6 @@ def figures_of(name: str, found: Census) -> list[Figure]:
         if (value := numbers[f"geometry.collapse_share_{key}"]) is not None
     ]
     return figures
-
-
-def members(counts: Int[Tensor, " new"], key: str) -> int:
-    low, high = {"unseen": (0, 0), "seen_1": (1, 1), "seen_2_4": (2, 4), "seen_5_up": (5, int(counts.max()))}[key]
-    return int(((counts >= low) & (counts <= high)).sum())
 
 
 if __name__ == "__main__":
