@@ -74,7 +74,8 @@ def build(
         saved = f"{before - after:,} saved ({1 - after / before:.1%})"
         typer.echo(f"\nTokens of the text, form space: {before:,} -> {after:,}, {saved}.")
     except ModelError as fault:
-        typer.echo(_wrapped(f"\nTokens of the text, form space: {fault}"))
+        typer.echo()
+        typer.echo(textwrap.fill(f"Tokens of the text, form space: {fault}", WIDTH))
     console.print()
     console.print(first_words_table(found))
     typer.echo(f"\nWritten: {target}\n         {scores}")
@@ -94,14 +95,23 @@ def audit(
     if as_json:
         typer.echo(json.dumps({**found.model_dump(), "warnings": warnings}, indent=2, ensure_ascii=False))
     else:
-        _console().print(audit_table(found, lexicon.name, corpus.name))
-        typer.echo("\nTo mind:" if warnings else "\nNothing to mind.")
-        for warning in warnings:
-            typer.echo(textwrap.fill(warning, WIDTH, initial_indent="- ", subsequent_indent="  "))
-    if found.corrupting:
-        raise CorpusError("; ".join(f"{form}: {reason}" for form, reason in found.corrupting.items()))
+        if found.forms:
+            _console().print(audit_table(found, lexicon.name, corpus.name))
+        typer.echo("\nTo mind" if warnings else "\nNothing to mind.")
+        for name, lines in warnings.items():
+            typer.echo(f" {name}")
+            for line in lines:
+                typer.echo(textwrap.fill(line, WIDTH, initial_indent="   - ", subsequent_indent="     "))
+    if found.unusable:
+        raise CorpusError(_told(found.unusable))
     if not found.forms:
-        raise ModelError("; ".join(f"{form}: {reason}" for form, reason in found.unavailable.items()))
+        raise ModelError(_told(found.unavailable))
+
+
+def _told(faults: dict[Form, str]) -> str:
+    """Each fault once, with the forms that have it."""
+    forms = {fault: ", ".join(form for form in faults if faults[form] == fault) for fault in faults.values()}
+    return "; ".join(f"{names}: {fault}" for fault, names in forms.items())
 
 
 def _options(limits: Filters) -> str:
@@ -133,10 +143,6 @@ def _write_new(files: dict[Path, bytes], force: bool) -> None:
 
 def _holds(path: Path, data: bytes) -> bool:
     return path.is_file() and path.read_bytes() == data
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent="  ", replace_whitespace=False)
 
 
 def _console() -> Console:

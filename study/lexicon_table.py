@@ -46,10 +46,10 @@ def first_words_table(found: Candidates) -> Table:
 
 
 def audit_table(found: LexiconAudit, lexicon: str, corpus: str) -> Table:
-    """Forms as columns; a form that can't be had, or corrupts the text, has none of the numbers."""
+    """Forms as columns; a form that can't be had or used has none of the numbers."""
     table = Table(title=f"{lexicon} on {corpus}, capitals {found.capitals}", box=None, header_style="bold", width=80)
     table.add_column("", width=40, no_wrap=True)
-    asked = {*found.forms, *found.corrupting, *found.unavailable}
+    asked = {*found.forms, *found.unusable, *found.unavailable}
     forms = [form for form in get_args(Form) if form in asked]
     for form in forms:
         table.add_column(form, justify="right", width=11)
@@ -73,7 +73,7 @@ def _share(name: str) -> Callable[[Audit], str]:
 ROWS: dict[str, Callable[[Audit], str] | None] = {
     "the words": None,
     "read": _whole("words_read"),
-    "lines that repeat one": _whole("words_duplicate"),
+    "lines that repeat a word": _whole("words_duplicate"),
     "capitalised spellings added": _whole("words_capitalised"),
     "in the base already": _whole("words_in_base"),
     "new tokens": _whole("words_added"),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -182,3 +183,17 @@ def test_without_byte_rows_byte_collapse_is_undefined_and_the_rest_is_measured(c
     assert numbers["geometry.byte_collapse_share"] is None
     assert numbers["geometry.reference_coherence"] is None
     assert numbers["geometry.collapse_share"] == numbers["geometry.mutual_collapse_share"]
+
+
+def test_capitals_are_rows_of_their_own_and_cached_apart(vary: Vary, tmp_path: Path) -> None:
+    exact, added = (
+        prepare(vary(vocabulary={"form": "word", "capitals": capitals}), tmp_path / "cache")
+        for capitals in ("exact", "added")
+    )
+    words = exact.vocabulary.words
+    assert added.vocabulary.words[: len(words)] == words
+    spellings = added.vocabulary.words[len(words) :]
+    assert {"Haue", "Loue"} <= set(spellings)
+    assert (exact.audit.words_capitalised, added.audit.words_capitalised) == (0, len(spellings))
+    assert exact.audit.words_read == added.audit.words_read
+    assert len(list((tmp_path / "cache").iterdir())) == 2

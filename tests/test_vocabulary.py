@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 
 import mistral_common
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
-from wake2vec.audit import audit, boundary_faults
+from wake2vec import NUMBERS
+from wake2vec.audit import Cut, Unseen, audit, boundary_faults
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.corpus import build_corpus, split_text
 from wake2vec.errors import LexiconError
@@ -133,3 +135,19 @@ def test_44_000_words_go_into_32_000_pieces(form: str, mistral: PreTrainedTokeni
     assert numbers["vocabulary.words_added"] + numbers["vocabulary.words_in_base"] == 44_000
     if form == "space":
         assert numbers["vocabulary.tokens"] < 0.9 * numbers["vocabulary.tokens_base"]
+
+
+def test_the_audit_names_the_worst_cuts_and_the_words_that_training_misses() -> None:
+    text = "for thee, the shore and hee\n" * 40 + "Selfe Vpon vpon " * 9
+    lexicon = Lexicon(("hee", "vpon", "Vpon", "selfe", "zephyrous"), 0)
+    extended = extend(BASE, lexicon, "phase1")
+    counts = np.array([3, 0, 0, 0, 0]), np.array([1, 7, 0, 2, 0])
+    found = audit(extended, text, lexicon, *counts)
+    assert found.worst_cuts == [Cut(new="hee", word="thee", places=40)]
+    assert found.worst_unseen == [Unseen(word=word, written=9) for word in ("Vpon", "selfe", "vpon")]
+    assert (found.unseen_written, found.validation_only) == (3, 2)
+    assert (found.train_unseen, found.train_seen_1, found.train_seen_2_4, found.train_seen_5_up) == (4, 0, 1, 0)
+    assert (found.validation_unseen, found.validation_seen_1) == (2, 1)
+    assert (found.validation_seen_2_4, found.validation_seen_5_up) == (1, 1)
+    assert {f"vocabulary.{name}" for name in ("worst_cuts", "worst_unseen")}.isdisjoint(found.numbers())
+    assert set(found.numbers()) <= set(NUMBERS)

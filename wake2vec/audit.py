@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.errors import TextCorruptedError
+from wake2vec.errors import CorpusError
 from wake2vec.exposure import exposure_classes
 from wake2vec.lexicon import WORD as LEXICON_WORD
 from wake2vec.lexicon import Lexicon
@@ -118,14 +118,14 @@ def audit(
     """Measure an extension by a lexicon on the whole text; the counts are of each new token in the two parts' blocks.
 
     Raises:
-        TextCorruptedError: the extension corrupts spacing or letters that the base tokenizer keeps.
+        CorpusError: the extension corrupts spacing or letters that the base tokenizer keeps.
     """
     encoded = vocabulary.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = np.asarray(encoded["input_ids"]), np.asarray(encoded["offset_mapping"])
     base_ids = vocabulary.base_tokenizer(text, add_special_tokens=False)["input_ids"]
     decoded = _decode(vocabulary.tokenizer, ids.tolist())
     if decoded != text and _decode(vocabulary.base_tokenizer, base_ids) == text:
-        raise TextCorruptedError(
+        raise CorpusError(
             f"the extended tokenizer changes the text that the base keeps ({first_difference(text, decoded)}): "
             "choose vocabulary.form=word or space"
         )

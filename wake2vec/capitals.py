@@ -33,7 +33,8 @@ def _exact(lexicon: Lexicon, text: str) -> Lexicon:
 
 
 def _added(lexicon: Lexicon, text: str) -> Lexicon:
-    written = set(WORD.findall(text)) | set(PART.findall(text))
+    words = set(WORD.findall(text))
+    written = words.union(*map(PART.findall, words))
     known = {unicodedata.normalize("NFC", word) for word in lexicon.words}
     spellings = dict.fromkeys(
         spelling

@@ -17,10 +17,6 @@ class CorpusError(Wake2VecError):
     """A text that can't be used."""
 
 
-class TextCorruptedError(CorpusError):
-    """A text that an extended tokenizer would change."""
-
-
 class ModelError(Wake2VecError):
     """A base model that can't be used."""
 

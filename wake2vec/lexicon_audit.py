@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from wake2vec.audit import Audit
 from wake2vec.capitals import with_capitals
 from wake2vec.config import Capitals, CorpusConfig, Form
-from wake2vec.errors import CorpusError, LexiconError, ModelError, TextCorruptedError
+from wake2vec.errors import CorpusError, LexiconError, ModelError
 from wake2vec.lexicon import Lexicon, parse_lexicon, read_text
 from wake2vec.material import encode
 from wake2vec.model import load_tokenizer, resolve_folder
@@ -33,8 +33,8 @@ class LexiconAudit(BaseModel):
     """Lines and words that can't be added, with the reasons: a study refuses the lexicon until they are put right."""
     capitals: Capitals
     forms: dict[Form, Audit]
-    corrupting: dict[Form, str]
-    """Forms in which the text would be changed, and how."""
+    unusable: dict[Form, str]
+    """Forms that a study refuses for this text, and why: it would be changed, or no new token occurs in it."""
     unavailable: dict[Form, str]
     """Forms that can't be had with this base, or have nothing to add, and why."""
 
@@ -61,13 +61,13 @@ def audit_lexicon(
         raise LexiconError(f"a lexicon needs at least one word that can be added: {lexicon_path}: {refused[0]}")
     lexicon = with_capitals(usable, text, capitals)
     audits: dict[Form, Audit] = {}
-    corrupting: dict[Form, str] = {}
+    unusable: dict[Form, str] = {}
     unavailable: dict[Form, str] = {}
     for form in forms:
         try:
             audits[form] = _audit_form(tokenizer, lexicon, text, corpus, form)
-        except TextCorruptedError as fault:
-            corrupting[form] = str(fault)
+        except CorpusError as fault:
+            unusable[form] = str(fault)
         except (ModelError, LexiconError) as fault:
             unavailable[form] = str(fault)
     return LexiconAudit(
@@ -76,20 +76,17 @@ def audit_lexicon(
         refused=refused,
         capitals=capitals,
         forms=audits,
-        corrupting=corrupting,
+        unusable=unusable,
         unavailable=unavailable,
     )
 
 
-def warnings_of(found: LexiconAudit) -> list[str]:
-    """What to mind, in plain words; empty where there is nothing."""
-    absent = {**found.corrupting, **found.unavailable}
-    return [
-        *_of_lines(found),
-        *(f"{form}: {reason}" for form, reason in absent.items()),
-        *(f"{form}: {warning}" for form, audited in found.forms.items() for warning in _of_form(audited)),
-        *_advice(found),
-    ]
+def warnings_of(found: LexiconAudit) -> dict[str, list[str]]:
+    """What to mind, in plain words: of the `lexicon`, and under each form's name; what gives no cause isn't there."""
+    warnings = {"lexicon": list(_of_lexicon(found))}
+    warnings |= {form: [reason] for form, reason in (found.unusable | found.unavailable).items()}
+    warnings |= {form: list(_of_form(audited)) for form, audited in found.forms.items()}
+    return {name: lines for name, lines in warnings.items() if lines}
 
 
 def _audit_form(
@@ -98,14 +95,17 @@ def _audit_form(
     return encode(text, corpus, extend(tokenizer, lexicon, form), lexicon)[1]
 
 
-def _of_lines(found: LexiconAudit) -> Iterator[str]:
+def _of_lexicon(found: LexiconAudit) -> Iterator[str]:
     if found.refused:
-        yield f"a study refuses this lexicon until {_count(len(found.refused), 'fault is', 'faults are')} put right:"
+        faults = _count(len(found.refused), "fault is", "faults are")
+        yield f"{faults} in it, and a study refuses it until they are put right"
         yield from found.refused[:SHOWN_REFUSED]
     if len(found.refused) > SHOWN_REFUSED:
-        yield f"and {len(found.refused) - SHOWN_REFUSED:,} more (--json lists all)"
+        yield f"{len(found.refused) - SHOWN_REFUSED:,} faults more are in the list that --json prints"
     if found.duplicates:
         yield f"{_count(found.duplicates, 'line repeats', 'lines repeat')} a word"
+    if found.capitals == "exact" and any(audited.unseen_written for audited in found.forms.values()):
+        yield "a token doesn't match its word in capitals: try --capitals added (vocabulary.capitals=added)"
 
 
 def _of_form(found: Audit) -> Iterator[str]:
@@ -133,12 +133,7 @@ def _of_form(found: Audit) -> Iterator[str]:
         )
     if found.worst_unseen:
         worst = ", ".join(f"`{unseen.word}` {_count(unseen.written, 'time')}" for unseen in found.worst_unseen[:SHOWN])
-        yield f"the text has {found.unseen_written:,} of these words, but not so that training meets the token: {worst}"
-
-
-def _advice(found: LexiconAudit) -> Iterator[str]:
-    if found.capitals == "exact" and any(audited.unseen_written for audited in found.forms.values()):
-        yield "a token doesn't match its word in capitals: see what vocabulary.capitals=added does"
+        yield f"the text has {found.unseen_written:,} of these words where training doesn't meet their token: {worst}"
 
 
 def _count(count: int, one: str, many: str = "") -> str:
