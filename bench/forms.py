@@ -26,6 +26,7 @@ from wake2vec.corpus import split_text
 from wake2vec.generate import sample_ids
 from wake2vec.material import Material
 from wake2vec.spacing import SpacingCensus, count_spacing
+from wake2vec.vocabulary import ExtendedVocabulary
 
 SEEDS = (0, 1, 2)
 SETTING: dict[str, float | int | str | bool] = {"init.noise_scale": 1.0, "train.lr": 5e-3, "train.steps": 120}
@@ -75,7 +76,7 @@ def form_figures(form: str, base: Path | None, folder: Path) -> list[Figure]:
     figures.append(Figure(f"{shown}: bits per byte, seeds {SEEDS}", f"{bits[0]:.4f} to {bits[-1]:.4f}", ""))
     held_out = split_text(Path(config_of(form, 0, base).corpus.path).read_text(encoding="utf-8"), 0.1)[1]
     ids = material.vocabulary.tokenizer(held_out, add_special_tokens=False)["input_ids"]
-    lost, _ = boundary_faults(held_out, decoder_before(material)(ids))
+    lost, _ = boundary_faults(held_out, decoder_before(material.vocabulary)(ids))
     figures.append(Figure(f"{shown}: spaces of the held-out text lost, decoded before 0.23", lost, ""))
     written = {
         "samples": [text for trial in trials for text in trial.now],
@@ -117,7 +118,7 @@ def write(config: RunConfig, trials_folder: Path) -> Written:
     matrix = torch.from_numpy(WorkFolder(trials_folder / result.digest).read_arrays("rows")["rows"])
     ids = written_ids(config, material, matrix, config.sample.repetition_penalty)
     free = written_ids(config, material, matrix, 1.0)
-    now, before = decoder_now(material), decoder_before(material)
+    now, before = decoder_now(material.vocabulary), decoder_before(material.vocabulary)
     return Written(result, [now(text) for text in ids], [before(text) for text in ids], [now(text) for text in free])
 
 
@@ -130,14 +131,14 @@ def written_ids(config: RunConfig, material: Material, matrix: Tensor, penalty: 
     return [text[len(prompt) :] for text in texts]
 
 
-def decoder_now(material: Material) -> Decoder:
-    tokenizer = material.vocabulary.tokenizer
+def decoder_now(vocabulary: ExtendedVocabulary) -> Decoder:
+    tokenizer = vocabulary.tokenizer
     return lambda ids: str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
-def decoder_before(material: Material) -> Decoder:
+def decoder_before(vocabulary: ExtendedVocabulary) -> Decoder:
     """As tokenizers 0.19 to 0.22: an added token is its bare word, whatever it matched."""
-    tokenizer: Tokenizer = material.vocabulary.tokenizer.backend_tokenizer
+    tokenizer: Tokenizer = vocabulary.tokenizer.backend_tokenizer
     added = {id_: token.content for id_, token in tokenizer.get_added_tokens_decoder().items()}
 
     def decode(ids: list[int]) -> str:

@@ -1,13 +1,18 @@
 import random
 import re
+from pathlib import Path
 
 import pytest
 from scipy.stats import binomtest
 
+from bench.forms import decoder_before, decoder_now, legacy_base
+from wake2vec.audit import boundary_faults
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.corpus import split_text
 from wake2vec.lexicon import read_lexicon
+from wake2vec.model import load_tokenizer
 from wake2vec.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words, wilson_interval
+from wake2vec.vocabulary import extend
 
 TRAIN, HELD_OUT = split_text((DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8"), 0.1)
 STOCK = stock_words(TRAIN, read_lexicon(DEFAULT_FOLDER / "lexicon.txt").words)
@@ -90,6 +95,17 @@ def test_planted_splits_are_found(share: float) -> None:
     found = count_spacing([text], STOCK)
     assert 0.85 < (found.split - OWN.split) / planted < 0.97
     assert (found.fused - OWN.fused) / planted < 0.1
+
+
+def test_phase_1s_tokenizer_loses_the_space_before_new_words_in_decoding_and_it_is_seen(tmp_path: Path) -> None:
+    base = load_tokenizer(legacy_base(tmp_path / "base"))
+    vocabulary = extend(base, read_lexicon(DEFAULT_FOLDER / "lexicon.txt"), "phase1")
+    assert vocabulary.tokenizer.tokenize("to the abate of abates") == ["▁to", "▁the", "▁abate", "▁of", "▁abate", "s"]
+    ids = vocabulary.tokenizer(HELD_OUT, add_special_tokens=False)["input_ids"]
+    assert decoder_now(vocabulary)(ids) == HELD_OUT
+    before = decoder_before(vocabulary)(ids)
+    assert boundary_faults(HELD_OUT, before) == (pytest.approx(0.112, abs=1e-3), 0)
+    assert count_spacing([before], STOCK).rate == pytest.approx(0.059, abs=1e-3)
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 40), (3, 40), (40, 40), (84, 17_419)])

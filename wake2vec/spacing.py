@@ -17,7 +17,6 @@ WORD = regex.compile(r"['’]?\p{L}[\p{L}\p{M}]*(?:['’-]\p{L}[\p{L}\p{M}]*)*['
 MARKS = ",;:.!?"
 SHORT_LETTERS, SHORT_WORD_SHARE = 2, 0.001
 """A word of so few letters must make up so much of the text: others are letters by themselves, or abbreviations."""
-MOST_PARTS = 3
 Z_95 = 1.959964
 """95 % of a normal distribution lie within so many standard deviations."""
 
@@ -47,7 +46,7 @@ class WordStock:
             for left, rest in starts
             for end in range(1, len(rest))
         )
-        return MOST_PARTS if chains else 1
+        return 3 if chains else 1
 
     def is_split(self, left: str, right: str) -> bool:
         """Whether two neighbours are halves of a known word, and not words both."""
@@ -128,7 +127,7 @@ def count_spacing(texts: Iterable[str], stock: WordStock) -> SpacingCensus:
 def fused_recall(text: str, stock: WordStock) -> float | None:
     """Share of a text's own boundaries that would be found, were each fused by itself; None where it has none.
 
-    So a rate of found fusions stands for about so many times as many. 0 to 1, a property of corpus and lexicon.
+    A share of found fusions, divided by it, is about the share of all. 0 to 1, a property of corpus and lexicon.
     """
     found = [(match.group().casefold(), match.span()) for match in WORD.finditer(text)]
     fusions = [
