@@ -87,8 +87,9 @@ def written(value: float | None) -> str:
     """`0.7300`, `76,500`, `–` where undefined."""
     if value is None:
         return "–"
-    whole = float(value).is_integer() and abs(value) < 1e7
-    return f"{value:,.0f}" if whole else format(value, "#.4g").removesuffix(".")
+    if float(value).is_integer() and abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 10 else f"{value:.4g}"
 
 
 def printed(value: float) -> str:

@@ -16,7 +16,7 @@ from wake2vec.vocabulary import SPACE
 
 
 def given_ids(tokenizer: PreTrainedTokenizerFast | None, rows: int) -> tuple[Int[Tensor, " given"], list[str]]:
-    """Ids of the rows that the tokenizer gives, in order, and what is to be said of the others; all without a tokenizer.
+    """Ids of the rows that the tokenizer gives, in order, and what is to be said of the others; without one, all.
 
     Raises:
         ModelError: the tokenizer gives none of them.
