@@ -232,7 +232,7 @@ def analyse(
     for table in analysis_tables(done.report, done.shared, against):
         console.print(table, highlight=False)
         console.print()
-    console.print("In brackets: what noise reads. Page, picture and JSON:", highlight=False)
+    console.print("In brackets: the null, what noise reads (docs/metrics.md). Page, picture, JSON:", highlight=False)
     typer.echo(f"  {done.folder / PAGE}")
 
 

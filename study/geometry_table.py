@@ -87,8 +87,9 @@ def written(value: float | None) -> str:
     """`0.7300`, `76,500`, `–` where undefined."""
     if value is None:
         return "–"
-    whole = float(value).is_integer() and abs(value) < 1e7
-    return f"{value:,.0f}" if whole else format(value, "#.4g").removesuffix(".")
+    if float(value).is_integer() and abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 10 else f"{value:.4g}"
 
 
 def printed(value: float) -> str:
@@ -111,13 +112,20 @@ def _table(title: str, lines: Sequence[Line]) -> Table | None:
         cells = [line.cells.get(column) for column in columns]
         texts = ["" if cell is None else _with_null(cell) for cell in cells]
         if phase1:
-            texts.append(" ".join(printed(cell.phase1) for cell in cells if cell and cell.phase1 is not None))
+            texts.append(" ".join(_short(cell.phase1) for cell in cells if cell and cell.phase1 is not None))
         table.add_row(line.name, *texts)
     return table
 
 
 def _with_null(cell: Cell) -> str:
-    return written(cell.value) + ("" if cell.null is None else f" ({cell.null:.3g})")
+    return written(cell.value) + ("" if cell.null is None else f" ({_short(cell.null)})")
+
+
+def _short(value: float) -> str:
+    """Three digits at most, without the zero before the point: three of them share a column."""
+    if value == PHASE1_CAP:
+        return printed(value)
+    return f"{value:.3g}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
 
 
 def _place(name: str) -> tuple[str, str, str]:

@@ -29,7 +29,7 @@ def profile(tree: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -
     return str(path)
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["ui"], ["export"], ["report"], ["clean"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["ui"], ["export"], ["report"], ["analyse"], ["clean"]])
 def test_help_teaches(command: list[str]) -> None:
     shown = CliRunner().invoke(app, [*command, "--help"], prog_name="study")
     assert shown.exit_code == 0

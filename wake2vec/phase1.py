@@ -13,7 +13,9 @@ from scipy import stats
 from wake2vec.geometry.group import joined, read_group
 from wake2vec.geometry.isotropy import SAMPLE_ROWS, centred_mean_cosine
 from wake2vec.measure import Measurement, Subject
-from wake2vec.workfolder import Numbers
+
+Values = dict[str, float | int | None]
+"""Numbers under Phase 1's keys, dotted; counts are whole."""
 
 PHASE1_ADDRESSES: dict[str, str] = {
     **{
@@ -91,7 +93,7 @@ def phase1_summary(subject: Subject, measured: Measurement) -> dict[str, Any]:
     What can't be known has no key: `drift` without rows from before, and `loss`, which a matrix doesn't tell.
     """
     numbers = measured.numbers
-    flat: Numbers = {key: numbers[address] for key, address in PHASE1_ADDRESSES.items() if not key.startswith("drift.")}
+    flat: Values = {key: numbers[address] for key, address in PHASE1_ADDRESSES.items() if not key.startswith("drift.")}
     rows, dim = subject.matrix.shape
     flat |= {"vocab_size": rows, "dim": dim, "base_vocab": subject.base_size, "new_tokens": rows - subject.base_size}
     flat |= _norms(measured) | _isotropy(subject) | _ks(measured)
@@ -113,11 +115,11 @@ def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
         if isinstance(value, dict):
             flat |= flattened(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            flat[prefix + key] = value
+            flat[prefix + key] = float(value)
     return flat
 
 
-def _norms(measured: Measurement) -> Numbers:
+def _norms(measured: Measurement) -> Values:
     norms, border = measured.arrays["norms"].astype(float), int(measured.arrays["base_count"])
     base, new = norms[:border], norms[border:]
     defined = measured.numbers["geometry.welch_t"] is not None
@@ -129,9 +131,9 @@ def _norms(measured: Measurement) -> Numbers:
     }
 
 
-def _isotropy(subject: Subject) -> Numbers:
+def _isotropy(subject: Subject) -> Values:
     base, new = (read_group(rows) for rows in subject.matrix.tensor_split([subject.base_size]))
-    numbers: Numbers = {}
+    numbers: Values = {}
     for name, group in (("all", joined(base, new, subject.matrix)), ("base", base), ("new", new)):
         numbers |= {
             f"isotropy.{name}.mean_cos": centred_mean_cosine(group),
@@ -140,7 +142,7 @@ def _isotropy(subject: Subject) -> Numbers:
     return numbers
 
 
-def _ks(measured: Measurement) -> Numbers:
+def _ks(measured: Measurement) -> Values:
     base, new = measured.arrays["cosines_base_base"], measured.arrays["cosines_new_new"]
     p = float(stats.ks_2samp(base, new).pvalue) if len(base) and len(new) else None
     return {"pairwise_cosine.ks_test_bb_vs_nn.p": p}
@@ -152,7 +154,7 @@ ORDER = (
 )
 
 
-def _nested(flat: Numbers) -> dict[str, Any]:
+def _nested(flat: Values) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
