@@ -74,6 +74,8 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
         assert undefined <= {
             "validation.loss_new_unseen_targets",
             "geometry.byte_collapse_share",
+            "geometry.byte_collapse_centred_share",
+            *(f"geometry.byte_collapse_share_{seen}" for seen in ("unseen", "seen_1", "seen_2_4", "seen_5_up")),
             "geometry.byte_collapse_null",
             "geometry.collapse_share_unseen",
             "geometry.collapse_share_seen_1",
