@@ -77,6 +77,8 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
             "validation.loss_seen_2_4_targets",
             "validation.loss_seen_5_up_targets",
             "geometry.byte_collapse_share",
+            "geometry.byte_collapse_centred_share",
+            *(f"geometry.byte_collapse_share_{seen}" for seen in ("unseen", "seen_1", "seen_2_4", "seen_5_up")),
             "geometry.byte_collapse_null",
             "geometry.collapse_share_unseen",
             "geometry.collapse_share_seen_1",
