@@ -18,6 +18,7 @@ from wake2vec import (
     Filters,
     Form,
     ModelError,
+    StorageError,
     audit_lexicon,
     find_candidates,
     lexicon_file,
@@ -138,7 +139,10 @@ def _write_new(files: dict[Path, bytes], force: bool) -> None:
             "scores; give --out another name, or --force"
         )
     for path, data in files.items():
-        write_atomic(path, data)
+        try:
+            write_atomic(path, data)
+        except OSError as fault:
+            raise StorageError(f"the word list can't be written: {path}: {fault.strerror}; give --out") from None
 
 
 def _holds(path: Path, data: bytes) -> bool:

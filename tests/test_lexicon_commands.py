@@ -76,6 +76,10 @@ def test_building_again_changes_nothing_and_other_words_are_not_replaced_without
         (["build", "corpus.txt", "--base", "nowhere/of/all"], "error: the base model must be a local folder or a name"),
         (["build", "corpus.txt", "--base", "model", "--min-count", "99999"], "error: a lexicon needs at least one"),
         (["build", "corpus.txt", "--base", "model", "--out", "x.csv"], "error: the word list can't be a .csv"),
+        (
+            ["build", "corpus.txt", "--base", "model", "--out", "corpus.txt/x.txt"],
+            "error: the word list can't be written",
+        ),
         (["audit", "no.txt", "--base", "model", "--corpus", "corpus.txt"], "error: the lexicon must be a text file"),
         (["audit", "lexicon.txt", "--base", "model", "--corpus", "no.txt"], "error: the corpus must be a text file"),
         (
