@@ -71,6 +71,8 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         result_numbers = {name for name in NUMBERS if name in run.data.metrics}
         undefined = set(NUMBERS) - result_numbers
+        # Eight tokens of noise may hold no word boundary.
+        undefined -= {name for name in NUMBERS if name.startswith("sample.") and name != "sample.words"}
         assert undefined <= {
             "validation.loss_new_unseen_targets",
             "validation.loss_seen_1_targets",
