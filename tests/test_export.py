@@ -1,5 +1,6 @@
 """The export, loaded with nothing of ours."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from study.config import StudyConfig
 from study.driver import StudyOutcome
 from study.export import export_trial
 from study.report import write_report
-from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, run
+from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, read_result, run
 
 Done = tuple[Path, StudyOutcome]
 
@@ -55,6 +56,14 @@ def test_exported_twice_it_is_the_same_and_another_export_is_not_overwritten(
         export_trial(study_config, done[0], 1, target)
     assert tree_bytes(target) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_result_of_another_version_is_refused_in_one_line(config: RunConfig, tmp_path: Path) -> None:
+    result = run(config, tmp_path / "trials")
+    work = WorkFolder(tmp_path / "trials" / result.digest)
+    work.write_text("result.json", json.dumps({"format": 1, "sample": "of old"}))
+    with pytest.raises(ConfigError, match=r"results must have the format \d+: .*result.json has 1, of another version"):
+        read_result(work)
 
 
 def test_an_export_that_isnt_the_trained_model_never_appears(config: RunConfig, tmp_path: Path) -> None:

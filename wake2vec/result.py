@@ -1,9 +1,12 @@
 """What a trial gives: `RunResult`, the one record that study, tracking, report and export read."""
 
+import json
+
 from pydantic import BaseModel, ConfigDict
 
 from wake2vec.audit import FIGURES, Audit
-from wake2vec.config import RunConfig
+from wake2vec.config import RESULT_FORMAT, RunConfig
+from wake2vec.errors import ConfigError
 from wake2vec.exposure import COUNT_CLASSES
 from wake2vec.workfolder import Numbers, WorkFolder
 
@@ -61,8 +64,18 @@ class RunResult(BaseModel):
 
 
 def read_result(work: WorkFolder) -> RunResult:
-    """The result of a finished trial; `work.result_path` must stand."""
-    return RunResult.model_validate_json(work.result_path.read_text(encoding="utf-8"))
+    """The result of a finished trial; `work.result_path` must stand.
+
+    Raises:
+        ConfigError: another version of this code made it, whose numbers don't compare.
+    """
+    content = json.loads(work.result_path.read_text(encoding="utf-8"))
+    if content["format"] != RESULT_FORMAT:
+        raise ConfigError(
+            f"results must have the format {RESULT_FORMAT}: {work.result_path} has {content['format']}, of another "
+            "version; use that one, or give study.name=<another name> for a new study"
+        )
+    return RunResult.model_validate(content)
 
 
 NUMBERS: dict[str, str] = {
