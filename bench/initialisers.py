@@ -15,7 +15,7 @@ from wake2vec.measure import measure
 from wake2vec.run import initialise, start_training
 
 TRAINING = ["train.steps=100", "train.lr=0.0089"]
-"""The rate and about the steps of the trial that the study of the profile `tiny` chooses."""
+"""One setting that trains well: the rate of a trial that a study of the profile `tiny` chose (`docs/log.md`)."""
 VARIANTS = {
     "gaussian, noise .1 (Phase 1)": ["init.name=gaussian", "init.noise_scale=0.1"],
     "gaussian, noise 1": ["init.name=gaussian", "init.noise_scale=1.0"],

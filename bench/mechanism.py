@@ -28,7 +28,7 @@ from wake2vec.train import Training
 SETTINGS: dict[str, list[str]] = {
     "baseline": [],
     "base rows frozen": ["train.rows=new"],
-    "chosen recipe": ["init.noise_scale=0.65", "train.lr=0.0089", "train.steps=100"],
+    "noise .65, rate .0089": ["init.noise_scale=0.65", "train.lr=0.0089", "train.steps=100"],
     "library default's start": ["init.name=library_default", "train.lr=0.0089", "train.steps=100"],
     "600 steps": ["train.steps=600"],
     "150 steps of 256 tokens": ["train.steps=150", "corpus.block_tokens=256"],

@@ -148,7 +148,7 @@ def ngrams(text: str) -> list[str]:
 
 
 def simplex_point(scores: np.ndarray) -> np.ndarray:
-    threshold = brentq(lambda t: np.maximum(scores - t, 0).sum() - 1, scores.min() - 1, scores.max(), xtol=1e-14)
+    threshold = brentq(lambda t: np.maximum(scores - t, 0).sum() - 1, scores.min() - 2, scores.max(), xtol=1e-14)
     return np.maximum(scores - threshold, 0)
 
 
