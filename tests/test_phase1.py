@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from wake2vec import NUMBERS, PHASE1_ADDRESSES, PHASE1_PRINTED, Subject, flattened, measure, phase1_summary
+from wake2vec import NUMBERS, PHASE1_ADDRESSES, PHASE1_PRINTED, Subject, flattened, measure_fully, phase1_summary
 
 BASE, NEW, DIM = 3000, 2200, 12
 
@@ -71,7 +71,7 @@ SAMPLED = ("pairwise_cosine.base_base.std", "pairwise_cosine.new_new.std", "pair
 def test_every_value_is_what_phase_1s_formula_gives(rows: tuple[np.ndarray, np.ndarray]) -> None:
     before, after = (torch.from_numpy(side).float() for side in rows)
     subject = Subject(after, BASE, base_before=before[:BASE], new_before=before[BASE:])
-    measured = measure(subject)
+    measured = measure_fully(subject)
     found, direct = flattened(phase1_summary(subject, measured)), direct_summary(*rows)
     samples = (measured.arrays[f"cosines_{pair}"].astype(float) for pair in ("base_base", "new_new"))
     direct["pairwise_cosine.ks_test_bb_vs_nn.p"] = float(stats.ks_2samp(*samples).pvalue)
@@ -88,11 +88,11 @@ def test_every_value_is_what_phase_1s_formula_gives(rows: tuple[np.ndarray, np.n
 def test_the_keys_are_phase_1s_in_its_order(rows: tuple[np.ndarray, np.ndarray]) -> None:
     before, after = (torch.from_numpy(side).float() for side in rows)
     bare, known = Subject(after, BASE), Subject(after, BASE, base_before=before[:BASE])
-    unknown = phase1_summary(bare, measure(bare))
+    unknown = phase1_summary(bare, measure_fully(bare))
     top = ["vocab_size", "dim", "base_vocab", "new_tokens", "norms", "isotropy", "pairwise_cosine", "intrinsic_dim"]
     assert list(unknown) == top
     assert list(unknown["norms"]) == ["global", "base", "new", "welch_t", "mann_whitney_u", "cohens_d"]
-    assert list(phase1_summary(known, measure(known))["drift"]) == [
+    assert list(phase1_summary(known, measure_fully(known))["drift"]) == [
         "base_cosine_mean",
         "base_cosine_std",
         "base_l2_mean",

@@ -15,7 +15,7 @@ from wake2vec import (
     Source,
     WorkFolder,
     export_folder,
-    measure,
+    measure_fully,
     nearest_named,
     read_subject,
     run,
@@ -49,7 +49,7 @@ def test_an_export_gives_the_trials_own_numbers(
     folder, logged = export(config, tmp_path)
     stored = read_subject(Source(folder, before=base, corpus=inputs / "corpus.txt"))
     assert stored.matrix.dtype == dtype
-    found = measure(stored.subject).numbers
+    found = measure_fully(stored.subject).numbers
     exact = 1e-6 if dtype == "float32" else 0.02
     for address, value in found.items():
         if address.startswith("geometry.drift_new"):
@@ -95,23 +95,26 @@ def test_padding_is_noticed_left_out_and_told(exported: Path, inputs: Path, tmp_
 def test_the_checkpoint_before_training_lets_both_groups_drift(exported: Path, tmp_path: Path) -> None:
     matrix = read_subject(Source(exported)).matrix.rows
     save_file({"rows": matrix + 0.01}, tmp_path / "before.safetensors")
-    numbers = measure(read_subject(Source(exported, before=tmp_path / "before.safetensors")).subject).numbers
+    numbers = measure_fully(read_subject(Source(exported, before=tmp_path / "before.safetensors")).subject).numbers
     moved = 0.01 * matrix.shape[1] ** 0.5
     assert [numbers[f"geometry.drift_{group}_l2"] for group in ("base", "new")] == pytest.approx([moved] * 2, rel=1e-4)
 
 
 def test_a_file_knows_its_matrix_alone_and_takes_references_by_id(exported: Path, inputs: Path) -> None:
     bare = read_subject(Source(exported / "model.safetensors", base_size=BASE))
-    assert set(bare.unknown) == {"base_before", "new_before", "reference_ids", "occurring_ids", "new_counts"}
+    assert set(bare.unknown) == {
+        *("base_before", "new_before"),
+        *("reference_ids", "occurring_ids", "new_counts", "base_kinds"),
+    }
     assert [near.seen for near in nearest_named(bare)] == [None] * NEW
     assert nearest_named(bare)[0].word == "#600"
     known = read_subject(Source(exported, corpus=inputs / "corpus.txt"))
     ids = tuple(known.subject.reference_ids)
     given = read_subject(Source(exported / "model.safetensors", base_size=BASE, references=ids))
-    names = [name for name in measure(known.subject).numbers if "byte_collapse_share" in name or "coherence" in name]
-    assert len(names) >= 2
+    numbers, again = (measure_fully(stored.subject).numbers for stored in (known, given))
+    names = ("byte_collapse_share", "byte_collapse_centred_share", "reference_coherence")
     for name in names:
-        assert measure(given.subject).numbers[name] == measure(known.subject).numbers[name]
+        assert again[f"geometry.{name}"] == numbers[f"geometry.{name}"]
     assert "haue" in {near.word for near in nearest_named(known)}
 
 
