@@ -105,18 +105,30 @@ def _norm_by_index(ax: Axes, arrays: Mapping[str, Array], _: Numbers) -> None:
 
 
 def _collapse(ax: Axes, arrays: Mapping[str, Array], numbers: Numbers) -> None:
-    cosines, shares = arrays["byte_cosines"], arrays["curve_shares"].astype(float)
     byte, either = _of(numbers, "byte_collapse_share"), _of(numbers, "collapse_share")
-    if cosines.size and np.isfinite(shares).any():
-        taus, ranked = np.linspace(0.5, 1, 201), np.sort(finite(cosines))
-        ax.plot(taus, (ranked.size - np.searchsorted(ranked, taus)) / cosines.size, color=VERMILLION)
-        ax.plot(arrays["curve_taus"], shares, "o", color=VERMILLION, markeredgecolor="white", clip_on=False)
-        ax.axvline(HEADLINE_TAU, color="black", linewidth=1, linestyle="--")
+    defined = np.isfinite(arrays["curve_shares"].astype(float)).any()
+    curves = {
+        "onto byte rows": (arrays["byte_cosines"] if defined else np.array([]), VERMILLION, "-"),
+        "onto each other": (arrays.get("mutual_cosines", np.array([])), GREEN, "--"),
+    }
+    taus = np.linspace(0.5, 1, 201)
+    for name, (cosines, colour, line) in curves.items():
+        if cosines.size:
+            ranked = np.sort(finite(cosines))
+            shares = (ranked.size - np.searchsorted(ranked, taus)) / cosines.size
+            ax.plot(taus, shares, color=colour, linestyle=line, label=name)
+        elif any(others.size for others, _, _ in curves.values()):
+            ax.plot([], [], color=colour, linestyle=line, label=f"{name}: undefined")
+    if ax.lines:
+        ax.axvline(HEADLINE_TAU, color="black", linewidth=1, linestyle=":")
         ax.set(xlim=(0.5, 1), ylim=(0, 1.03))
+        _legend(ax, "lower left")
     else:
         say(ax, "byte collapse undefined:\nno coherent group of\nunreachable byte rows")
     text = f"at τ = {HEADLINE_TAU}: onto byte rows {byte}\nonto byte rows or each other {either}"
-    label_axes(ax, "cosine to a byte row, at least τ", "share of new rows", "(f) Collapse of new rows", text)
+    label_axes(
+        ax, "cosine to one of them (10 of each other), ≥ τ", "share of new rows", "(f) Collapse of new rows", text
+    )
 
 
 def _histogram(ax: Axes, values: Array, edges: Array, label: str, colour: str, line: str = "-") -> None:

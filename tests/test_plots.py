@@ -53,6 +53,16 @@ def points(objectives: int) -> list[FrontPoint]:
     return [FrontPoint(i, tuple(row), i in (1, 2, 3), i == 0, i == 3) for i, row in rows]
 
 
+def test_both_ways_of_collapse_are_drawn_at_every_threshold() -> None:
+    together = arrays() | {"mutual_cosines": np.concatenate([np.full(50, 0.9), np.full(50, np.nan)])}
+    byte, mutual, _ = embedding_figure(together, NUMBERS, "").axes[5].lines
+    assert (byte.get_label(), mutual.get_label()) == ("onto byte rows", "onto each other")
+    taus, shares = np.asarray(mutual.get_xdata()), np.asarray(mutual.get_ydata())
+    assert set(shares[taus <= 0.9]) == {0.5} and set(shares[taus > 0.91]) == {0.0}
+    alone = together | {"curve_shares": np.full(5, np.nan)}
+    assert says(texts(embedding_figure(alone, NUMBERS, ""))[5], "onto byte rows: undefined")
+
+
 def texts(figure: Figure) -> list[list[str]]:
     """What is written in each panel, in the order of the panels."""
     written = [[text.get_text() for text in ax.findobj(Text) if isinstance(text, Text)] for ax in figure.axes]
