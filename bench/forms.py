@@ -1,6 +1,6 @@
 """`python -m bench.forms`: the token forms on the profile `tiny`, three seeds each, and Phase 1's kind of tokenizer.
 
-A Llama tokenizer file of 2023 puts the space before a word in its *normaliser*, which an added token goes through as
+Llama 2's tokenizer file puts the space before a word in its *normaliser*, which an added token goes through as
 well: `next` matches as `▁next`, so the token carries the space. tokenizers up to 0.22 decode it to the bare word. Here
 the same tokens are decoded both ways, so that what decoding loses and what the model wrote are told apart.
 """
