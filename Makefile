@@ -15,7 +15,7 @@ export MPLBACKEND := Agg
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
 	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
 
-.PHONY: help setup study plan ui export report test check format bench gpu figures screenshots clean
+.PHONY: help setup study plan ui export report test check format bench gpu figures findings screenshots clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -54,6 +54,9 @@ gpu: .venv/bench ## The same on a GPU: TinyLlama's shape in the limits of a Tesl
 
 figures: .venv/dev ## The study twice, 300 kills and a fresh clone, measured: docs/benchmarks.md (an hour)
 	@for part in study kills clone; do $(BIN)/python -m bench.$$part || exit; done
+
+findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement (40 minutes)
+	@for part in forms initialisers mechanism agreement; do $(BIN)/python -m bench.$$part || exit; done
 
 screenshots: .venv/dev report ## The MLflow UI and the report in the machine's Chromium: docs/screenshots
 	@$(BIN)/python -m bench.screenshots

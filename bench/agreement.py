@@ -19,7 +19,7 @@ from study.driver import drive
 from study.trials import FinishedTrial
 from wake2vec import Audit, Numbers, Progress, RunConfig, WorkFolder, read_result
 
-TRIALS = 40
+TRIALS = 28
 RESAMPLES = 2000
 SETTINGS = ("study.name=agreement", f"study.trials={TRIALS}", f"study.startup_trials={TRIALS}", "study.seed=1")
 
