@@ -2,7 +2,8 @@
 
 Trials of the profile `tiny` with settings drawn at random; Spearman's rank correlation over them, with the 95 %
 interval of a bootstrap over the trials. A number that an objective is made of should agree with what its users want
-of it.
+of it. Trials differ most in how much they trained, which moves everything at once; so what a number stands for is read
+a second time at equal training, as the partial correlation given how far the base rows have moved.
 """
 
 import tempfile
@@ -22,6 +23,10 @@ from wake2vec import Audit, Numbers, Progress, RunConfig, WorkFolder, read_resul
 TRIALS = 28
 RESAMPLES = 2000
 SETTINGS = ("study.name=agreement", f"study.trials={TRIALS}", f"study.startup_trials={TRIALS}", "study.seed=1")
+
+
+TRAINED = "geometry.drift_base_l2"
+"""How much a trial trained: rate times steps, as the rows tell it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,11 @@ def main() -> None:
     figures = [Figure("trials, drawn at random", len(trials), "")]
     for pair in PAIRS:
         cheap, meant = values_of(pair.cheap, trials), values_of(pair.meant, trials)
-        figures.append(agreement(pair, cheap, meant))
+        name = f"{short(pair.cheap)} with {short(pair.meant)}"
+        figures.append(agreement(name, pair.expected, cheap, meant, None))
+        if pair.cheap != TRAINED:
+            trained = values_of(TRAINED, trials)
+            figures.append(agreement(f"  at equal training: {name}", pair.expected, cheap, meant, trained))
     publish("agreement", "python -m bench.agreement", figures)
 
 
@@ -99,34 +108,32 @@ def values_of(address: str, trials: Sequence[Mapping[str, float | None]]) -> np.
     return np.abs(values) if address.startswith("|") else values
 
 
-def agreement(pair: Pair, cheap: np.ndarray, meant: np.ndarray) -> Figure:
+def agreement(name: str, expected: int, cheap: np.ndarray, meant: np.ndarray, given: np.ndarray | None) -> Figure:
     """`+0.93 (+0.85 to +0.97)`, which holds where the whole interval has the expected sign."""
-    name = f"{short(pair.cheap)} with {short(pair.meant)}"
-    known = ~(np.isnan(cheap) | np.isnan(meant))
-    x, y = cheap[known], meant[known]
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    columns = [cheap, meant, *([] if given is None else [given])]
+    known = ~np.isnan(columns).any(0)
+    columns = [column[known] for column in columns]
+    if known.sum() < 4 or any(np.ptp(column) == 0 for column in columns):
         return Figure(name, "undefined: one of them never differs", "")
-    low, high = spearman_interval(x, y)
-    text = f"{spearman(x, y):+.2f} ({low:+.2f} to {high:+.2f})"
-    return Figure(
-        name, text, "", "> 0" if pair.expected > 0 else "< 0", min(pair.expected * low, pair.expected * high) > 0
-    )
+    random = np.random.default_rng(0)
+    drawn = random.integers(known.sum(), size=(RESAMPLES, known.sum()))
+    low, high = np.quantile([rank_correlation(*(column[at] for column in columns)) for at in drawn], [0.025, 0.975])
+    text = f"{rank_correlation(*columns):+.2f} ({low:+.2f} to {high:+.2f})"
+    return Figure(name, text, "", "> 0" if expected > 0 else "< 0", bool(min(expected * low, expected * high) > 0))
 
 
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's correlation of the ranks, ties at their mean rank; 0 where the ranks of one don't differ."""
-    ranks = rankdata(x), rankdata(y)
-    if any(np.ptp(rank) == 0 for rank in ranks):
+def rank_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> float:
+    """Spearman's: Pearson's of the ranks, ties at their mean rank; 0 where one doesn't differ.
+
+    With `given`, the partial correlation: of what is left of both ranks after a line through the ranks of `given`.
+    """
+    ranks = [rankdata(x), rankdata(y)]
+    if given is not None:
+        third = rankdata(given)
+        ranks = [rank - np.polyval(np.polyfit(third, rank, 1), third) for rank in ranks]
+    if any(np.ptp(rank) < 1e-9 for rank in ranks):
         return 0.0
     return float(np.corrcoef(*ranks)[0, 1])
-
-
-def spearman_interval(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """2.5 and 97.5 % of the correlation over trials drawn with replacement."""
-    random = np.random.default_rng(0)
-    drawn = random.integers(len(x), size=(RESAMPLES, len(x)))
-    low, high = np.quantile([spearman(x[at], y[at]) for at in drawn], [0.025, 0.975])
-    return float(low), float(high)
 
 
 def short(address: str) -> str:
