@@ -3,10 +3,17 @@
 import pytest
 
 from study.choose import nearest_to_ideal
-from study.config import load_config
+from study.config import Objective, load_config
 from study.trials import FinishedTrial, beats_baseline, front_numbers
 
-CONFIG = load_config("tiny")  # loss down, |d| down, isotropy up, collapse down
+OBJECTIVES = [
+    Objective(result="validation.loss", goal="minimize"),
+    Objective(result="geometry.norm_gap_d", goal=0.0),
+    Objective(result="geometry.isotropy_new", goal="maximize"),
+    Objective(result="geometry.collapse_share", goal="minimize"),
+]
+TINY = load_config("tiny")
+CONFIG = TINY.model_copy(update={"study": TINY.study.model_copy(update={"objectives": OBJECTIVES})})
 
 
 def planted(*values: tuple[float, float, float, float]) -> list[FinishedTrial]:
