@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.figures import ROOT, Figure, publish
-from study.choose import nearest_to_ideal
+from study.choose import choose
 from study.config import StudyConfig, load_config
 from study.export import export_trial
 from study.storage import finished_trials, load_study
@@ -56,7 +56,7 @@ def run_study(folder: Path, config: StudyConfig) -> list[FinishedTrial]:
 
 def keep_pictures(trials: list[FinishedTrial], config: StudyConfig, folder: Path) -> None:
     """The pictures that the README and the docs show, as the study made them."""
-    chosen = nearest_to_ideal(trials, config).trial
+    chosen = choose(trials, config).trial
     PICTURES.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder / "studies" / config.study.name / "front.png", PICTURES / "front.png")
     for name, trial in (("baseline", trials[0]), ("chosen", chosen)):

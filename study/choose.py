@@ -1,52 +1,167 @@
-"""The choice of one trial from a study's front, by a written rule."""
+"""The choice of one trial, by a written rule: what it is, which come next, and why, in a sentence.
+
+Only trials that keep all bounds are candidates, and of them only the front. A rule is a plain function of `RULES`: it
+picks one of the candidates and says why; the runners-up are what it picks of those that are left.
+"""
 
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.config import StudyConfig
-from study.trials import FinishedTrial, baseline_of, front_numbers
+from study.settings import ChoiceSettings
+from study.trials import FinishedTrial, baseline_of, costs_of, front_numbers, units_of
+from wake2vec import ConfigError
+
+RUNNERS_UP = 3
+Picked = tuple[FinishedTrial, str]
+Rule = Callable[[Sequence[FinishedTrial], Sequence[FinishedTrial], StudyConfig], Picked]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The trial chosen, and why, in a sentence."""
+    """The trial chosen, those that come next, and why, in a sentence without its full stop."""
 
     trial: FinishedTrial
     reason: str
+    runners_up: tuple[FinishedTrial, ...] = ()
+    """Best first."""
 
 
-def nearest_to_ideal(trials: Sequence[FinishedTrial], config: StudyConfig) -> Choice:
-    """The trial of the front that lies nearest to the ideal point, in units of the baseline's values.
+def choose(
+    trials: Sequence[FinishedTrial], config: StudyConfig, finalists: Sequence[FinishedTrial] | None = None
+) -> Choice:
+    """Choose by the rule of the study's settings.
 
-    The ideal point has the best value that any trial reached in each objective. One unit of an objective is the
-    baseline's absolute value, or the median of all trials' where that is larger (a baseline near 0 is no measure).
-    So a tenth off the loss counts as much as a tenth off |d|, and differences in the last digits count
-    for nothing. Euclidean; ties go to the earlier trial.
+    `finalists`, where given, are the candidates instead of the front: trials whose values are means over seeds.
+
+    Raises:
+        ConfigError: no trial has a value for every objective.
     """
-    baseline = baseline_of(trials)
-    columns = list(zip(*(trial.values for trial in trials), strict=True))
-    ideal = [
-        min(column) if objective.direction == "minimize" else max(column)
-        for objective, column in zip(config.study.objectives, columns, strict=True)
-    ]
-    units = [
-        max(abs(own), statistics.median(map(abs, column))) or 1.0
-        for own, column in zip(baseline.values, columns, strict=True)
-    ]
+    defined = [trial for trial in trials if all(map(math.isfinite, trial.values))]
+    if not defined:
+        raise ConfigError(f"the study {config.study.name} has no trial with a result yet")
+    feasible = [trial for trial in defined if trial.is_feasible]
+    if not feasible:
+        return _least_infeasible(defined, config)
+    front = front_numbers(feasible, config)
+    left = [trial for trial in finalists or feasible if trial.number in front or finalists]
+    picks: list[Picked] = []
+    while left and len(picks) <= RUNNERS_UP:
+        picks.append(RULES[config.study.choice.rule](left, feasible, config))
+        left = [trial for trial in left if trial.number != picks[-1][0].number]
+    (chosen, why), *others = picks
+    bounds = ", ".join(map(str, config.study.bounds))
+    among = f"of {len(front)} on the front" + (f" of those that keep {bounds}" if bounds else "")
+    if finalists:
+        among += f", by the means over {config.study.seeds} seeds of {len(finalists)} finalists"
+    return Choice(chosen, f"trial {chosen.number}, {among}, {why}", tuple(trial for trial, _ in others))
+
+
+def nearest_to_ideal(
+    candidates: Sequence[FinishedTrial], trials: Sequence[FinishedTrial], config: StudyConfig
+) -> Picked:
+    """The trial that lies nearest to the ideal point, in units of the baseline's values, times the weights.
+
+    The ideal point has the best value that any of `trials` reached in each objective. Euclidean; ties go to the
+    earlier trial. Independent of the objectives' units.
+    """
+    weights = weights_of(config)
+    units = units_of(trials)
+    ideal = [min(column) for column in zip(*(costs_of(trial, config) for trial in trials), strict=True)]
 
     def distance(trial: FinishedTrial) -> float:
-        return math.hypot(
-            *((value - best) / unit for value, best, unit in zip(trial.values, ideal, units, strict=True))
-        )
+        costs = costs_of(trial, config)
+        return math.hypot(*(w * (c - best) / u for w, c, best, u in zip(weights, costs, ideal, units, strict=True)))
 
-    front = front_numbers(trials, config)
-    chosen = min(
-        (trial for trial in trials if trial.number in front), key=lambda trial: (distance(trial), trial.number)
+    chosen = min(candidates, key=lambda trial: (distance(trial), trial.number))
+    weighted = f", weighted by {_shown(config.study.choice.weights)}" if config.study.choice.weights else ""
+    return chosen, (
+        f"is nearest to the ideal point: distance {distance(chosen):.2f} in units of the baseline's values{weighted} "
+        f"(the baseline itself: {distance(baseline_of(trials)):.2f})"
+    )
+
+
+def lexicographic(candidates: Sequence[FinishedTrial], trials: Sequence[FinishedTrial], config: StudyConfig) -> Picked:
+    """The best in the first objective; of those within its tolerance of the best, the best in the second; and so on.
+
+    Tolerances are in the objectives' own units, 0 where none is given. Ties go to the earlier trial.
+    """
+    tolerances = {config.study.objective_at(name): size for name, size in config.study.choice.tolerances.items()}
+    left = sorted(candidates, key=lambda trial: trial.number)
+    decided_by = 0
+    for place in range(len(config.study.objectives)):
+        best = min(costs_of(trial, config)[place] for trial in left)
+        kept = [trial for trial in left if costs_of(trial, config)[place] <= best + tolerances.get(place, 0.0)]
+        if len(kept) < len(left):
+            decided_by = place
+        left = kept
+    order = ", ".join(objective.result for objective in config.study.objectives[: decided_by + 1])
+    allowed = f", with tolerances {_shown(config.study.choice.tolerances)}" if tolerances else ""
+    return left[0], f"is the best by the objectives in their order ({order} decided{allowed})"
+
+
+def first_objective(
+    candidates: Sequence[FinishedTrial], trials: Sequence[FinishedTrial], config: StudyConfig
+) -> Picked:
+    """The best in the first objective alone: the bounds hold the others. Ties go to the earlier trial."""
+    chosen = min(candidates, key=lambda trial: (costs_of(trial, config)[0], trial.number))
+    return chosen, f"has the best {config.study.objectives[0].result}: {chosen.values[0]:.4g}"
+
+
+RULES: dict[str, Rule] = {
+    "nearest_to_ideal": nearest_to_ideal,
+    "lexicographic": lexicographic,
+    "first_objective": first_objective,
+}
+
+
+def weights_of(config: StudyConfig) -> list[float]:
+    """One for each objective, in the profile's order; 1 where none is given."""
+    weights = [1.0] * len(config.study.objectives)
+    for name, weight in config.study.choice.weights.items():
+        weights[config.study.objective_at(name)] = weight
+    return weights
+
+
+def preferring(config: StudyConfig, prefer: str) -> StudyConfig:
+    """The configuration with the nearest-to-ideal rule and weights as a person writes them: `loss=2,collapse=1`.
+
+    Raises:
+        ConfigError: it isn't of that form, or names no objective.
+    """
+    weights = {}
+    for part in prefer.split(","):
+        name, _, number = part.partition("=")
+        try:
+            weights[config.study.objectives[config.study.objective_at(name.strip())].result] = float(number)
+            if not 0 <= float(number) < math.inf:
+                raise ValueError(f"a weight is 0 or more: it is {number}")
+        except ValueError as fault:
+            raise ConfigError(f"a preference has the form loss=2,collapse=1: {fault}") from None
+    choice = ChoiceSettings(rule="nearest_to_ideal", weights=weights)
+    return config.model_copy(update={"study": config.study.model_copy(update={"choice": choice})})
+
+
+def _least_infeasible(trials: Sequence[FinishedTrial], config: StudyConfig) -> Choice:
+    """Where no trial keeps all bounds: the one that breaks the fewest, then by the least in all."""
+
+    def broken(trial: FinishedTrial) -> tuple[int, float, int]:
+        beyond = [violation for violation in trial.violations if violation > 0]
+        return len(beyond), sum(beyond), trial.number
+
+    chosen, *others = sorted(trials, key=broken)
+    bounds = ", ".join(
+        f"{bound} by {violation:.3g}"
+        for bound, violation in zip(config.study.bounds, chosen.violations, strict=True)
+        if violation > 0
     )
     return Choice(
         chosen,
-        f"trial {chosen.number}, of {len(front)} on the front, is nearest to the ideal point: distance "
-        f"{distance(chosen):.2f} in units of the baseline's values (the baseline itself: {distance(baseline):.2f})",
+        f"no trial keeps all bounds: trial {chosen.number} breaks the fewest, {bounds}",
+        tuple(others[:RUNNERS_UP]),
     )
+
+
+def _shown(numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {number:g}" for name, number in numbers.items())

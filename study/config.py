@@ -4,78 +4,21 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from yaml import YAMLError
 
+from study.settings import Choices, StudySection, Value
 from wake2vec import NUMBERS, ConfigError, RunConfig, Section, check_names, flatten
 
 PROFILES = Path(__file__).parent / "profiles"
+GPU_MEMORY = "computed.gpu_memory_gb"
+"""Most memory that a trial's tensors took on a GPU, in 10^9 bytes; 0 on a CPU."""
+BOUNDABLE = {**NUMBERS, GPU_MEMORY: "most memory on a GPU, 10^9 bytes"}
 MAKE_NAMES = {"model.path": "MODEL", "corpus.path": "CORPUS", "vocabulary.lexicon": "LEXICON"}
-Value = float | int | str | bool
-
-
-class Range(Section):
-    """Numbers from `low` to `high`, both included; whole ones where the knob is an integer."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _check(self) -> "Range":
-        if self.low >= self.high:
-            raise ValueError(f"low must be below high: {self.low:g}, {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a log range must begin above 0: low is {self.low:g}")
-        return self
-
-    def holds(self, value: Value) -> bool:
-        return not isinstance(value, str) and self.low <= value <= self.high
-
-
-class Choices(Section):
-    choices: list[Value] = Field(min_length=1)
-
-    def holds(self, value: Value) -> bool:
-        return value in self.choices
-
-
-class Objective(Section):
-    """A figure of the result, to be made small, large, or equal to a number."""
-
-    result: str
-    """Address of the figure, such as `geometry.norm_gap_d`."""
-    goal: Literal["minimize", "maximize"] | float
-
-    @property
-    def name(self) -> str:
-        """`geometry.norm_gap_d`, or `geometry.norm_gap_d.distance` where the goal is a number."""
-        return self.result if isinstance(self.goal, str) else f"{self.result}.distance"
-
-    @property
-    def direction(self) -> Literal["minimize", "maximize"]:
-        return self.goal if isinstance(self.goal, str) else "minimize"
-
-    def value(self, figure: float) -> float:
-        return figure if isinstance(self.goal, str) else abs(figure - self.goal)
-
-
-class StudySection(Section):
-    name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")
-    trials: int = Field(ge=1)
-    """Finished trials that the study has when it is done, the baseline among them."""
-    seed: int = Field(0, ge=0)
-    startup_trials: int = Field(10, ge=1)
-    """Trials drawn at random before the sampler models what it saw."""
-    space: dict[str, Range | Choices] = Field(min_length=1)
-    """What varies: the address of a knob, and its range or choices."""
-    objectives: list[Objective] = Field(min_length=1)
-    baseline: dict[str, Value]
-    """The Phase 1 recipe: a value for each knob of the space. It is trial 0."""
 
 
 class StudyConfig(Section):
@@ -102,24 +45,49 @@ class StudyConfig(Section):
             for key, space in self.study.space.items()
             if key in knobs and isinstance(space, Choices)
             for choice in space.choices
-            for fault in self._faults_of(key, choice)
+            for fault in self._faults_of("study.space", {key: choice})
         ]
         results = [objective.result for objective in self.study.objectives]
         faults += [_unknown("study.objectives", result, NUMBERS) for result in results if result not in NUMBERS]
         if len(set(results)) < len(results):
             faults.append("study.objectives names a result twice")
+        bounded = [bound.result for bound in self.study.bounds]
+        faults += [_unknown("study.bounds", result, BOUNDABLE) for result in bounded if result not in BOUNDABLE]
+        for name, values in self.study.anchors.items():
+            faults += [_unknown(f"study.anchors.{name}", key, knobs) for key in values if key not in knobs]
+            if all(key in knobs for key in values):
+                faults += self._faults_of(f"study.anchors.{name}", {**self.study.baseline, **values})
+        faults += self._faults_of_choice()
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
-    def _faults_of(self, key: str, choice: Value) -> list[str]:
+    def _faults_of(self, where: str, values: dict[str, Value]) -> list[str]:
         try:
-            check_names(self.run_config({key: choice}))
+            check_names(self.run_config(values))
         except ValidationError as fault:
-            return [f"study.space: {_one_line(error)}" for error in fault.errors()]
+            return [f"{where}: {_one_line(error)}" for error in fault.errors()]
         except ConfigError as fault:
-            return [f"study.space: {fault}"]
+            return [f"{where}: {fault}"]
         return []
+
+    def _faults_of_choice(self) -> list[str]:
+        faults = []
+        choice = self.study.choice
+        for key, values in (("weights", choice.weights), ("tolerances", choice.tolerances)):
+            for named, number in values.items():
+                if number < 0:
+                    faults.append(f"study.choice.{key}.{named} must not be negative: it is {number:g}")
+                try:
+                    self.study.objective_at(named)
+                except ValueError as fault:
+                    faults.append(f"study.choice.{key}: {fault}")
+        return faults
+
+    def lies_in_space(self, values: dict[str, Value]) -> bool:
+        """Whether these values, laid over the baseline, are ones that the sampler could draw."""
+        space = self.study.space
+        return all(key in space and space[key].holds(value) for key, value in values.items())
 
     def run_config(self, values: dict[str, Value]) -> RunConfig:
         """The configuration of a trial that has these values for the knobs of the space."""

@@ -4,8 +4,7 @@ A trial is a pure function of its configuration, and its work folder is the trut
 stands there. So a driver that died is followed by one that runs the open trials again under their numbers.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,30 +12,31 @@ from typing import Protocol
 import optuna
 from optuna.trial import TrialState
 
-from study.canvas import save_png
-from study.choose import Choice, nearest_to_ideal
+from study.choose import Choice
+from study.companions import Companion, references, repeats
 from study.config import StudyConfig
-from study.embedding_plot import embedding_figure
+from study.hypervolume import trials_without_gain
+from study.projection import Projection
+from study.record import StudyRecord, objective_values, record_of, violations
 from study.space import sampler_for, suggest
+from study.stopping import Stopper
 from study.storage import (
     check_database,
     fingerprint_of,
-    finished_trials,
     interrupted_numbers,
     only_driver,
     open_study,
 )
-from study.study_plots import FrontPoint, curves_figure, front_figure
-from study.table import shown_name, study_note
-from study.tracking import LiveLog, Tracker
-from study.trials import FinishedTrial, front_numbers
+from study.tracking import LiveLog
+from study.trials import FinishedTrial, StoppedTrial
+from study.warm_start import import_trials
 from wake2vec import (
     Audit,
     ConfigError,
     Progress,
     RunConfig,
     RunResult,
-    TrainingDivergedError,
+    TrialAbandoned,
     TrialFailedError,
     TrialStopped,
     Wake2VecError,
@@ -49,6 +49,9 @@ from wake2vec import (
     write_json,
 )
 
+FAULT = "fault.json"
+"""In the work folder of a companion that failed."""
+
 
 class Watcher(Protocol):
     """Who looks on while a study runs."""
@@ -56,19 +59,31 @@ class Watcher(Protocol):
     def study_started(self, audit: Audit) -> None: ...
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
     def progressed(self, record: Progress) -> None: ...
-    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
+    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         """`outcome` is the reason where the trial failed."""
+
+    def companion_started(self, name: str, run_config: RunConfig) -> None: ...
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """A study's trials after a driver has done its work."""
+    """A study after a driver has done its work."""
 
-    trials: list[FinishedTrial]
-    failed: int
+    record: StudyRecord
     added: int
     """Trials that this driver ran."""
-    choice: Choice
+
+    @property
+    def trials(self) -> list[FinishedTrial]:
+        return self.record.finished
+
+    @property
+    def failed(self) -> int:
+        return len(self.record.failed)
+
+    @property
+    def choice(self) -> Choice:
+        return self.record.choice
 
 
 def drive(
@@ -92,7 +107,9 @@ def drive(
     watcher.study_started(material.audit)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with only_driver(folder, config.study.name):
-        study = open_study(folder, config, fingerprint_of(config, inputs))
+        fingerprint = fingerprint_of(config, inputs)
+        study = open_study(folder, config, fingerprint)
+        import_trials(study, folder, config, fingerprint)
         return Driver(config, folder, study, inputs, watcher, stop).run()
 
 
@@ -114,7 +131,8 @@ class Driver:
         self._inputs = inputs
         self._watcher = watcher
         self._stop = stop
-        self._tracker = Tracker(folder, config)
+        self._projection = Projection(config, folder)
+        self._tracker = self._projection.tracker
         self._trials_folder = folder / "trials"
 
     def run(self) -> StudyOutcome:
@@ -123,49 +141,128 @@ class Driver:
             self._check_stop()
             self._run_trial(self._reopen(number))
             added += 1
-        while len(self._ended()) < self._config.study.trials:
+        while not self._is_done():
             self._check_stop()
             self._study.sampler = sampler_for(len(self._study.get_trials(deepcopy=False)), self._config)
             self._run_trial(self._study.ask())
             added += 1
-        trials = finished_trials(self._study)
-        if not trials:
+        record = self._record()
+        if not record.finished:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
-        self._project_missing(trials)
-        choice = nearest_to_ideal(trials, self._config)
-        if added or not self._tracker.is_study_finished():
-            self._describe(trials, choice)
-        return StudyOutcome(trials, len(self._ended()) - len(trials), added, choice)
+        self._projection.missing(record)
+        ran = self._run_companions(record)
+        record = self._record()
+        if added or ran or not self._tracker.is_study_finished():
+            self._projection.study(record)
+        return StudyOutcome(record, added)
+
+    def _is_done(self) -> bool:
+        record = self._record()
+        if record.ended >= self._config.study.trials:
+            return True
+        patience = self._config.study.patience
+        return patience is not None and record.finished != [] and trials_without_gain(record.hypervolumes) >= patience
 
     def _run_trial(self, trial: optuna.Trial) -> None:
         params = suggest(trial, self._config)
         run_config = self._config.run_config(params)
         self._check_inputs(run_config)
+        digest = run_config.digest(fingerprint_inputs(run_config))
         run_id = self._tracker.open_trial(trial.number, run_config, params)
-        self._watcher.trial_started(trial.number, run_config, len(self._ended()))
+        self._watcher.trial_started(trial.number, run_config, self._record().ended)
         live_log = LiveLog(self._tracker, run_id)
+        judge = self._judge(run_config, digest)
 
         def observe(record: Progress) -> None:
             self._watcher.progressed(record)
             live_log(record)
+            judge(record)
 
         try:
             result = run(run_config, self._trials_folder, observe, self._stop, self._folder / "cache")
             values = objective_values(result, self._config)
+            broken = violations(result, self._baseline(result, trial.number), self._config)
         except TrialStopped:
             live_log.flush()
             raise
+        except TrialAbandoned as verdict:
+            live_log.flush()
+            self._end_early(StoppedTrial(trial.number, params, digest, verdict.step, verdict.reason), trial, run_id)
+            return
         except TrialFailedError as fault:
             self._fail(trial, run_id, str(fault))
             return
-        trial.set_user_attr("digest", result.digest)
-        finished = FinishedTrial(trial.number, params, values, result.digest)
+        trial.set_user_attr("digest", digest)
+        trial.set_user_attr("violations", broken)
+        for bound, violation in zip(self._config.study.bounds, broken, strict=True):
+            if str(bound) not in trial.constraints:  # a driver that died may have told it
+                trial.set_constraint(str(bound), violation)
+        finished = FinishedTrial(trial.number, params, values, digest, broken, trial.user_attrs.get("anchor", ""))
         live_log.flush()
-        self._project(finished, run_id, live_log.sent)
+        self._projection.finished(finished, run_id, live_log.sent)
         self._study.tell(trial.number, values)
         self._watcher.trial_ended(trial.number, finished)
+
+    def _judge(self, run_config: RunConfig, digest: str) -> Callable[[Progress], None]:
+        """What raises TrialAbandoned when the trial isn't worth its remaining steps."""
+        if self._config.study.stopping is None:
+            return lambda record: None
+        record = self._record()
+        peers = [record.progress(trial.digest) for trial in record.trained]
+        stopper = Stopper(self._config, run_config.train.steps, peers)
+        stopper.begin(record.progress(digest))
+
+        def judge(progress: Progress) -> None:
+            reason = stopper.verdict(progress)
+            if reason is not None:
+                raise TrialAbandoned(progress.step, reason)
+
+        return judge
+
+    def _baseline(self, result: RunResult, number: int) -> RunResult | None:
+        """The baseline's result, which bounds may be measured from; None where it failed."""
+        if number == 0:
+            return result
+        finished = self._record().finished
+        if not finished or not finished[0].is_baseline:
+            return None
+        return read_result(WorkFolder(self._trials_folder / finished[0].digest))
+
+    def _run_companions(self, record: StudyRecord) -> bool:
+        """Run the references and the repeats that have no result; gives whether there were any."""
+        companions = references(self._config)
+        if self._config.study.seeds > 1:
+            again = {trial.number: trial for trial in (record.baseline, *record.finalists)}
+            companions += [companion for trial in again.values() for companion in repeats(trial, self._config)]
+        missing = [companion for companion in companions if not self._is_over(companion)]
+        for companion in missing:
+            self._check_stop()
+            self._run_companion(companion)
+        return bool(missing)
+
+    def _is_over(self, companion: Companion) -> bool:
+        work = WorkFolder(self._trials_folder / companion.digest(self._inputs))
+        return work.result_path.exists() or (work.path / FAULT).exists()
+
+    def _run_companion(self, companion: Companion) -> None:
+        run_id = self._tracker.open_companion(companion.name, companion.run, companion.repeats)
+        self._watcher.companion_started(companion.name, companion.run)
+        digest = companion.digest(self._inputs)
+        try:
+            result = run(
+                companion.run, self._trials_folder, self._watcher.progressed, self._stop, self._folder / "cache"
+            )
+            values = objective_values(result, self._config)
+        except TrialFailedError as fault:
+            write_json(self._trials_folder / digest / FAULT, {"fault": str(fault)})  # it isn't tried again
+            self._tracker.fail_trial(run_id, str(fault))
+            return
+        self._projection.companion(companion, digest, values, run_id)
+
+    def _record(self) -> StudyRecord:
+        return record_of(self._study, self._config, self._folder)
 
     def _check_stop(self) -> None:
         if self._stop():
@@ -181,6 +278,14 @@ class Driver:
                 "put the old file back, or give study.name=<another name>"
             )
 
+    def _end_early(self, stopped: StoppedTrial, trial: optuna.Trial, run_id: str) -> None:
+        trial.set_user_attr("digest", stopped.digest)
+        trial.set_user_attr("stopped", stopped.reason)
+        trial.set_user_attr("stopped_at", stopped.step)
+        self._tracker.end_early(run_id, stopped.reason, stopped.step)
+        self._study.tell(trial.number, state=TrialState.PRUNED)
+        self._watcher.trial_ended(trial.number, stopped)
+
     def _fail(self, trial: optuna.Trial, run_id: str, reason: str) -> None:
         trial.set_user_attr("fault", reason)
         self._tracker.fail_trial(run_id, reason)
@@ -192,88 +297,3 @@ class Driver:
         self._study.sampler = sampler_for(number, self._config)
         frozen = next(trial for trial in self._study.get_trials(deepcopy=False) if trial.number == number)
         return optuna.Trial(self._study, frozen._trial_id)
-
-    def _ended(self) -> list[optuna.trial.FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-
-    def _project(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
-        """Bring MLflow to what the work folder holds, of which `sent` is there already; may be done again."""
-        work = WorkFolder(self._trials_folder / trial.digest)
-        result = read_result(work)
-        save_png(
-            embedding_figure(
-                work.read_arrays("geometry"),
-                result.numbers,
-                f"{self._config.study.name}: trial {trial.number}",
-            ),
-            work.path / "embedding.png",
-        )
-        write_json(work.path / "audit.json", result.audit.model_dump())
-        work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
-        names = ("result.json", "audit.json", "embedding.png", "sample.txt")
-        progress = work.progress()
-        if list(sent) != progress:
-            self._tracker.log_progress(run_id, progress)
-        objectives = dict(zip((o.name for o in self._config.study.objectives), trial.values, strict=True))
-        on_curves = {address for record in progress for address in record.numbers}
-        final = {address: value for address, value in result.numbers.items() if address not in on_curves}
-        last = Progress(progress[-1].step, final, progress[-1].time_s)
-        self._tracker.close_trial(run_id, last, trial.params, objectives, [work.path / name for name in names])
-
-    def _project_missing(self, trials: list[FinishedTrial]) -> None:
-        known = self._tracker.finished_trials()
-        for trial in trials:
-            if trial.number not in known:
-                run_config = self._config.run_config(trial.params)
-                self._project(trial, self._tracker.open_trial(trial.number, run_config, trial.params))
-
-    def _describe(self, trials: list[FinishedTrial], choice: Choice) -> None:
-        """Pictures, note and tags of the study as a whole."""
-        front = front_numbers(trials, self._config)
-        objectives = self._config.study.objectives
-        points = [
-            FrontPoint(
-                trial.number,
-                trial.values,
-                trial.number in front,
-                trial.is_baseline,
-                trial.number == choice.trial.number,
-            )
-            for trial in trials
-        ]
-        name = self._config.study.name
-        names = list(map(shown_name, objectives))
-        directions = [objective.direction for objective in objectives]
-        pictures = self._folder / "studies" / name
-        pictures.mkdir(parents=True, exist_ok=True)
-        save_png(
-            front_figure(points, names, f"{name}: front of {len(trials)} trials", directions),
-            pictures / "front.png",
-        )
-        curves = {
-            trial.number: [
-                (record.step, loss)
-                for record in WorkFolder(self._trials_folder / trial.digest).progress()
-                if (loss := record.numbers.get("validation.loss")) is not None
-            ]
-            for trial in trials
-        }
-        save_png(curves_figure(curves, 0, choice.trial.number, "validation.loss"), pictures / "curves.png")
-        self._tracker.mark_trials(front, choice.trial.number)
-        tags = {
-            "wake2vec.front": ", ".join(map(str, sorted(front))),
-            "wake2vec.chosen": str(choice.trial.number),
-        }
-        note = study_note(trials, choice, self._config)
-        self._tracker.describe_study(note, tags, [pictures / "front.png", pictures / "curves.png"])
-
-
-def objective_values(result: RunResult, config: StudyConfig) -> tuple[float, ...]:
-    """Raises TrainingDivergedError: an objective is undefined for this trial."""
-    values = []
-    for objective in config.study.objectives:
-        figure = result.numbers[objective.result]
-        if figure is None or not math.isfinite(figure):
-            raise TrainingDivergedError(f"the objective {objective.result} is undefined for this trial: {figure}")
-        values.append(objective.value(figure))
-    return tuple(values)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from study.choose import nearest_to_ideal
+from study.choose import choose
 from study.config import StudyConfig
 from study.storage import finished_trials, load_study
 from study.table import goal_of, show, shown_name
@@ -74,7 +74,7 @@ def model_card(
 
 def _pick(trials: list[FinishedTrial], config: StudyConfig, number: int | None) -> tuple[FinishedTrial, str]:
     if number is None:
-        choice = nearest_to_ideal(trials, config)
+        choice = choose(trials, config)
         return choice.trial, choice.reason
     for trial in trials:
         if trial.number == number:

@@ -4,7 +4,8 @@ import math
 
 from rich.table import Table
 
-from study.config import Range, StudyConfig, Value
+from study.config import StudyConfig
+from study.settings import Range, Value
 from wake2vec import TrialPlan, plan_trial
 
 CHECKPOINTS_AT_ONCE = 3

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from study.choose import Choice, nearest_to_ideal
+from study.choose import Choice
 from study.config import StudyConfig
-from study.storage import finished_trials, load_study
+from study.record import read_record
 from study.table import goal_of, mark_of, show, shown_name, shown_trials, verdict
 from study.trials import FinishedTrial, baseline_of
-from wake2vec import ConfigError, RunResult, WorkFolder, read_result, write_atomic
+from wake2vec import RunResult, WorkFolder, read_result, write_atomic
 
 
 def write_report(config: StudyConfig, folder: Path) -> Path:
@@ -19,11 +19,8 @@ def write_report(config: StudyConfig, folder: Path) -> Path:
     Raises:
         ConfigError: no such study, or no trial of it has a result.
     """
-    trials = finished_trials(load_study(folder, config.study.name))
-    if not trials:
-        raise ConfigError(f"the study {config.study.name} has no trial with a result yet")
-    choice = nearest_to_ideal(trials, config)
-    page = render(config, folder, trials, choice)
+    record = read_record(config, folder)
+    page = render(config, folder, record.finished, record.choice)
     path = folder / "studies" / config.study.name / "report.html"
     write_atomic(path, page.encode())
     return path

@@ -4,22 +4,38 @@ import warnings
 from typing import cast
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from study.config import Range, StudyConfig, Value
+from study.config import StudyConfig
+from study.settings import Range, Value
 from wake2vec import flatten
+
+
+def distributions(config: StudyConfig) -> dict[str, BaseDistribution]:
+    """Optuna's distribution of each knob of the space, in the order of the profile."""
+    knobs = flatten(config.run.model_dump())
+    found: dict[str, BaseDistribution] = {}
+    for address, space in config.study.space.items():
+        if not isinstance(space, Range):
+            found[address] = CategoricalDistribution(space.choices)
+        elif isinstance(knobs[address], int):
+            found[address] = IntDistribution(round(space.low), round(space.high), log=space.log)
+        else:
+            found[address] = FloatDistribution(space.low, space.high, log=space.log)
+    return found
 
 
 def suggest(trial: optuna.Trial, config: StudyConfig) -> dict[str, Value]:
     """A value for each knob of the space, in the order of the profile."""
-    knobs = flatten(config.run.model_dump())
     values: dict[str, Value] = {}
-    for address, space in config.study.space.items():
-        if not isinstance(space, Range):
-            values[address] = cast(Value, trial.suggest_categorical(address, space.choices))
-        elif isinstance(knobs[address], int):
-            values[address] = trial.suggest_int(address, round(space.low), round(space.high), log=space.log)
-        else:
+    for address, space in distributions(config).items():
+        if isinstance(space, IntDistribution):
+            values[address] = trial.suggest_int(address, space.low, space.high, log=space.log)
+        elif isinstance(space, FloatDistribution):
             values[address] = trial.suggest_float(address, space.low, space.high, log=space.log)
+        else:
+            assert isinstance(space, CategoricalDistribution)
+            values[address] = cast(Value, trial.suggest_categorical(address, space.choices))
     return values
 
 

@@ -14,8 +14,11 @@ import optuna
 from optuna.trial import TrialState
 
 from study.config import StudyConfig
-from study.trials import FinishedTrial
+from study.trials import FailedTrial, FinishedTrial, StoppedTrial
 from wake2vec import ConfigError
+
+ALWAYS = ("seed", "startup_trials", "space", "objectives", "baseline")
+WHERE_GIVEN = ("anchors", "bounds", "stopping", "warm_start")
 
 
 @contextlib.contextmanager
@@ -61,6 +64,9 @@ def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -
     check_fingerprint(config.study.name, json.loads(study.user_attrs["fingerprint"]), fingerprint)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(config.study.baseline)
+        for name, values in config.study.anchors.items():
+            if config.lies_in_space(values):
+                study.enqueue_trial({**config.study.baseline, **values}, user_attrs={"anchor": name})
     return study
 
 
@@ -77,13 +83,16 @@ def storage_url(folder: Path) -> str:
 
 
 def fingerprint_of(config: StudyConfig, inputs: dict[str, str]) -> dict[str, Any]:
-    """All that makes trials comparable, as addresses and values; the number of trials isn't part of it.
+    """All that makes trials comparable and repeatable, as addresses and values.
+
+    How many trials there are, with how many seeds, and which is chosen aren't part of it.
 
     `inputs` are the hashes of base model, corpus and lexicon, which stand for their paths.
     """
     knobs = {**config.run.identity(), **inputs}
     varied = config.study.space
-    study = config.study.model_dump(include={"seed", "startup_trials", "space", "objectives", "baseline"})
+    study = config.study.model_dump(include=set(ALWAYS))
+    study |= config.study.model_dump(include=set(WHERE_GIVEN), exclude_defaults=True)
     fixed = {address: value for address, value in knobs.items() if address not in varied}
     comparable: dict[str, Any] = json.loads(json.dumps({**fixed, **{f"study.{key}": study[key] for key in study}}))
     return comparable
@@ -106,8 +115,38 @@ def check_fingerprint(name: str, old: dict[str, Any], new: dict[str, Any]) -> No
 def finished_trials(study: optuna.Study) -> list[FinishedTrial]:
     """The trials with a result, in order of their numbers."""
     return [
-        FinishedTrial(trial.number, trial.params, tuple(trial.values), trial.user_attrs["digest"])
+        FinishedTrial(
+            trial.number,
+            trial.params,
+            tuple(trial.values),
+            trial.user_attrs["digest"],
+            tuple(trial.user_attrs.get("violations", ())),
+            trial.user_attrs.get("anchor", ""),
+            trial.user_attrs.get("from", ""),
+        )
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    ]
+
+
+def stopped_trials(study: optuna.Study) -> list[StoppedTrial]:
+    """The trials that were ended early, in order of their numbers."""
+    return [
+        StoppedTrial(
+            trial.number,
+            trial.params,
+            trial.user_attrs["digest"],
+            trial.user_attrs["stopped_at"],
+            trial.user_attrs["stopped"],
+        )
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    ]
+
+
+def failed_trials(study: optuna.Study) -> list[FailedTrial]:
+    """The trials that failed, in order of their numbers."""
+    return [
+        FailedTrial(trial.number, trial.params, trial.user_attrs["fault"])
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     ]
 
 

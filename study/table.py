@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from study.choose import Choice
-from study.config import Objective, StudyConfig
+from study.config import StudyConfig
+from study.settings import Objective
 from study.trials import FinishedTrial, baseline_of, beats_baseline, front_numbers
 
 

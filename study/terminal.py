@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from study.config import StudyConfig
 from study.table import objective_label, short_label, show
-from study.trials import FinishedTrial
+from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Audit, RunConfig, flatten
 from wake2vec import Progress as Record
 
@@ -72,9 +72,16 @@ class Bars:
         if loss is not None:
             self._bars.update(self._trial, figure=f"loss {loss:.3f}")
 
-    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
+    def companion_started(self, name: str, run_config: RunConfig) -> None:
+        self._console.print(f"{name}", highlight=False)
+        self._is_fresh = True
+        self._bars.reset(self._trial, total=run_config.train.steps, description=name[:10], figure="", visible=True)
+
+    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         if isinstance(outcome, str):
             text = f"failed: {outcome}"
+        elif isinstance(outcome, StoppedTrial):
+            text = f"stopped, {outcome.reason}"
         else:
             labels = map(objective_label, self._config.study.objectives)
             text = ", ".join(f"{label} {show(value)}" for label, value in zip(labels, outcome.values, strict=True))

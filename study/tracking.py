@@ -18,7 +18,8 @@ from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from study.config import Range, StudyConfig, Value
+from study.config import StudyConfig
+from study.settings import Range, Value
 from wake2vec import ConfigError, Numbers, Progress, RunConfig, flatten
 
 ROWS_A_BATCH = 1000  # MLflow's limit for one request
@@ -97,6 +98,22 @@ class Tracker:
         for path in artifacts:
             self._client.log_artifact(run_id, str(path))
         self._client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+    def open_companion(self, name: str, run: RunConfig, repeats: int | None) -> str:
+        """The id of the run of a reference, or of a repeat of that trial; made if there is none."""
+        tags = {
+            "mlflow.parentRunId": self._parent,
+            "wake2vec.role": "reference" if repeats is None else "repeat",
+            "wake2vec.companion": name,
+            **({} if repeats is None else {"wake2vec.repeats": str(repeats)}),
+        }
+        return self._open_run(tags, name, flatten(run.model_dump()))
+
+    def end_early(self, run_id: str, reason: str, step: int) -> None:
+        """Mark a trial as stopped: MLflow has no state for it but KILLED."""
+        self._client.set_tag(run_id, "wake2vec.stopped", reason)
+        self._client.set_tag(run_id, "wake2vec.stopped_at", str(step))
+        self._client.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED))
 
     def fail_trial(self, run_id: str, reason: str) -> None:
         self._client.set_tag(run_id, "wake2vec.fault", reason)

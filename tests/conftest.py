@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.trials import FinishedTrial
+from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Audit, Progress
 from wake2vec.config import (
     DEFAULT_FOLDER,
@@ -93,7 +93,7 @@ class Silent:
     """A watcher that remembers how trials ended, and calls `on_record` for each record."""
 
     def __init__(self, on_record: Callable[[Progress], None] = lambda record: None) -> None:
-        self.ended: list[FinishedTrial | str] = []
+        self.ended: list[FinishedTrial | StoppedTrial | str] = []
         self._on_record = on_record
 
     def study_started(self, audit: Audit) -> None: ...
@@ -103,8 +103,10 @@ class Silent:
     def progressed(self, record: Progress) -> None:
         self._on_record(record)
 
-    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
+    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         self.ended.append(outcome)
+
+    def companion_started(self, name: str, run_config: RunConfig) -> None: ...
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,9 @@
 
 import pytest
 
-from study.choose import nearest_to_ideal
-from study.config import Objective, load_config
+from study.choose import choose
+from study.config import load_config
+from study.settings import Objective
 from study.trials import FinishedTrial, beats_baseline, front_numbers
 
 OBJECTIVES = [
@@ -47,16 +48,13 @@ def test_the_front_and_the_choice(
 ) -> None:
     trials = planted(BASELINE, *others)
     assert front_numbers(trials, CONFIG) == front
-    assert nearest_to_ideal(trials, CONFIG).trial.number == chosen
+    assert choose(trials, CONFIG).trial.number == chosen
 
 
 def test_the_choice_doesnt_change_with_the_unit_of_an_objective() -> None:
     values = [BASELINE, (4.4, 0.2, 0.9, 0.0), (4.0, 6.0, 0.5, 0.9), (4.2, 1.0, 0.8, 0.3)]
     scaled = [(100 * a, b, c, d / 7) for a, b, c, d in values]
-    assert (
-        nearest_to_ideal(planted(*values), CONFIG).trial.number
-        == nearest_to_ideal(planted(*scaled), CONFIG).trial.number
-    )
+    assert choose(planted(*values), CONFIG).trial.number == choose(planted(*scaled), CONFIG).trial.number
 
 
 def test_beating_the_baseline_takes_every_objective() -> None:
@@ -68,7 +66,7 @@ def test_beating_the_baseline_takes_every_objective() -> None:
 
 def test_without_a_baseline_there_is_still_a_choice() -> None:
     trials = planted(BASELINE, (4.0, 0.1, 0.9, 0.0), (4.1, 0.0, 0.9, 0.0))[1:]
-    assert nearest_to_ideal(trials, CONFIG).trial.number in {1, 2}
+    assert choose(trials, CONFIG).trial.number in {1, 2}
 
 
 def test_a_goal_that_is_a_number_is_a_distance() -> None:

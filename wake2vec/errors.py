@@ -41,5 +41,14 @@ class StorageError(Wake2VecError):
     """A disk that doesn't take what must be written: nothing that was written before is lost."""
 
 
+class TrialAbandoned(Exception):  # noqa: N818
+    """Raised by an observer to end a trial for good after the record at `step`: no fault, but no result."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(reason)
+        self.step = step
+        self.reason = reason
+
+
 class TrialStopped(Exception):  # noqa: N818
     """A trial that was asked to stop, and did, with a checkpoint: no fault."""

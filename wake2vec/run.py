@@ -14,7 +14,7 @@ from torch import Tensor
 from wake2vec.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.closing import measure_closing, nearest_tokens
 from wake2vec.config import RESULT_FORMAT, RunConfig
-from wake2vec.errors import ConfigError, TrialFailedError, TrialStopped
+from wake2vec.errors import ConfigError, TrialAbandoned, TrialFailedError, TrialStopped
 from wake2vec.evaluate import validate
 from wake2vec.generate import sample_numbers, sample_texts
 from wake2vec.initialisers import INITIALISERS, InitMaterial
@@ -45,6 +45,7 @@ def run(
 
     Raises:
         TrialStopped: `stop` said so.
+        TrialAbandoned: `observe` said so; the record of progress stays.
         TrialFailedError: training diverged, or doesn't fit into the memory.
         Wake2VecError: an input can't be used, or the disk is full.
     """
@@ -61,7 +62,7 @@ def run(
         training = start_training(config, material)
     try:
         numbers, arrays = _train_and_measure(training, material, config, folder, observe, stop, watch)
-    except TrialFailedError:
+    except (TrialFailedError, TrialAbandoned):
         discard_checkpoints(folder.checkpoints_path)
         raise
     model = training.model

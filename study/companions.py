@@ -1,0 +1,46 @@
+"""Runs beside the trials: references outside the search space, and repeats of trials with other seeds.
+
+Optuna knows nothing of them, so they mislead no sampler. They need no bookkeeping either: a companion's configuration
+follows from the study's, and its work folder is named by its digest.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from study.config import StudyConfig
+from study.trials import FinishedTrial
+from wake2vec import RunConfig
+
+
+@dataclass(frozen=True)
+class Companion:
+    """One run that is no trial."""
+
+    name: str
+    """`library default`, `trial 7, seed 43`."""
+    run: RunConfig
+    repeats: int | None
+    """Number of the trial that it repeats; None: it is a reference."""
+
+    def digest(self, fingerprints: Mapping[str, str]) -> str:
+        """Of its work folder; `fingerprints` are those of the study's inputs."""
+        return self.run.digest(dict(fingerprints))
+
+
+def references(config: StudyConfig) -> list[Companion]:
+    """The anchors that lie outside the space: the baseline with what they change."""
+    return [
+        Companion(name, config.run_config({**config.study.baseline, **values}), None)
+        for name, values in config.study.anchors.items()
+        if not config.lies_in_space(values)
+    ]
+
+
+def repeats(trial: FinishedTrial, config: StudyConfig) -> list[Companion]:
+    """The trial with each other seed of the study, in order."""
+    run = config.run_config(trial.params)
+    seeds = range(run.seed + 1, run.seed + config.study.seeds)
+    return [
+        Companion(f"trial {trial.number}, seed {seed}", run.model_copy(update={"seed": seed}), trial.number)
+        for seed in seeds
+    ]

@@ -1,0 +1,220 @@
+"""The record of a study: all that tables, report, MLflow's notes and export read of it. It is read, never written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import optuna
+
+from study.choose import Choice, choose
+from study.companions import Companion, references, repeats
+from study.config import GPU_MEMORY, StudyConfig
+from study.hypervolume import hypervolume_history
+from study.noise import Interval, interval, paired_difference
+from study.storage import failed_trials, finished_trials, interrupted_numbers, load_study, stopped_trials
+from study.trials import FailedTrial, FinishedTrial, StoppedTrial, baseline_of, front_numbers
+from wake2vec import ConfigError, Progress, RunResult, TrainingDivergedError, WorkFolder, read_result
+
+PAUSE_S = 60.0
+PAUSE_IN_STEPS = 50
+"""A gap between two records that is longer than both was no work: the machine was away."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a trial took."""
+
+    steps: int
+    seconds: float
+    """Wall time of its training and evaluations, without pauses."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An anchor outside the space, with its result."""
+
+    name: str
+    values: tuple[float, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as it stands on disk."""
+
+    config: StudyConfig
+    folder: Path
+    finished: list[FinishedTrial]
+    stopped: list[StoppedTrial]
+    failed: list[FailedTrial]
+    running: list[int]
+
+    @property
+    def trained(self) -> list[FinishedTrial | StoppedTrial]:
+        """The trials that have a record of progress from beginning to end, in order of their numbers."""
+        return sorted([*self.finished, *self.stopped], key=lambda trial: trial.number)
+
+    @property
+    def ended(self) -> int:
+        """How many trials of its own came to an end, in whatever way."""
+        own = [trial for trial in self.finished if not trial.source]
+        return len(own) + len(self.stopped) + len(self.failed)
+
+    @property
+    def baseline(self) -> FinishedTrial:
+        return baseline_of(self.finished)
+
+    @cached_property
+    def front(self) -> set[int]:
+        """Numbers of the trials on the front, whether they keep the bounds or not."""
+        return front_numbers(self.finished, self.config)
+
+    @cached_property
+    def nominated(self) -> Choice:
+        """The choice by the trials' own values: it and its runners-up are the finalists."""
+        return choose(self.finished, self.config)
+
+    @cached_property
+    def finalists(self) -> list[FinishedTrial]:
+        """The trials that are run with all seeds, best first."""
+        return [self.nominated.trial, *self.nominated.runners_up][: self.config.study.finalists]
+
+    @cached_property
+    def choice(self) -> Choice:
+        """By the means over seeds of the finalists, once each has been run with all seeds.
+
+        Raises:
+            ConfigError: no trial has a result yet.
+        """
+        means = [replace(trial, values=tuple(v.mean for v in self.intervals(trial))) for trial in self.finalists]
+        complete = all(len(self.repeated_values(trial)) == self.config.study.seeds for trial in self.finalists)
+        if self.config.study.seeds == 1 or not complete:
+            return self.nominated
+        choice = choose(self.finished, self.config, means)
+        own = {trial.number: trial for trial in self.finished}
+        return replace(
+            choice,
+            trial=own[choice.trial.number],
+            runners_up=tuple(own[trial.number] for trial in choice.runners_up),
+        )
+
+    def repeated_values(self, trial: FinishedTrial) -> list[tuple[float, ...]]:
+        """The objective values of the trial with each seed that has a result, its own first."""
+        fingerprints = self.result(trial.digest).fingerprints if self.config.study.seeds > 1 else {}
+        others = (self.companion_values(companion, fingerprints) for companion in repeats(trial, self.config))
+        return [trial.values, *(values for values in others if values is not None)]
+
+    def intervals(self, trial: FinishedTrial) -> list[Interval]:
+        """Of each objective over the seeds."""
+        return [interval(column) for column in zip(*self.repeated_values(trial), strict=True)]
+
+    def differences(self, trial: FinishedTrial) -> list[Interval]:
+        """Of each objective, trial less baseline, seed by seed."""
+        before, after = self.repeated_values(self.baseline), self.repeated_values(trial)
+        return [
+            paired_difference(ours, theirs)
+            for ours, theirs in zip(zip(*before, strict=True), zip(*after, strict=True), strict=True)
+        ]
+
+    @cached_property
+    def references(self) -> list[Reference]:
+        """The anchors outside the space that have a result."""
+        fingerprints = self.result(self.baseline.digest).fingerprints
+        found = []
+        for companion in references(self.config):
+            values = self.companion_values(companion, fingerprints)
+            if values is not None:
+                found.append(Reference(companion.name, values, companion.digest(fingerprints)))
+        return found
+
+    def companion_values(self, companion: Companion, fingerprints: dict[str, str]) -> tuple[float, ...] | None:
+        """Its objective values; None where it has no result, or one that an objective is undefined for."""
+        work = self.work_folder(companion.digest(fingerprints))
+        if not work.result_path.exists():
+            return None
+        try:
+            return objective_values(read_result(work), self.config)
+        except TrainingDivergedError:
+            return None
+
+    @cached_property
+    def hypervolumes(self) -> list[float]:
+        """After each trial with a result, in order of their numbers."""
+        return hypervolume_history(self.finished, self.baseline, self.config)
+
+    def result(self, digest: str) -> RunResult:
+        """Raises ConfigError: the work folder holds none."""
+        work = self.work_folder(digest)
+        if not work.result_path.exists():
+            raise ConfigError(f"the result of a trial is gone: {work.path} holds none; run `make study` again")
+        return read_result(work)
+
+    def progress(self, digest: str) -> list[Progress]:
+        return self.work_folder(digest).progress()
+
+    def cost(self, digest: str) -> Cost:
+        return cost_of(self.progress(digest))
+
+    def work_folder(self, digest: str) -> WorkFolder:
+        return WorkFolder(self.folder / "trials" / digest)
+
+
+def read_record(config: StudyConfig, folder: Path) -> StudyRecord:
+    """The record of the study of that name in the results folder.
+
+    Raises:
+        ConfigError: there is no such study.
+    """
+    return record_of(load_study(folder, config.study.name), config, folder)
+
+
+def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRecord:
+    return StudyRecord(
+        config,
+        folder,
+        finished_trials(study),
+        stopped_trials(study),
+        failed_trials(study),
+        interrupted_numbers(study),
+    )
+
+
+def cost_of(progress: Sequence[Progress]) -> Cost:
+    """Steps and seconds from a record of progress."""
+    times = [record.time_s for record in progress]
+    gaps = sorted(after - before for before, after in pairwise(times))
+    longest = max(PAUSE_S, PAUSE_IN_STEPS * gaps[len(gaps) // 2]) if gaps else PAUSE_S
+    return Cost(max((record.step for record in progress), default=0), sum(gap for gap in gaps if gap <= longest))
+
+
+def objective_values(result: RunResult, config: StudyConfig) -> tuple[float, ...]:
+    """Raises TrainingDivergedError: an objective is undefined for this trial."""
+    return tuple(
+        objective.value(_defined(result, objective.result, "objective")) for objective in config.study.objectives
+    )
+
+
+def violations(result: RunResult, baseline: RunResult | None, config: StudyConfig) -> tuple[float, ...]:
+    """By how much the trial breaks each bound; 0 or less: it keeps it.
+
+    Raises:
+        TrainingDivergedError: a bounded figure is undefined for this trial.
+    """
+    before = [None if baseline is None else _figure(baseline, bound.result) for bound in config.study.bounds]
+    return tuple(
+        bound.violation(_defined(result, bound.result, "bounded figure"), own)
+        for bound, own in zip(config.study.bounds, before, strict=True)
+    )
+
+
+def _defined(result: RunResult, address: str, what: str) -> float:
+    figure = _figure(result, address)
+    if figure is None or figure != figure or abs(figure) == float("inf"):
+        raise TrainingDivergedError(f"the {what} {address} is undefined for this trial: {figure}")
+    return figure
+
+
+def _figure(result: RunResult, address: str) -> float | None:
+    return result.computed.peak_memory_gb or 0.0 if address == GPU_MEMORY else result.numbers[address]
