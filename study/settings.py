@@ -140,8 +140,10 @@ class StudySection(Section):
     """Ended trials that the study has when it is done, the baseline and stopped ones among them."""
     seed: int = Field(0, ge=0)
     """Of the sampler."""
+    sampler: Literal["gp", "tpe", "random"] = "gp"
+    """What proposes trials: see `study.space`."""
     startup_trials: int = Field(10, ge=1)
-    """Trials drawn at random before the sampler models what it saw."""
+    """Trials before the sampler models what it saw: baseline, anchors, and the rest drawn at random."""
     space: dict[str, Range | Choices] = Field(min_length=1)
     """What varies: the address of a knob, and its range or choices."""
     objectives: list[Objective] = Field(min_length=1)
