@@ -55,6 +55,7 @@ class StudyConfig(Section):
         faults += [_unknown("study.bounds", result, BOUNDABLE) for result in bounded if result not in BOUNDABLE]
         for name, values in self.study.anchors.items():
             faults += [_unknown(f"study.anchors.{name}", key, knobs) for key in values if key not in knobs]
+            faults += [f"study.anchors.{name} must keep the study's {key}" for key in MAKE_NAMES if key in values]
             if all(key in knobs for key in values):
                 faults += self._faults_of(f"study.anchors.{name}", {**self.study.baseline, **values})
         faults += self._faults_of_choice()
