@@ -52,9 +52,9 @@ def register_export(
     uri = tracking_uri(folder)
     client = MlflowClient(uri, uri)
     experiment, run = _find_run(client, folder, study, trial)
+    logged = _log_model(client, experiment, run, trial, digest, export)
     version = _find_version(client, study, digest)
     if version is None:
-        logged = _log_model(client, experiment, run, trial, digest, export)
         # Not models:/<id>: for that MLflow asks its global tracking database, and makes one where it stands.
         version = client.create_model_version(
             study, logged.artifact_location, run, {DIGEST: digest, "wake2vec.trial": str(trial)}
@@ -91,13 +91,13 @@ def _check_location(folder: Path, artifacts: str) -> None:
 
 
 def _find_version(client: MlflowClient, study: str, digest: str) -> ModelVersion | None:
-    """The version that this trial has already, if its files are there."""
+    """The version that this trial has already; the study's registered model is made if there is none."""
     try:
         client.get_registered_model(study)
     except MlflowException:
         client.create_registered_model(study)
     found = client.search_model_versions(f"name = '{study}' and tags.`{DIGEST}` = '{digest}'")
-    return next((version for version in found if (_path(version.source or "") / "MLmodel").exists()), None)
+    return found[0] if found else None
 
 
 def _log_model(client: MlflowClient, experiment: str, run: str, trial: int, digest: str, export: Path) -> LoggedModel:
@@ -111,7 +111,9 @@ def _log_model(client: MlflowClient, experiment: str, run: str, trial: int, dige
     # Straight into the artifacts: uploading would write 2 GB of TinyLlama a second time.
     _save_model(export, path, Model(run_id=run, model_id=logged.model_id))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run, [LoggedModelOutput(logged.model_id, 0)])
+    outputs = client.get_run(run).outputs
+    if outputs is None or logged.model_id not in {output.model_id for output in outputs.model_outputs}:
+        client.log_outputs(run, [LoggedModelOutput(logged.model_id, 0)])
     return logged
 
 
