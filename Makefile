@@ -31,8 +31,9 @@ plan: .venv/run ## What the study will take, before it runs
 ui: .venv/run ## MLflow on loopback, with links that open on the trials (PORT=5000)
 	@$(STUDY) ui $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(PORT),--port $(PORT))
 
-export: .venv/run ## The chosen trial as a model folder (TRIAL=7, OUT=folder)
-	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)")
+export: .venv/run ## The chosen trial as a model folder, and in MLflow (TRIAL=7, OUT=folder, VECTORS=both, REGISTER=no)
+	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)") \
+		$(if $(VECTORS),--vectors "$(VECTORS)") $(if $(RIGHTS),--rights "$(RIGHTS)") $(if $(filter no,$(REGISTER)),--no-register)
 
 report: .venv/run ## One HTML page about the study
 	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER)

@@ -29,7 +29,8 @@ from wake2vec.errors import (
     TrialStopped,
     Wake2VecError,
 )
-from wake2vec.export import export_folder
+from wake2vec.export import ExportedFolder, export_folder
+from wake2vec.initialisers import INITIALISERS
 from wake2vec.lexicon import read_text
 from wake2vec.lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
 from wake2vec.material import fingerprint_inputs, prepare
@@ -41,13 +42,16 @@ from wake2vec.plan import TrialPlan, plan_trial
 from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
 from wake2vec.subject import Source, StoredSubject, nearest_named, read_subject
+from wake2vec.vectors import TEXT_FORMATS
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
 
 __all__ = [
+    "INITIALISERS",
     "NUMBERS",
     "PHASE1_ADDRESSES",
     "PHASE1_CAP",
     "PHASE1_PRINTED",
+    "TEXT_FORMATS",
     "Audit",
     "Candidate",
     "Candidates",
@@ -56,6 +60,7 @@ __all__ = [
     "CorpusConfig",
     "CorpusError",
     "ExportError",
+    "ExportedFolder",
     "Filters",
     "Form",
     "LexiconAudit",
