@@ -88,7 +88,7 @@ def _front_matter(base: str) -> dict[str, object]:
 
 def _objectives(record: StudyRecord, trial: FinishedTrial) -> list[tuple[str, ...]]:
     """Name, goal, baseline, this trial and their difference, with 95 % intervals over seeds where there are any."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     columns = (record.intervals(record.baseline), record.intervals(trial), record.differences(trial))
     for objective, before, after, difference in zip(record.config.study.objectives, *columns, strict=True):
         told = _over_seeds(difference)

@@ -150,7 +150,7 @@ class StudyRecord:
         grown = zip(self.finished, [0.0, *self.hypervolumes], self.hypervolumes, strict=False)
         last = max((trial.number for trial, before, after in grown if after > before), default=0)
         ended = [trial.number for trial in self.finished if not trial.source]
-        ended += [trial.number for trial in (*self.stopped, *self.failed)]
+        ended += [trial.number for trial in self.stopped] + [trial.number for trial in self.failed]
         return sum(number > last for number in ended)
 
     def result(self, digest: str) -> RunResult:
