@@ -4,8 +4,6 @@ What new rows have come to lie near, what is left of cosines and collapse withou
 the curve of mutual collapse, and the interval of the isotropies.
 """
 
-import math
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -14,11 +12,11 @@ from torch import Tensor
 from wake2vec.base_tokens import KINDS
 from wake2vec.geometry import cosine, isotropy, spectrum
 from wake2vec.geometry.collapse import CURVE_TAUS, collapse_census
-from wake2vec.geometry.cosine import NORMAL_95
 from wake2vec.geometry.group import Group, joined, read_group
 from wake2vec.geometry.mutual import kth_cosines
 from wake2vec.geometry.neighbours import nearest_cosine_null, nearest_rows
 from wake2vec.geometry.parts import Part, array, by_exposure
+from wake2vec.intervals import sampled_share_interval
 from wake2vec.measure import Measurement, Subject, gather, measure
 from wake2vec.result import Neighbours
 from wake2vec.vocabulary import ExtendedVocabulary
@@ -112,7 +110,7 @@ def _less(rows: Float[Tensor, "rows dim"], centre: Float[Tensor, " dim"]) -> Flo
 def _mutual_curve(new: Group) -> Part:
     cosines = kth_cosines(new)
     shares = [float((cosines >= tau).double().mean()) for tau in CURVE_TAUS]
-    bounds = [_share_interval(share, len(cosines), len(new)) for share in shares]
+    bounds = [sampled_share_interval(share, len(cosines), len(new)) for share in shares]
     return Part(
         {},
         {
@@ -122,17 +120,6 @@ def _mutual_curve(new: Group) -> Part:
             "mutual_curve_high": np.array([high for _, high in bounds]),
         },
     )
-
-
-def _share_interval(share: float, sample: int, population: int) -> tuple[float, float]:
-    """95 % interval of the share of a population from that of a sample without replacement (Wilson 1927)."""
-    if sample == population:
-        return share, share
-    count = sample * (population - 1) / (population - sample)  # the sample with replacement that tells as much
-    z = NORMAL_95**2 / count
-    centre = (share + z / 2) / (1 + z)
-    reach = math.sqrt(z * share * (1 - share) + z**2 / 4) / (1 + z)
-    return max(centre - reach, 0.0), min(centre + reach, 1.0)
 
 
 def _neighbours(base: Group, new: Group, subject: Subject) -> Part:
