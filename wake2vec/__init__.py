@@ -14,7 +14,7 @@ from wake2vec.candidates import (
     scores_file,
     tokens_saved,
 )
-from wake2vec.closing import measure_fully
+from wake2vec.closing import measure_fully, nearest_tokens
 from wake2vec.config import Capitals, CorpusConfig, Form, RunConfig, Section, flatten
 from wake2vec.errors import (
     ConfigError,
@@ -39,7 +39,7 @@ from wake2vec.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, flatte
 from wake2vec.plan import TrialPlan, plan_trial
 from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
-from wake2vec.subject import Source, StoredSubject, nearest_named, read_subject
+from wake2vec.subject import Source, StoredSubject, read_subject
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
 
 __all__ = [
@@ -89,7 +89,7 @@ __all__ = [
     "lexicon_file",
     "load_tokenizer",
     "measure_fully",
-    "nearest_named",
+    "nearest_tokens",
     "phase1_summary",
     "plan_trial",
     "prepare",

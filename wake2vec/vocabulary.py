@@ -45,6 +45,12 @@ class ExtendedVocabulary:
     def size(self) -> int:
         return self.base_size + len(self.words)
 
+    @property
+    def row_names(self) -> list[str]:
+        """The token of each base row, as the base tokenizer writes it, and the word of each new one."""
+        base = self.base_tokenizer.convert_ids_to_tokens(list(range(self.base_size)))
+        return [*(str(token) for token in base), *self.words]
+
 
 def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> ExtendedVocabulary:
     """Add the words in the form named; `base` is left as it is.
