@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 from yaml import YAMLError
 
-from wake2vec import NUMBERS, ConfigError, RunConfig, Section, check_names, flatten
+from wake2vec import NUMBERS, ConfigError, RunConfig, Section, check_names, flatten, unflatten
 
 PROFILES = Path(__file__).parent / "profiles"
 MAKE_NAMES = {"model.path": "MODEL", "corpus.path": "CORPUS", "vocabulary.lexicon": "LEXICON"}
@@ -123,7 +123,7 @@ class StudyConfig(Section):
 
     def run_config(self, values: dict[str, Value]) -> RunConfig:
         """The configuration of a trial that has these values for the knobs of the space."""
-        return RunConfig.model_validate(_unflatten({**flatten(self.run.model_dump()), **values}))
+        return RunConfig.model_validate(unflatten({**flatten(self.run.model_dump()), **values}))
 
 
 def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:
@@ -192,14 +192,3 @@ def _section(where: list[str]) -> list[str]:
 def _unknown(where: str, key: str, known: Any) -> str:
     near = difflib.get_close_matches(key, list(known), n=1)
     return f"{where} knows no {key}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _unflatten(leaves: dict[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for address, value in leaves.items():
-        *path, last = address.split(".")
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = value
-    return tree

@@ -15,7 +15,7 @@ from wake2vec.candidates import (
     tokens_saved,
 )
 from wake2vec.closing import measure_fully, nearest_tokens
-from wake2vec.config import Capitals, CorpusConfig, Form, RunConfig, Section, flatten
+from wake2vec.config import Capitals, CorpusConfig, Form, RunConfig, Section, flatten, unflatten
 from wake2vec.errors import (
     ConfigError,
     CorpusError,
@@ -35,7 +35,7 @@ from wake2vec.material import fingerprint_inputs, prepare
 from wake2vec.matrix import StoredMatrix, read_matrix
 from wake2vec.measure import Measurement, Subject
 from wake2vec.model import load_tokenizer, resolve_folder
-from wake2vec.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, flattened, phase1_summary
+from wake2vec.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from wake2vec.plan import TrialPlan, plan_trial
 from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
@@ -85,7 +85,6 @@ __all__ = [
     "find_candidates",
     "fingerprint_inputs",
     "flatten",
-    "flattened",
     "lexicon_file",
     "load_tokenizer",
     "measure_fully",
@@ -101,6 +100,7 @@ __all__ = [
     "run",
     "scores_file",
     "tokens_saved",
+    "unflatten",
     "warnings_of",
     "write_atomic",
     "write_json",
