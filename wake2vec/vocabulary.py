@@ -78,23 +78,6 @@ def base_pieces(vocabulary: ExtendedVocabulary) -> list[list[int]]:
     return [ids[prefix:] for ids in encoded]
 
 
-def base_texts(vocabulary: ExtendedVocabulary) -> list[str]:
-    """What each base token writes inside a line, with its leading space: ` upon`, `ing`.
-
-    Empty for special tokens, for bytes (`<0x41>`, parts of a character) and for ids without a token.
-    """
-    base = vocabulary.base_tokenizer
-    decoder, special = base.backend_tokenizer.decoder, set(base.all_special_ids)
-    texts = []
-    for index, token in enumerate(base.convert_ids_to_tokens(list(range(vocabulary.base_size)))):
-        if token is None or index in special or regex.fullmatch("<0x[0-9A-F]{2}>", token):
-            texts.append("")
-            continue
-        text = decoder.decode(["a", token])[1:] if decoder else token
-        texts.append("" if "\ufffd" in text else text)
-    return texts
-
-
 Extension = tuple[PreTrainedTokenizerFast, tuple[str, ...]]
 
 
