@@ -16,6 +16,7 @@ import regex
 from wake2vec.intervals import wilson_interval
 
 WORD = regex.compile(r"['’]?\p{L}[\p{L}\p{M}]*(?:['’-]\p{L}[\p{L}\p{M}]*)*['’]?")
+"""A word as written: unlike the lexicon's it has the apostrophes at its ends (`th'`, `'tis`), and may touch a digit."""
 MARKS = ",;:.!?"
 SHORT_LETTERS, SHORT_WORD_SHARE = 2, 0.001
 """A word of so few letters must make up so much of the text: others are letters by themselves, or abbreviations."""
