@@ -51,13 +51,20 @@ from wake2vec import (
 
 
 class Watcher(Protocol):
-    """Who looks on while a study runs."""
+    """Who looks on while a study runs; who inherits this need only write what it looks at."""
 
-    def study_started(self, audit: Audit) -> None: ...
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
-    def progressed(self, record: Progress) -> None: ...
+    def study_started(self, audit: Audit) -> None:
+        return
+
+    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
+        return
+
+    def progressed(self, record: Progress) -> None:
+        return
+
     def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
         """`outcome` is the reason where the trial failed."""
+        return
 
 
 @dataclass(frozen=True)

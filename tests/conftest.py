@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome, drive
+from study.driver import StudyOutcome, Watcher, drive
 from study.trials import FinishedTrial
-from wake2vec import Audit, Progress
+from wake2vec import Progress
 from wake2vec.config import (
     DEFAULT_FOLDER,
     CorpusConfig,
@@ -89,16 +89,12 @@ def vary(config: RunConfig) -> Callable[..., RunConfig]:
     return varied
 
 
-class Silent:
+class Silent(Watcher):
     """A watcher that remembers how trials ended, and calls `on_record` for each record."""
 
     def __init__(self, on_record: Callable[[Progress], None] = lambda record: None) -> None:
         self.ended: list[FinishedTrial | str] = []
         self._on_record = on_record
-
-    def study_started(self, audit: Audit) -> None: ...
-
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
 
     def progressed(self, record: Progress) -> None:
         self._on_record(record)
