@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from wake2vec import NUMBERS, PHASE1_ADDRESSES, PHASE1_PRINTED, Subject, flatten, measure_fully, phase1_summary
+from wake2vec import NUMBERS, PHASE1_ADDRESSES, PHASE1_PRINTED, flatten, measure_fully, phase1_summary
+from wake2vec.measure import Subject
 
 BASE, NEW, DIM = 3000, 2200, 12
 

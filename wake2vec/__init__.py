@@ -5,10 +5,8 @@
 
 from wake2vec.audit import Audit
 from wake2vec.candidates import (
-    Candidate,
     Candidates,
     Filters,
-    Tally,
     find_candidates,
     lexicon_file,
     scores_file,
@@ -32,12 +30,11 @@ from wake2vec.export import export_folder
 from wake2vec.lexicon import read_text
 from wake2vec.lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
 from wake2vec.material import fingerprint_inputs, prepare
-from wake2vec.matrix import StoredMatrix, read_matrix
-from wake2vec.measure import Measurement, Subject
+from wake2vec.measure import Measurement
 from wake2vec.model import load_tokenizer, resolve_folder
 from wake2vec.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from wake2vec.plan import TrialPlan, plan_trial
-from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
+from wake2vec.result import NUMBERS, RunResult, read_result
 from wake2vec.run import check_names, run
 from wake2vec.subject import Source, StoredSubject, read_subject
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
@@ -48,7 +45,6 @@ __all__ = [
     "PHASE1_CAP",
     "PHASE1_PRINTED",
     "Audit",
-    "Candidate",
     "Candidates",
     "Capitals",
     "ConfigError",
@@ -61,7 +57,6 @@ __all__ = [
     "LexiconError",
     "Measurement",
     "ModelError",
-    "Neighbours",
     "Numbers",
     "Progress",
     "RunConfig",
@@ -69,10 +64,7 @@ __all__ = [
     "Section",
     "Source",
     "StorageError",
-    "StoredMatrix",
     "StoredSubject",
-    "Subject",
-    "Tally",
     "TrainingDivergedError",
     "TrialFailedError",
     "TrialPlan",
@@ -92,7 +84,6 @@ __all__ = [
     "phase1_summary",
     "plan_trial",
     "prepare",
-    "read_matrix",
     "read_result",
     "read_subject",
     "read_text",
