@@ -16,9 +16,8 @@ from scipy.stats import rankdata
 
 from bench.figures import Figure, publish
 from study.config import load_config
-from study.driver import drive
-from study.trials import FinishedTrial
-from wake2vec import Audit, Numbers, Progress, RunConfig, WorkFolder, read_result
+from study.driver import Watcher, drive
+from wake2vec import Numbers, WorkFolder, read_result
 
 TRIALS = 28
 RESAMPLES = 2000
@@ -69,13 +68,8 @@ PAIRS = (
 )
 
 
-class Silent:
-    """A watcher that says how far it is and no more."""
-
-    def study_started(self, audit: Audit) -> None: ...
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
-    def progressed(self, record: Progress) -> None: ...
-    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None: ...
+class Silent(Watcher):
+    """A watcher that says nothing."""
 
 
 def main() -> None:

@@ -10,29 +10,25 @@ from pathlib import Path
 
 from bench.figures import Figure, publish
 from study.config import load_config
-from study.driver import drive
-from study.trials import FinishedTrial
-from wake2vec import Audit, Progress, RunConfig, WorkFolder, read_result
+from study.driver import Watcher, drive
+from study.trials import FinishedTrial, StoppedTrial
+from wake2vec import RunConfig, WorkFolder, read_result
 
 MODEL_PARTS = ("train", "validate", "sample")
 """Forward, backward and optimizer: of training, of validation, of the sample."""
 
 
-class Clock:
+class Clock(Watcher):
     """A watcher that times each trial, from its start until all of it is told and logged."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._started = 0.0
 
-    def study_started(self, audit: Audit) -> None: ...
-
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
         self._started = time.perf_counter()
 
-    def progressed(self, record: Progress) -> None: ...
-
-    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
+    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         self.seconds.append(time.perf_counter() - self._started)
 
 

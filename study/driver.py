@@ -54,15 +54,23 @@ FAULT = "fault.json"
 
 
 class Watcher(Protocol):
-    """Who looks on while a study runs."""
+    """Who looks on while a study runs; who inherits this need only write what it looks at."""
 
-    def study_started(self, audit: Audit) -> None: ...
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
-    def progressed(self, record: Progress) -> None: ...
+    def study_started(self, audit: Audit) -> None:
+        return
+
+    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
+        return
+
+    def progressed(self, record: Progress) -> None:
+        return
+
     def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         """`outcome` is the reason where the trial failed."""
+        return
 
-    def companion_started(self, name: str, run_config: RunConfig) -> None: ...
+    def companion_started(self, name: str, run_config: RunConfig) -> None:
+        return
 
 
 @dataclass(frozen=True)
