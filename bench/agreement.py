@@ -21,8 +21,15 @@ from wake2vec import Numbers, WorkFolder, read_result
 
 TRIALS = 28
 RESAMPLES = 2000
-SETTINGS = ("study.name=agreement", f"study.trials={TRIALS}", f"study.startup_trials={TRIALS}", "study.seed=1")
-
+SETTINGS = (
+    "study.name=agreement",
+    f"study.trials={TRIALS}",
+    "study.sampler=random",
+    "study.seed=1",
+    "study.seeds=1",
+    "study.anchors=null",
+    "study.stopping=null",
+)
 
 TRAINED = "geometry.drift_base_l2"
 """How much a trial trained: rate times steps, as the rows tell it."""

@@ -18,6 +18,10 @@ MODEL_PARTS = ("train", "validate", "sample")
 """Forward, backward and optimizer: of training, of validation, of the sample."""
 
 
+PLAIN = ["study.anchors=null", "study.seeds=1", "study.stopping=null"]
+"""Trials alone, each to its end."""
+
+
 class Clock(Watcher):
     """A watcher that times each trial, from its start until all of it is told and logged."""
 
@@ -33,7 +37,7 @@ class Clock(Watcher):
 
 
 def main() -> None:
-    config = load_config("tiny", ["study.trials=4", "machine.checkpoint_every_s=5", "study.startup_trials=8"])
+    config = load_config("tiny", ["study.trials=4", "machine.checkpoint_every_s=5", "study.startup_trials=8", *PLAIN])
     clock = Clock()
     with tempfile.TemporaryDirectory() as name:
         outcome = drive(config, Path(name), clock)

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wake2vec import Section
 
@@ -165,6 +165,12 @@ class StudySection(Section):
     finalists: int = Field(3, ge=1)
     """Trials of the front that are run with all seeds: the chosen one and its runners-up."""
     choice: ChoiceSettings = ChoiceSettings()
+
+    @field_validator("anchors", mode="before")
+    @classmethod
+    def _none(cls, anchors: Any) -> Any:
+        """`study.anchors=null` on the command line takes a profile's anchors away: mappings are merged there."""
+        return {} if anchors is None else anchors
 
     def objective_at(self, named: str) -> int:
         """The place of the objective with this address, or with an address that alone contains it.

@@ -167,6 +167,11 @@ def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path, text: str, messag
     assert "\n" not in str(caught.value)
 
 
+def test_a_profiles_anchors_can_be_left_out() -> None:
+    assert load_config("tiny").study.anchors
+    assert load_config("tiny", ["study.anchors=null"]).study.anchors == {}
+
+
 def test_an_initialiser_can_be_a_knob_of_the_study() -> None:
     names = sorted(INITIALISERS)
     config = check_config(tree(study__space={"init.name": {"choices": names}}, study__baseline=GAUSSIAN))
