@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import TrialState
 
 from study.choose import Choice
-from study.companions import Companion, references, repeats
+from study.companions import FAULT, Companion, references, repeats
 from study.config import StudyConfig
 from study.hypervolume import trials_without_gain
 from study.projection import Projection
@@ -48,9 +48,6 @@ from wake2vec import (
     run,
     write_json,
 )
-
-FAULT = "fault.json"
-"""In the work folder of a companion that failed."""
 
 
 class Watcher(Protocol):
