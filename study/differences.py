@@ -37,12 +37,14 @@ def judged(objective: Objective, difference: Interval) -> str:
     return verdict(objective, 0.0, difference.mean)
 
 
-def legend(differences: Sequence[Interval]) -> str:
-    """What the intervals of a table are, or why it has none."""
-    seeds = min(difference.count for difference in differences)
-    if seeds < 2:
-        return "One seed: no interval, so a small difference may be noise. study.seeds=3 gives intervals."
-    return f"± is half the 95 % interval over {seeds} seeds. Differences are paired by seed."
+def legend(differences: Sequence[Interval], seeds: int) -> str:
+    """What the intervals of a table are, or why it has none; `seeds` are those that the study asks for."""
+    count = min(difference.count for difference in differences)
+    if count > 1:
+        return f"± is half the 95 % interval over {count} seeds. Differences are paired by seed."
+    if seeds > 1:
+        return "One seed: no interval. The baseline and the finalists alone are run with more."
+    return "One seed: no interval, a small difference may be noise. study.seeds=3 gives some."
 
 
 def _decimals(half: float) -> int:

@@ -43,6 +43,11 @@ class Entry:
     def label(self) -> str:
         return self.name if self.number is None else f"trial {self.number}"
 
+    @property
+    def title(self) -> str:
+        """The label as a sentence begins."""
+        return f"{self.label[0].upper()}{self.label[1:]}"
+
 
 def entries_of(record: StudyRecord) -> list[Entry]:
     """Trials in order of their numbers."""

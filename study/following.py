@@ -1,5 +1,6 @@
 """What to type next: the commands that make sense where a study stands."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from study.invocation import console, make_command
 from study.status import Status
 
 MORE_TRIALS = 8
+SHORT = 40
+LINE = 70
 
 
 def following(
@@ -38,8 +41,20 @@ def following(
 
 
 def say_commands(commands: Mapping[str, str]) -> None:
-    """A line each; two where the command is long."""
-    short = max((len(command) for command in commands if len(command) <= 40), default=0)
+    """A line each; more where a command is long, as a shell takes them."""
+    short = max((len(command) for command in commands if len(command) <= SHORT), default=0)
     for command, what in commands.items():
-        gap = " " * (short - len(command) + 2) if len(command) <= short else "\n      "
-        console.print(f"  {command}{gap}{what}", highlight=False, markup=False, soft_wrap=True)
+        if len(command) <= short:
+            console.print(f"  {command:<{short}}  {what}", highlight=False, markup=False)
+        else:
+            console.print(f"  {_broken(command)}\n      {what}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _broken(command: str) -> str:
+    """Over lines of 76 letters, each but the last with a backslash at its end."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines[-1] and len(lines[-1]) + len(word) > LINE:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return " \\\n      ".join(lines)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from study.columns import Column, fitted
+from study.columns import HARD_SPACE, Column, fitted
 from study.differences import judged, plus_minus, signed
 from study.entries import Entry, finished_of
 from study.figures import ISSUES, null_of, relative_differences, shown
@@ -33,22 +33,32 @@ def knob_tables(record: StudyRecord, title: str, entries: Sequence[Entry], addre
 
 
 def head_of(entry: Entry, record: StudyRecord) -> str:
-    return "baseline" if record.finished and entry.number == record.baseline.number else entry.label
+    """Of a column: short, and on one line."""
+    is_baseline = record.finished and entry.number == record.baseline.number
+    return "baseline" if is_baseline else entry.label.replace(" ", " " if entry.number is None else HARD_SPACE)
 
 
 def objective_tables(record: StudyRecord, pair: Pair, title: str) -> list[Table]:
     """Means over the seeds that both have, and the paired differences: the second less the first."""
-    objectives = record.config.study.objectives
-    columns = [
+    at = "" if pair.step is None else f", both at step {pair.step}"
+    names = Column("", [shown_name(objective) for objective in record.config.study.objectives], "left")
+    on_one_line = fitted(f"{title}{at}", names, _objective_columns(record, pair, " "))
+    if len(on_one_line) == 1:
+        return on_one_line
+    return fitted(f"{title}{at}", names, _objective_columns(record, pair, "\n"))
+
+
+def _objective_columns(record: StudyRecord, pair: Pair, between: str) -> list[Column]:
+    """`between` parts a mean from its interval."""
+    judgements = zip(record.config.study.objectives, pair.differences, strict=True)
+    return [
         *(
-            Column(head_of(entry, record), [" ".join(plus_minus(mean)).strip() for mean in means])
+            Column(head_of(entry, record), [between.join(filter(None, plus_minus(mean))) for mean in means])
             for entry, means in zip((pair.before, pair.after), pair.means, strict=True)
         ),
-        Column("difference", [signed(difference) for difference in pair.differences]),
-        Column("", [judged(*each) for each in zip(objectives, pair.differences, strict=True)], "left"),
+        Column("difference", [signed(difference).replace(" ", between) for difference in pair.differences]),
+        Column("", [judged(objective, difference) for objective, difference in judgements], "left"),
     ]
-    at = "" if pair.step is None else f", both at step {pair.step}"
-    return fitted(f"{title}{at}", Column("", list(map(shown_name, objectives)), "left"), columns)
 
 
 def bound_tables(record: StudyRecord, entry: Entry) -> list[Table]:
@@ -57,11 +67,8 @@ def bound_tables(record: StudyRecord, entry: Entry) -> list[Table]:
     violations = finished_of(entry, record).violations if entry.kind == "finished" else ()
     if not bounds or len(violations) != len(bounds):
         return []
-    columns = [
-        Column("", ["kept" if by <= 0 else "broken" for by in violations], "left"),
-        Column("by", [show(abs(by)) for by in violations]),
-    ]
-    return fitted("Bounds", Column("", list(map(str, bounds)), "left"), columns)
+    kept = [f"{'kept' if by <= 0 else 'broken'}, by {show(abs(by))}" for by in violations]
+    return fitted("Bounds", Column("", list(map(str, bounds)), "left"), [Column("", kept, "left")])
 
 
 def own_objective_tables(record: StudyRecord, entry: Entry) -> list[Table]:
@@ -95,5 +102,9 @@ def figure_tables(record: StudyRecord, pair: Pair) -> list[Table]:
         Column(head_of(entry, record), [shown(numbers[address]) for address, _ in most])
         for entry, numbers in zip((pair.before, pair.after), pair.numbers, strict=True)
     ]
-    columns.append(Column("of the larger", [f"{relative:+.0%}" for _, relative in most]))
-    return fitted("Figures that differ most", Column("", [address for address, _ in most], "left"), columns)
+    columns.append(Column("change", [f"{relative:+.0%}" for _, relative in most]))
+    return fitted(
+        "Figures that differ most, as shares of the larger value",
+        Column("", [address for address, _ in most], "left"),
+        columns,
+    )

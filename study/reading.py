@@ -102,7 +102,7 @@ def list_(
         _say("`beats it`: as good as the baseline in all, better in one.")
     for entry in entries:
         if entry.reason:
-            _say(f"Trial {entry.number} {state_of(entry, record)}: {entry.reason}.")
+            _say(f"Trial {entry.number} {entry.kind}: {entry.reason}.")
     if record.finished:
         _say(f"Chosen: {record.choice.reason}.")
 
@@ -122,14 +122,14 @@ def show(
     if as_json_:
         typer.echo(as_json(show_content(record, entry, pair)))
         return
-    _say(f"{entry.label.capitalize()} of study {record.config.study.name}: {_states(entry, record)}")
+    _say(f"{entry.title} of study {record.config.study.name}: {_states(entry, record)}")
     if entry.reason:
         _say(f"{entry.reason[0].upper()}{entry.reason[1:]}.")
     for tables in _sections(record, entry, pair):
         _say("")
         _show(tables)
     if pair is not None:
-        _say(legend(pair.differences))
+        _say(legend(pair.differences, record.config.study.seeds))
     _say("")
     _show([_place_table(record, entry)])
     for sample in record.result(entry.digest).samples[:SAMPLES] if entry.values and entry.digest else ():
@@ -153,13 +153,13 @@ def compare(
         typer.echo(as_json(compare_content(record, pair)))
         return
     for entry in (pair.before, pair.after):
-        _say(f"{entry.label.capitalize()}: {_states(entry, record)}")
-    title = f"{pair.after.label.capitalize()} against {pair.before.label}"
+        _say(f"{entry.title}: {_states(entry, record)}")
+    title = f"{pair.after.title} against {pair.before.label}"
     knobs = knob_tables(record, "Knobs that differ", (pair.before, pair.after), list(pair.knobs))
     for tables in (knobs, objective_tables(record, pair, title)):
         _say("")
         _show(tables) if tables else _say("No knob differs.")
-    _say(legend(pair.differences))
+    _say(legend(pair.differences, record.config.study.seeds))
     _say("")
     _show(figure_tables(record, pair))
 
@@ -194,7 +194,7 @@ def _against_baseline(record: StudyRecord, entry: Entry) -> Pair | None:
 def _sections(record: StudyRecord, entry: Entry, pair: Pair | None) -> Iterable[list[Table]]:
     if pair is not None:
         yield knob_tables(record, "Knobs", (pair.before, pair.after), list(pair.after.params))
-        yield objective_tables(record, pair, f"{entry.label.capitalize()} against the baseline")
+        yield objective_tables(record, pair, f"{entry.title} against the baseline")
         yield from filter(None, [bound_tables(record, entry)])
         yield issue_tables(record, (pair.before, pair.after), pair.numbers)
         return
@@ -232,8 +232,10 @@ def _place_table(record: StudyRecord, entry: Entry) -> Table:
 
 
 def _first_lines(sample: str) -> str:
-    """Of a sample: it may hold anything, so it is cut to the width and shown as it is."""
-    return textwrap.shorten(sample.replace("\n", " / "), 2 * WIDTH - 8, placeholder=" ...")
+    """Of a sample, which may hold anything: what a terminal would take as a command is a dot."""
+    lines = " / ".join(sample.splitlines())
+    printable = "".join(letter if letter.isprintable() else "·" for letter in lines)
+    return textwrap.shorten(printable, 2 * WIDTH - 8, placeholder=" ...")
 
 
 def _say(text: str) -> None:

@@ -185,15 +185,17 @@ def _facts(status: Status, now: float) -> Iterator[tuple[str, str]]:
         yield "open", f"trial {trial.number}: step {trial.step:,} of {steps}{seen}"
     if status.companions:
         failed = f", {status.companions_failed} failed" if status.companions_failed else ""
-        yield (
-            "beside them",
-            (f"{status.companions_done} of {status.companions} references and repeats with other seeds done{failed}"),
-        )
+        runs = f"{status.companions_done} of {status.companions} runs done"
+        yield "repeats", f"{runs}, of references and other seeds{failed}"
     yield "driver", status.driver or "none is running on this machine"
     yield "spent", f"{status.spent.steps:,} steps, {duration(status.spent.seconds)} on {status.spent.device}"
     if status.hypervolume is not None:
         patience = "" if status.patience is None else f"; the study ends at {status.patience}"
-        yield "hypervolume", f"{status.hypervolume:.4g}, {status.trials_without_gain} trials without gain{patience}"
+        gain = f"{status.trials_without_gain} trial{'' if status.trials_without_gain == 1 else 's'} without gain"
+        yield (
+            "hypervolume",
+            f"{status.hypervolume:.3g} (0: none beats the baseline in all objectives), {gain}{patience}",
+        )
     yield "choice", status.reason or "no trial has a result yet"
 
 

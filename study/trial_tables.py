@@ -57,7 +57,7 @@ def repeat_tables(record: StudyRecord) -> list[Table]:
         Column("seeds", [str(counts[trial.number]) for trial in trials]),
         *_interval_columns(record, [record.intervals(trial) for trial in trials]),
     ]
-    title = "Repeats: means over seeds, and half their 95 % intervals"
+    title = "Repeats: means over seeds"
     return fitted(title, Column("trial", [str(trial.number) for trial in trials]), columns)
 
 
@@ -83,7 +83,11 @@ def comparison_tables(record: StudyRecord) -> list[Table]:
 
 def closing_lines(record: StudyRecord) -> list[str]:
     """What the closing tables don't say: the noise floor, trials without a result, the cost."""
-    lines = [] if record.choice.trial.is_baseline else [legend(record.differences(record.choice.trial))]
+    lines = (
+        []
+        if record.choice.trial.is_baseline
+        else [legend(record.differences(record.choice.trial), record.config.study.seeds)]
+    )
     for trials, what in ((record.stopped, "stopped early"), (record.failed, "failed")):
         if trials:
             lines.append(f"{len(trials)} {what}: `study list` says why.")
@@ -103,10 +107,13 @@ def front_entries(record: StudyRecord) -> list[Entry]:
 
 
 def _number_column(record: StudyRecord, entries: Sequence[Entry]) -> Column:
+    width = max((len(str(entry.number)) for entry in entries if entry.number is not None), default=1)
+
     def cell(entry: Entry) -> str:
         if entry.number is None:
             return entry.name
-        return f"{entry.number}{'*' if entry.kind == 'finished' and entry.number in record.front else ' '}"
+        mark = "*" if entry.kind == "finished" and entry.number in record.front else " "
+        return f"{mark}{entry.number:>{width}}"
 
     return Column("trial", list(map(cell, entries)))
 
