@@ -47,6 +47,7 @@ def show_content(record: StudyRecord, entry: Entry, pair: Pair | None) -> Conten
         "study": record.config.study.name,
         "trial": entry_content(record, entry),
         "against_baseline": None if pair is None else _objectives_content(record, pair),
+        "step": None if pair is None else pair.step,
         "bounds": _bounds_content(record, entry),
         "figures": None if result is None else result.numbers,
         "issues": None
