@@ -7,6 +7,8 @@ PROFILE ?= tiny
 BIN := .venv/bin
 STUDY := $(BIN)/python -m study
 FOLDER = $(if $(RESULTS),--folder "$(RESULTS)")
+# What counts more in the choice: make export PREFER="loss=2,collapse=1".
+CHOICE = $(if $(PREFER),--prefer "$(PREFER)")
 # A notebook's own backend isn't in .venv.
 export MPLBACKEND := Agg
 
@@ -15,15 +17,27 @@ export MPLBACKEND := Agg
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
 	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
 
-.PHONY: help setup study plan ui export report test check format bench gpu figures findings screenshots clean
+.PHONY: help setup study status list show compare plan ui export report test check format bench gpu figures findings screenshots clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python)
 
-study: .venv/run ## Run the study, or continue it (FOR=2h30m, MIRROR=folder)
-	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for "$(FOR)") $(if $(MIRROR),--mirror "$(MIRROR)")
+study: .venv/run ## Run the study, or continue it (FOR=2h30m, MIRROR=folder, PREFER="loss=2,collapse=1")
+	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for "$(FOR)") $(if $(MIRROR),--mirror "$(MIRROR)") $(CHOICE)
+
+status: .venv/run ## Where the study stands, also while it runs
+	@$(STUDY) status $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+
+list: .venv/run ## All its trials in a table (SORT=loss)
+	@$(STUDY) list $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE) $(if $(SORT),--sort "$(SORT)")
+
+show: .venv/run ## All about one trial, the chosen one without TRIAL=7
+	@$(STUDY) show "$(or $(TRIAL),chosen)" $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+
+compare: .venv/run ## Two trials, the baseline and the chosen one without A=3 B=7
+	@$(STUDY) compare "$(or $(A),baseline)" "$(or $(B),chosen)" $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
 
 plan: .venv/run ## What the study will take, before it runs
 	@$(STUDY) plan $(PROFILE) $(SETTINGS)
@@ -33,10 +47,10 @@ ui: .venv/run ## MLflow on loopback, with links that open on the trials (PORT=50
 
 export: .venv/run ## The chosen trial as a model folder, and in MLflow (TRIAL=7, OUT=folder, VECTORS=both, REGISTER=no)
 	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)") \
-		$(if $(VECTORS),--vectors "$(VECTORS)") $(if $(RIGHTS),--rights "$(RIGHTS)") $(if $(filter no,$(REGISTER)),--no-register)
+		$(if $(VECTORS),--vectors "$(VECTORS)") $(if $(RIGHTS),--rights "$(RIGHTS)") $(if $(filter no,$(REGISTER)),--no-register) $(CHOICE)
 
 report: .venv/run ## One HTML page about the study
-	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER)
+	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
 
 test: .venv/dev ## All tests
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile

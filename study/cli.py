@@ -1,28 +1,41 @@
-"""The command line: `python -m study run tiny`, `ui`, `export`, `report`, `clean`."""
+"""The command line, `python -m study`: `run`, `plan`, `clean`, and which functions the other commands are."""
 
 import contextlib
-import json
 import logging
 import os
-import shlex
 import shutil
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
 import optuna
 import typer
-from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from study import lexicon
-from study.config import load_config
+from study import lexicon, outputs, reading
+from study.config import StudyConfig, load_config
+from study.following import MORE_TRIALS, following, say_commands
+from study.invocation import (
+    DEFAULT_PROFILE,
+    RESULTS,
+    Folder,
+    Overrides,
+    Prefer,
+    Profile,
+    asked,
+    console,
+    continuing,
+    make_command,
+)
+from study.record import StudyRecord
+from study.status import status_of
 from study.stop import Stop, seconds_of
+from study.trial_tables import closing_lines, comparison_tables, front_tables
 from wake2vec import TrialStopped, Wake2VecError
 
 app = typer.Typer(
@@ -31,15 +44,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console()
-
-Profile = Annotated[str, typer.Argument(help="A profile of study/profiles, or the path of a YAML file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Settings laid over it, such as study.trials=20 train.rows=new.")
-]
-Folder = Annotated[Path, typer.Option("--folder", help="Where all results lie.")]
-RESULTS = Path("mlruns")
-
 EXIT_UNUSABLE = 2
 EXIT_INTERRUPTED = 130
 
@@ -66,7 +70,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @one_line_errors
 def run(
-    profile: Profile = "tiny",
+    profile: Profile = DEFAULT_PROFILE,
     overrides: Overrides = None,
     folder: Folder = RESULTS,
     time_given: Annotated[
@@ -75,17 +79,17 @@ def run(
     mirror: Annotated[
         Path | None, typer.Option(help="A mounted drive that keeps a copy, for machines whose disk vanishes.")
     ] = None,
+    prefer: Prefer = None,
 ) -> None:
     """Run a study, or continue it.
 
     Trials that are done stay as they are: run it again with `study.trials=20` for more of them. Ctrl-C stops it with a
     checkpoint; the same command goes on from there, on this machine or, with `--mirror`, on another.
     """
-    config = load_config(profile, overrides or [])
+    config = asked(profile, overrides, prefer)
     stop = Stop(seconds_of(time_given) if time_given else None)
     console.print(f"study {config.study.name}: loading", highlight=False)
     from study.driver import drive
-    from study.table import comparison_table, front_table
     from study.terminal import Bars
 
     started = time.monotonic()
@@ -96,35 +100,26 @@ def run(
     except TrialStopped:
         reason = "the time is over" if stop.signal is None else "you asked for it"
         console.print(f"Stopped: {reason}. This continues:", highlight=False)
-        typer.echo(f"  {continuing(profile, overrides or [], folder, time_given, mirror)}")
+        typer.echo(f"  {continuing(profile, overrides or [], folder, time_given, mirror, prefer)}")
         raise typer.Exit(0 if stop.signal is None else 128 + stop.signal) from None
-    suffix = "" if profile == "tiny" else f" PROFILE={profile}"
     if not outcome.added:
-        console.print(
-            f"Nothing to do: the study has its {config.study.trials} trials. "
-            f"`make study{suffix} TRIALS={config.study.trials + 8}` adds some."
-        )
+        ask_for = make_command("study", profile, overrides, folder, {"TRIALS": config.study.trials + MORE_TRIALS})
+        console.print(f"Nothing to do: {_why_done(config, outcome.record)}. `{ask_for}` adds some.", highlight=False)
+    for table in (*front_tables(outcome.record), *comparison_tables(outcome.record)):
+        console.print()
+        console.print(table, highlight=False)
     console.print()
-    console.print(front_table(outcome.trials, outcome.choice, config))
-    console.print()
-    console.print(comparison_table(outcome.trials, outcome.choice, config))
+    for line in closing_lines(outcome.record):
+        console.print(line, highlight=False)
     console.print(f"\nChosen: {outcome.choice.reason}.", highlight=False)
-    if outcome.failed:
-        console.print(f"{outcome.failed} trials failed; their runs in MLflow say why.")
     minutes = (time.monotonic() - started) / 60
     console.print(f"\n{outcome.added} trials in {minutes:.1f} minutes. Next:", highlight=False)
-    commands = {
-        f"make ui{suffix}": "compare the trials in MLflow",
-        f"make report{suffix}": "one page about the study",
-        f"make export{suffix}": f"trial {outcome.choice.trial.number} as a model folder",
-    }
-    for command, what in commands.items():
-        console.print(f"  {command:<{max(map(len, commands))}}  {what}", highlight=False)
+    say_commands(following(status_of(outcome.record), profile, overrides, folder, prefer))
 
 
 @app.command()
 @one_line_errors
-def plan(profile: Profile = "tiny", overrides: Overrides = None) -> None:
+def plan(profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None) -> None:
     """Say what a study will take on this machine, from a short probe; nothing is run or kept."""
     config = load_config(profile, overrides or [])
     console.print(f"study {config.study.name}: loading, then a few steps", highlight=False)
@@ -133,131 +128,6 @@ def plan(profile: Profile = "tiny", overrides: Overrides = None) -> None:
     for table in plan_tables(config):
         console.print(table)
         console.print()
-
-
-@app.command()
-@one_line_errors
-def ui(
-    profile: Profile = "tiny",
-    overrides: Overrides = None,
-    folder: Folder = RESULTS,
-    port: Annotated[int, typer.Option(help="On loopback.")] = 5000,
-) -> None:
-    """Serve the MLflow UI on loopback and print links that open on the trials."""
-    from study.server import mlflow_server
-    from study.storage import load_study
-    from study.tracking import Tracker
-
-    config = load_config(profile, overrides or [])
-    load_study(folder, config.study.name)
-    console.print("MLflow is starting: this can take half a minute")
-    with mlflow_server(folder, port) as address:
-        links = Tracker(folder, config).links(address)
-        for what, link in (
-            ("all trials, sorted", links.sorted_list),
-            ("charts", links.charts),
-            ("comparison", links.comparison),
-        ):
-            console.print(f"\n{what}:")
-            typer.echo(link)  # whole, on one line, so that a terminal can open it
-        console.print("\nCtrl-C stops the server.")
-        while True:
-            time.sleep(3600)
-
-
-@app.command()
-@one_line_errors
-def export(
-    profile: Profile = "tiny",
-    overrides: Overrides = None,
-    folder: Folder = RESULTS,
-    trial: Annotated[int | None, typer.Option(help="Which trial; without it, the one that the study chose.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Target folder; exports/<study>-trial-<number> without it.")] = None,
-    vectors: Annotated[
-        str | None,
-        typer.Option(
-            help="Text formats of the new rows: word2vec, projector, both, or none; those up to 200 MB without."
-        ),
-    ] = None,
-    rights: Annotated[str | None, typer.Option(help="A sentence for the model card on the rights in the data.")] = None,
-    register: Annotated[bool, typer.Option(help="Register the export in MLflow: a second copy of the model.")] = True,
-) -> None:
-    """Write a trial as a Hugging Face folder: model, tokenizer, vectors, model card; checked by loading it again.
-
-    It is registered in MLflow too, under the study's name: `best` is the one that the study chose, `trial-7` any.
-    """
-    from study.export import export_trial, parse_formats
-
-    formats = None if vectors is None else parse_formats(vectors)
-    config = load_config(profile, overrides or [])
-    done = export_trial(config, folder, trial, out, formats, rights)
-    console.print(f"Exported to {done.folder}: {done.reason}.", highlight=False)
-    console.print(
-        f"Loaded again with plain transformers: validation loss {done.reloaded_loss:.5f} "
-        f"(logged {done.logged_loss:.5f}).",
-        highlight=False,
-    )
-    written = ", ".join(("safetensors", *done.text_formats))
-    left_out = (
-        " Text formats would be large: VECTORS=both writes them." if formats is None and not done.text_formats else ""
-    )
-    console.print(f"The new rows alone: {done.folder / 'vectors'} ({written}).{left_out}", highlight=False)
-    if register:
-        from study.registry import register_export
-
-        aliases = (f"trial-{done.trial}", *(("best",) if trial is None else ()))
-        registered = register_export(folder, config.study.name, done.trial, done.digest, done.folder, aliases)
-        console.print(f"Registered in MLflow: {registered.uri}, version {registered.version}.", highlight=False)
-
-
-@app.command()
-@one_line_errors
-def report(profile: Profile = "tiny", overrides: Overrides = None, folder: Folder = RESULTS) -> None:
-    """Write one self-contained HTML page about a study."""
-    from study.report import write_report
-
-    console.print(f"Report: {write_report(load_config(profile, overrides or []), folder)}", highlight=False)
-
-
-@app.command()
-@one_line_errors
-def analyse(
-    model: Annotated[Path, typer.Argument(help="A Hugging Face folder, or a .safetensors file that holds a matrix.")],
-    base_size: Annotated[int | None, typer.Option(help="Rows of the base model; often the folder tells.")] = None,
-    before: Annotated[
-        Path | None, typer.Option(help="The base model, or the checkpoint before training: drift from it.")
-    ] = None,
-    corpus: Annotated[Path | None, typer.Option(help="The training text: the new tokens in it are counted.")] = None,
-    block_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a training block; 256 without it.")] = None,
-    validation_share: Annotated[
-        float | None, typer.Option(min=0, max=0.9, help="Held out at the text's end; 0.1 without it.")
-    ] = None,
-    references: Annotated[
-        str | None, typer.Option(help="Base rows that no text reaches: 3-258, 700. The tokenizer tells without it.")
-    ] = None,
-    tensor: Annotated[str | None, typer.Option(help="Which tensor, where there are several.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Target folder; analysis/<name of the model> without it.")] = None,
-    against: Annotated[
-        str | None, typer.Option(help="An earlier summary in JSON, or `phase1`: a table of old and new.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
-) -> None:
-    """Report the geometry of any checkpoint's embedding, without training: tables, a picture, a page, JSON."""
-    from study.analyse import PAGE, write_analysis
-    from study.analysis_text import analysis_tables, parse_ids
-    from wake2vec import Source
-
-    ids = parse_ids(references) if references else None
-    source = Source(model, base_size, before, corpus, block_tokens, validation_share, ids, tensor)
-    done = write_analysis(source, out, against)
-    if as_json:
-        typer.echo(json.dumps(done.report, indent=2, ensure_ascii=False))
-        return
-    for table in analysis_tables(done.report, done.shared, against):
-        console.print(table, highlight=False)
-        console.print()
-    console.print("In brackets: the null, what noise reads (docs/metrics.md). Page, picture, JSON:", highlight=False)
-    typer.echo(f"  {done.folder / PAGE}")
 
 
 @app.command()
@@ -282,6 +152,18 @@ def clean(
     console.print("Deleted.")
 
 
+for name, command in (
+    ("status", reading.status),
+    ("list", reading.list_),
+    ("show", reading.show),
+    ("compare", reading.compare),
+    ("ui", outputs.ui),
+    ("report", outputs.report),
+    ("export", outputs.export),
+    ("analyse", outputs.analyse),
+):
+    app.command(name)(one_line_errors(command))
+
 lexicon_app = typer.Typer(help="Make a lexicon from a text; see what a lexicon does to it.", no_args_is_help=True)
 lexicon_app.command()(one_line_errors(lexicon.build))
 lexicon_app.command()(one_line_errors(lexicon.audit))
@@ -304,18 +186,10 @@ def mirroring(folder: Path, target: Path | None) -> Iterator[None]:
         yield
 
 
-def continuing(
-    profile: str, overrides: Sequence[str], folder: Path, time_given: str | None, mirror: Path | None
-) -> str:
-    """The command that goes on with a study, as a shell takes it."""
-    interpreter = Path(sys.executable)
-    if interpreter.is_relative_to(Path.cwd()):
-        interpreter = interpreter.relative_to(Path.cwd())
-    words = [str(interpreter), "-m", "study", "run", profile, *overrides]
-    words += ["--folder", str(folder)] if folder != RESULTS else []
-    words += ["--for", time_given] if time_given else []
-    words += ["--mirror", str(mirror)] if mirror is not None else []
-    return shlex.join(words)
+def _why_done(config: StudyConfig, record: StudyRecord) -> str:
+    if record.ended >= config.study.trials:
+        return f"the study has its {config.study.trials} trials"
+    return f"the last {config.study.patience} of {record.ended} trials brought no gain"
 
 
 def _terminated(number: int, frame: object) -> None:

@@ -11,6 +11,9 @@ from study.config import StudyConfig
 from study.trials import FinishedTrial
 from wake2vec import RunConfig
 
+FAULT = "fault.json"
+"""In the work folder of a companion that failed."""
+
 
 @dataclass(frozen=True)
 class Companion:

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -101,6 +101,22 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises:
         ConfigError: one line with all that is wrong.
     """
+    tree = read_profile(profile, overrides)
+    missing = missing_settings(tree)
+    if missing:
+        spelled = [
+            f"{key}=..." + (f" ({MAKE_NAMES[key]}=... with make)" if key in MAKE_NAMES else "") for key in missing
+        ]
+        raise ConfigError(f"profile {profile} needs {' and '.join(spelled)}")
+    return check_config(tree)
+
+
+def read_profile(profile: str, overrides: Sequence[str] = ()) -> dict[Any, Any]:
+    """The content of a profile with overrides laid over it; what the user must give is still `???`.
+
+    Raises:
+        ConfigError: there is no such profile, or it can't be read.
+    """
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
@@ -117,13 +133,12 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:
         )
     except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path}: {' '.join(str(fault).split())}") from None
-    missing = [key for key, value in flatten(tree).items() if value == "???"]
-    if missing:
-        spelled = [
-            f"{key}=..." + (f" ({MAKE_NAMES[key]}=... with make)" if key in MAKE_NAMES else "") for key in missing
-        ]
-        raise ConfigError(f"profile {profile} needs {' and '.join(spelled)}")
-    return check_config(tree)
+    return cast(dict[Any, Any], tree)
+
+
+def missing_settings(tree: dict[Any, Any]) -> list[str]:
+    """Addresses of what a profile leaves to the user, and the user has not given."""
+    return [key for key, value in flatten(tree).items() if value == "???"]
 
 
 def check_config(tree: dict[Any, Any]) -> StudyConfig:

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import TrialState
 
 from study.choose import Choice
-from study.companions import Companion, references, repeats
+from study.companions import FAULT, Companion, references, repeats
 from study.config import StudyConfig
 from study.projection import Projection
 from study.proposal import propose
@@ -48,9 +48,6 @@ from wake2vec import (
     run,
     write_json,
 )
-
-FAULT = "fault.json"
-"""In the work folder of a companion that failed."""
 
 
 class Watcher(Protocol):
@@ -224,7 +221,10 @@ class Driver:
         if self._config.study.stopping is None or trial.number == 0 or "anchor" in trial.user_attrs:
             return lambda record: None
         record = self._record()
-        peers = [record.progress(trial.digest) for trial in record.trained]
+        peers = [
+            (self._config.run_config(trial.params).train.steps, record.progress(trial.digest))
+            for trial in record.trained
+        ]
         stopper = Stopper(self._config, run_config.train.steps, peers)
         stopper.begin(record.progress(digest))
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from study.companions import references
 from study.config import StudyConfig
 from study.settings import Range, Value
+from study.table import duration
 from wake2vec import TrialPlan, plan_trial
 
 CHECKPOINTS_AT_ONCE = 3
@@ -52,13 +53,6 @@ def mean_steps(config: StudyConfig) -> float:
     if space.log:
         return (space.high - space.low) / math.log(space.high / space.low)
     return (space.low + space.high) / 2
-
-
-def duration(seconds: float) -> str:
-    """`0.14 s`, `12 s`, `4 min`, `7.8 h`."""
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def size(count: float) -> str:

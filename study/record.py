@@ -1,7 +1,7 @@
 """The record of a study: all that tables, report, MLflow's notes and export read of it. It is read, never written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +13,19 @@ from study.companions import Companion, references, repeats
 from study.config import GPU_MEMORY, StudyConfig
 from study.hypervolume import hypervolume_history
 from study.noise import Interval, interval, paired_difference
-from study.storage import failed_trials, finished_trials, interrupted_numbers, load_study, stopped_trials
-from study.trials import FailedTrial, FinishedTrial, StoppedTrial, baseline_of, front_numbers
+from study.settings import Value
+from study.storage import (
+    INPUTS,
+    check_shape,
+    failed_trials,
+    finished_trials,
+    input_hashes,
+    interrupted_numbers,
+    load_study,
+    open_trials,
+    stopped_trials,
+)
+from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial, baseline_of, front_numbers
 from wake2vec import ConfigError, Progress, RunResult, TrainingDivergedError, WorkFolder, read_result
 
 PAUSE_S = 60.0
@@ -50,6 +61,10 @@ class StudyRecord:
     stopped: list[StoppedTrial]
     failed: list[FailedTrial]
     running: list[int]
+    open: list[OpenTrial] = field(default_factory=list)
+    """The running ones, with what is known of their knobs."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Hashes of base model, corpus and lexicon, but one that varies."""
 
     @property
     def trained(self) -> list[FinishedTrial | StoppedTrial]:
@@ -102,9 +117,17 @@ class StudyRecord:
 
     def repeated_values(self, trial: FinishedTrial) -> list[tuple[float, ...]]:
         """The objective values of the trial with each seed that has a result, its own first."""
+        return list(self.values_by_seed(trial).values())
+
+    def values_by_seed(self, trial: FinishedTrial) -> dict[int, tuple[float, ...]]:
+        """The same, under their seeds."""
         fingerprints = self.result(trial.digest).fingerprints if self.config.study.seeds > 1 else {}
-        others = (self.companion_values(companion, fingerprints) for companion in repeats(trial, self.config))
-        return [trial.values, *(values for values in others if values is not None)]
+        values = {self.config.run_config(trial.params).seed: trial.values}
+        for companion in repeats(trial, self.config):
+            other = self.companion_values(companion, fingerprints)
+            if other is not None:
+                values[companion.run.seed] = other
+        return values
 
     def intervals(self, trial: FinishedTrial) -> list[Interval]:
         """Of each objective over the seeds."""
@@ -112,11 +135,24 @@ class StudyRecord:
 
     def differences(self, trial: FinishedTrial) -> list[Interval]:
         """Of each objective, trial less baseline, seed by seed."""
-        before, after = self.repeated_values(self.baseline), self.repeated_values(trial)
+        return self.paired(self.baseline, trial)
+
+    def paired(self, before: FinishedTrial, after: FinishedTrial) -> list[Interval]:
+        """Of each objective, the second trial less the first, seed by seed."""
+        ours, theirs = self.shared_values(before, after)
         return [
-            paired_difference(ours, theirs)
-            for ours, theirs in zip(zip(*before, strict=True), zip(*after, strict=True), strict=True)
+            paired_difference(a, b) for a, b in zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True)
         ]
+
+    def shared_values(
+        self, one: FinishedTrial, other: FinishedTrial
+    ) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:
+        """The values of two trials with the seeds that both have, in one order; their own where they share no seed."""
+        ours, theirs = self.values_by_seed(one), self.values_by_seed(other)
+        seeds = [seed for seed in ours if seed in theirs]
+        if not seeds:
+            return [one.values], [other.values]
+        return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
 
     @cached_property
     def references(self) -> list[Reference]:
@@ -153,6 +189,13 @@ class StudyRecord:
         ended += [trial.number for trial in self.stopped] + [trial.number for trial in self.failed]
         return sum(number > last for number in ended)
 
+    def digest_of(self, params: dict[str, Value]) -> str | None:
+        """Of the trial with these knobs; None where a knob or an input's hash isn't known."""
+        known = {*params, *self.inputs}
+        if not {*self.config.study.space, *INPUTS} <= known or any(address in params for address in INPUTS):
+            return None
+        return self.config.run_config(params).digest(self.inputs)
+
     def result(self, digest: str) -> RunResult:
         """Raises ConfigError: the work folder holds none."""
         work = self.work_folder(digest)
@@ -164,7 +207,13 @@ class StudyRecord:
         return self.work_folder(digest).progress()
 
     def cost(self, digest: str) -> Cost:
-        return cost_of(self.progress(digest))
+        if digest not in self._costs:
+            self._costs[digest] = cost_of(self.progress(digest))
+        return self._costs[digest]
+
+    @cached_property
+    def _costs(self) -> dict[str, Cost]:
+        return {}
 
     def work_folder(self, digest: str) -> WorkFolder:
         return WorkFolder(self.folder / "trials" / digest)
@@ -174,9 +223,11 @@ def read_record(config: StudyConfig, folder: Path) -> StudyRecord:
     """The record of the study of that name in the results folder.
 
     Raises:
-        ConfigError: there is no such study.
+        ConfigError: there is no such study, or it varies or compares something else than this configuration.
     """
-    return record_of(load_study(folder, config.study.name), config, folder)
+    study = load_study(folder, config.study.name)
+    check_shape(study, config)
+    return record_of(study, config, folder)
 
 
 def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRecord:
@@ -187,6 +238,8 @@ def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRe
         stopped_trials(study),
         failed_trials(study),
         interrupted_numbers(study),
+        open_trials(study),
+        input_hashes(study),
     )
 
 

@@ -1,13 +1,14 @@
 """The settings of a study: what varies, what it is compared on, what bounds it, and how one trial is chosen."""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from wake2vec import Section
 
 Value = float | int | str | bool
+AnchorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$")]
 
 BOUND = re.compile(
     r"^\s*(?P<result>[\w.]+)\s*(?P<relation><=|>=)\s*"
@@ -149,7 +150,7 @@ class StudySection(Section):
     objectives: list[Objective] = Field(min_length=1)
     baseline: dict[str, Value]
     """The Phase 1 recipe: a value for each knob of the space. It is trial 0."""
-    anchors: dict[str, dict[str, Value]] = Field(default_factory=dict)
+    anchors: dict[AnchorName, dict[str, Value]] = Field(default_factory=dict)
     """Recipes that are run in any case, by name: what they change of the baseline. One whose values all lie in the
     space is a trial, run before the sampler's own; any other is a reference, shown beside the trials."""
     bounds: list[Bound] = Field(default_factory=list)

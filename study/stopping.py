@@ -2,10 +2,14 @@
 
 Optuna has no pruning with several objectives. A trial is judged at each evaluation, and ended for one of three
 reasons. *Diverged*: its validation loss lies above the one it began with. *Stuck*: half its steps are done and the loss
-has hardly moved. *Dominated*: of all trials that were evaluated at this step, finished or stopped, too many are better
+has hardly moved. *Dominated*: of the trials that were evaluated at this step, finished or stopped, too many are better
 in the sense of non-dominated sorting; that is asynchronous successive halving for several objectives (MO-ASHA,
-Schmucker et al. 2021), whose rungs are here the evaluations. A trial is compared with what stood when it came to the
-step, so the same trials in the same order are stopped alike, and a driver that died goes on with the same verdicts.
+Schmucker et al. 2021), whose rungs are here the evaluations.
+
+Only trials with at least as many steps are peers: the learning rate falls to 0 over a trial's length, so at equal steps
+a shorter trial is nearer to its end and looks better than it compares (docs/log.md). A trial is compared with what
+stood when it came to the step: the same trials in the same order are stopped alike, and a driver that died goes on
+with the same verdicts.
 """
 
 import math
@@ -20,18 +24,18 @@ Costs = tuple[float, ...]
 
 
 class Stopper:
-    """Judges one trial; `peers` are the records of progress of those that ended before it."""
+    """Judges a trial of so many steps; `peers` are steps and records of progress of those that ended before it."""
 
-    def __init__(self, config: StudyConfig, steps: int, peers: Iterable[Sequence[Progress]]) -> None:
+    def __init__(self, config: StudyConfig, steps: int, peers: Iterable[tuple[int, Sequence[Progress]]]) -> None:
         assert config.study.stopping is not None
         self._settings: StoppingSettings = config.study.stopping
         self._objectives = config.study.objectives
         self._steps = steps
         self._start_loss: float | None = None
         self._rungs: dict[int, list[Costs]] = {}
-        for progress in peers:
+        for length, progress in peers:
             for record in progress:
-                if is_evaluation(record):
+                if length >= steps and is_evaluation(record):
                     self._rungs.setdefault(record.step, []).append(costs_at(record.numbers, self._objectives))
 
     def verdict(self, record: Progress) -> str | None:
@@ -70,7 +74,7 @@ class Stopper:
         kept = math.ceil(self._settings.keep_share * (len(others) + 1))
         if ahead < kept:
             return None
-        return f"dominated: at step {record.step} {ahead} of {len(others)} other trials lie on better fronts"
+        return f"dominated: at step {record.step} {ahead} of {len(others)} trials as long lie on better fronts"
 
 
 def is_evaluation(record: Progress) -> bool:

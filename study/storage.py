@@ -11,14 +11,17 @@ from typing import Any
 
 import filelock
 import optuna
+import psutil
 from optuna.trial import TrialState
 
 from study.config import StudyConfig
-from study.trials import FailedTrial, FinishedTrial, StoppedTrial
+from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial
 from wake2vec import ConfigError
 
 ALWAYS = ("seed", "sampler", "startup_trials", "space", "objectives", "baseline")
 WHERE_GIVEN = ("anchors", "bounds", "stopping", "warm_start")
+SHAPE = ("space", "objectives", "baseline")
+INPUTS = ("model.path", "corpus.path", "vocabulary.lexicon")
 
 
 @contextlib.contextmanager
@@ -41,6 +44,22 @@ def only_driver(folder: Path, name: str) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
+
+
+def driver_of(folder: Path, name: str) -> str | None:
+    """Who drives the study now, such as `process 4711`; None: nobody on this machine.
+
+    The lock isn't touched, so that a driver which starts at this moment gets it: it is the note beside the lock that is
+    read. A driver that was killed leaves its note; then no process of that number lives, or one that is younger.
+    """
+    note = folder / f".{name}.driver"
+    try:
+        owner, written_s = note.read_text(), note.stat().st_mtime
+        process = psutil.Process(int(owner.rpartition(" ")[2]))
+        lives = process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written_s + 1
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None
+    return owner if lives else None
 
 
 def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -> optuna.Study:
@@ -113,6 +132,14 @@ def check_fingerprint(name: str, old: dict[str, Any], new: dict[str, Any]) -> No
         )
 
 
+def check_shape(study: optuna.Study, config: StudyConfig) -> None:
+    """Raises ConfigError: the study's trials have other knobs or objectives than this configuration names."""
+    old = json.loads(study.user_attrs.get("fingerprint", "{}"))
+    new = {f"study.{key}": value for key, value in config.study.model_dump(include=set(SHAPE)).items()}
+    kept = {key: old[key] for key in new if key in old}
+    check_fingerprint(config.study.name, kept, json.loads(json.dumps({key: new[key] for key in kept})))
+
+
 def finished_trials(study: optuna.Study) -> list[FinishedTrial]:
     """The trials with a result, in order of their numbers."""
     return [
@@ -154,6 +181,28 @@ def failed_trials(study: optuna.Study) -> list[FailedTrial]:
 def interrupted_numbers(study: optuna.Study) -> list[int]:
     """The trials that a driver began and didn't end."""
     return [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+
+
+def open_trials(study: optuna.Study) -> list[OpenTrial]:
+    """The same, with what is known of their knobs."""
+    return [
+        OpenTrial(trial.number, trial.params)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    ]
+
+
+def input_hashes(study: optuna.Study) -> dict[str, str]:
+    """Of base model, corpus and lexicon, under the addresses of their paths; one that varies is left out."""
+    fingerprint = json.loads(study.user_attrs.get("fingerprint", "{}"))
+    return {address: fingerprint[address] for address in INPUTS if address in fingerprint}
+
+
+def study_names(folder: Path) -> list[str]:
+    """The studies in a results folder, by name; none where there is no database."""
+    if not (folder / "optuna.db").exists():
+        return []
+    check_database(folder / "optuna.db")
+    return sorted(optuna.get_all_study_names(storage_url(folder)))
 
 
 def check_database(path: Path) -> None:

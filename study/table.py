@@ -1,44 +1,11 @@
-"""A study in words and tables: for the terminal, in 80 columns, and in Markdown for MLflow and the report."""
+"""A study in words: names and figures as texts, and its outcome in Markdown for MLflow and the report."""
 
 from collections.abc import Sequence
-
-from rich.table import Table
 
 from study.choose import Choice
 from study.config import StudyConfig
 from study.settings import Objective
 from study.trials import FinishedTrial, baseline_of, beats_baseline, front_numbers
-
-
-def front_table(trials: Sequence[FinishedTrial], choice: Choice, config: StudyConfig) -> Table:
-    """The baseline and the front, sorted by the first objective."""
-    title = f"Study {config.study.name}: baseline and front of {len(trials)} trials"
-    table = Table(title=title, box=None, header_style="bold", width=80, padding=(0, 1, 0, 0))
-    table.add_column("trial", justify="right")
-    for label in [*map(short_label, config.study.space), *map(objective_label, config.study.objectives)]:
-        table.add_column(label, justify="right")
-    table.add_column("", no_wrap=True)
-    for trial in shown_trials(trials, config):
-        cells = [*(show(value, 3) for value in trial.params.values()), *map(show, trial.values)]
-        table.add_row(str(trial.number), *cells, mark_of(trial, trials, choice, config))
-    return table
-
-
-def comparison_table(trials: Sequence[FinishedTrial], choice: Choice, config: StudyConfig) -> Table:
-    """The chosen trial against the baseline, objective by objective."""
-    baseline, chosen = baseline_of(trials), choice.trial
-    table = Table(title=f"Trial {chosen.number} against the baseline", box=None, header_style="bold", width=80)
-    for header in ("", "baseline", f"trial {chosen.number}", "difference", ""):
-        table.add_column(header, justify="left" if not header else "right")
-    for objective, before, after in zip(config.study.objectives, baseline.values, chosen.values, strict=True):
-        table.add_row(
-            shown_name(objective),
-            show(before),
-            show(after),
-            f"{after - before:+.4f}",
-            verdict(objective, before, after),
-        )
-    return table
 
 
 def study_note(trials: Sequence[FinishedTrial], choice: Choice, config: StudyConfig) -> str:
@@ -119,3 +86,10 @@ def objective_label(objective: Objective) -> str:
 
 def show(value: float | int | str | bool, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """`0.14 s`, `12 s`, `4 min`, `7.8 h`."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -55,6 +55,15 @@ class FailedTrial:
     reason: str
 
 
+@dataclass(frozen=True)
+class OpenTrial:
+    """A trial that a driver began and hasn't ended: it runs, or goes on with the next driver."""
+
+    number: int
+    params: dict[str, Value]
+    """Empty or partial where the driver died while it asked."""
+
+
 def costs_of(trial: FinishedTrial, config: StudyConfig) -> tuple[float, ...]:
     """The trial's objective values, signed so that less is better."""
     return tuple(objective.sign * value for objective, value in zip(config.study.objectives, trial.values, strict=True))

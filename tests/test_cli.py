@@ -29,7 +29,10 @@ def profile(tree: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -
     return str(path)
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["ui"], ["export"], ["report"], ["analyse"], ["clean"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["ui"], ["export"], ["report"], ["analyse"], ["clean"], ["status"], ["list"], ["show"], ["compare"]],
+)
 def test_help_teaches(command: list[str]) -> None:
     shown = CliRunner().invoke(app, [*command, "--help"], prog_name="study")
     assert shown.exit_code == 0

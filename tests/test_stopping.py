@@ -24,7 +24,7 @@ def stopping(tree: dict[str, Any], **settings: object) -> StudyConfig:
 
 
 def verdicts(config: StudyConfig, records: list[Progress], peers: list[list[Progress]]) -> list[str | None]:
-    stopper = Stopper(config, 100, peers)
+    stopper = Stopper(config, 100, [(100, peer) for peer in peers])
     return [stopper.verdict(record) for record in records]
 
 
@@ -34,13 +34,19 @@ GOOD = [at(0, 6.0, 2.0, 0.9, 0.0), at(20, 5.0, 1.0, 0.9, 0.1), at(40, 4.5, 0.5, 
 def test_a_dominated_trial_ends_at_the_first_rung_after_the_grace(tree: dict[str, Any]) -> None:
     bad = [at(0, 6.0, 3.0, 0.8, 0.2), at(20, 5.5, 2.0, 0.8, 0.2), at(40, 5.4, 2.0, 0.8, 0.2)]
     config = stopping(tree)
-    reason = "dominated: at step 20 1 of 1 other trials lie on better fronts"
+    reason = "dominated: at step 20 1 of 1 trials as long lie on better fronts"
     assert verdicts(config, bad[:2], [GOOD]) == [None, reason]
     assert verdicts(stopping(tree, grace_steps=40), bad, [GOOD])[:2] == [None, None]
     assert verdicts(stopping(tree, keep_share=None), bad, [GOOD]) == [None] * 3
     assert verdicts(config, GOOD, [bad]) == [None] * 3
     # A figure is compared with figures of the same step alone.
     assert verdicts(config, [at(60, 5.5, 2.0, 0.8, 0.2)], [GOOD]) == [None]
+
+
+def test_a_shorter_trial_is_no_peer(tree: dict[str, Any]) -> None:
+    bad = at(20, 5.5, 2.0, 0.8, 0.2)
+    for length, judged in ((100, True), (101, True), (99, False)):
+        assert (Stopper(stopping(tree), 100, [(length, GOOD)]).verdict(bad) is not None) is judged
 
 
 def test_a_trial_that_is_best_in_one_objective_goes_on(tree: dict[str, Any]) -> None:

@@ -95,6 +95,7 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
         ({"study__anchors": {"big": {"train.lr": -1.0}}}, r"study\.anchors\.big: train\.lr: Input should be greater"),
         ({"study__anchors": {"odd": {"init.name": "spere"}}}, r"study\.anchors\.odd: init\.name must be one of"),
         ({"study__anchors": {"odd": {"corpus.path": "x"}}}, r"study\.anchors\.odd must keep the study's corpus\.path"),
+        ({"study__anchors": {"a'b": {"train.lr": 0.001}}}, r"study\.anchors\.a'b.*: String should match pattern"),
         ({"study__choice": {"rule": "best"}}, r"study\.choice\.rule: Input should be 'nearest_to_ideal', 'lexicog"),
         ({"study__choice": {"weights": {"geometry": 1.0}}}, r"study\.choice\.weights: .* 'geometry' is part of 3"),
         ({"study__choice": {"weights": {"loss": -1.0}}}, r"study\.choice\.weights\.loss must not be negative"),
