@@ -192,7 +192,9 @@ def report(profile: Profile = "tiny", overrides: Overrides = None, folder: Folde
     """Write one self-contained HTML page about a study."""
     from study.report import write_report
 
-    console.print(f"Report: {write_report(load_config(profile, overrides or []), folder)}", highlight=False)
+    page = write_report(load_config(profile, overrides or []), folder, profile, overrides or [])
+    console.print(f"Report: {page}", highlight=False)
+    console.print(f"in Markdown: {page.with_suffix('.md')}", highlight=False)
 
 
 @app.command()
