@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from study.canvas import Array, finite
-from study.svg import Panel, line, mark, panel, path, steps, text
+from study.svg import NumberScale, Panel, line, mark, panel, path, steps, text
 from wake2vec import Numbers
 
 HEADLINE_TAU = 0.95
@@ -45,7 +45,7 @@ def cosine_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
     """Histograms of the pairwise cosines of base and new rows."""
     pairs = [[side.arrays["cosines_base_base"], side.arrays["cosines_new_new"]] for side in sides]
     ends = np.quantile(finite(np.concatenate([rows for pair in pairs for rows in pair])), [0.001, 0.999])
-    return _histograms(sides, pairs, (float(ends[0]), float(ends[1])), "cosine of a pair of rows")
+    return _histograms(sides, pairs, (float(ends[0]), float(ends[1])), "cosine of a pair of rows", "pairs")
 
 
 def neighbour_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
@@ -56,7 +56,7 @@ def neighbour_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
         return tuple(Markup("") for _ in sides)
     nulls = [side.number("geometry.neighbour_cosine_mean_null") for side in sides]
     return _histograms(
-        sides, [[rows] for rows in nearest], (float(values.min()), 1.0), "cosine to the nearest base row", nulls
+        sides, [[rows] for rows in nearest], (float(values.min()), 1.0), "cosine to the nearest base row", nulls=nulls
     )
 
 
@@ -77,7 +77,9 @@ def collapse_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
                         [(axes.x.at(tau), axes.y.at(s)) for tau, s in zip(taus, shares.tolist(), strict=True)], classes
                     )
                 )
-        parts += _keys(axes, ("new curve", "onto byte rows"), ("each-other curve", "onto each other"))
+        if len(parts) == 1:
+            parts.append(text(SIZE[0] / 2, SIZE[1] / 2, "not defined for these rows", "middle", "soft"))
+        parts += _keys(("new curve", "onto byte rows"), ("each-other curve", "each other"))
         drawn.append(axes.drawn(f"Collapse curves of {side.title}", *parts))
     return tuple(drawn)
 
@@ -93,7 +95,7 @@ def spectrum_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
         parts = [steps(edges.tolist(), new.tolist(), axes.x, axes.y, "new area")]
         parts.append(steps(edges.tolist(), base.tolist(), axes.x, axes.y, "base curve"))
         parts += _null_line(axes, side.number("geometry.top1_share_new_null"))
-        drawn.append(axes.drawn(f"Spectra of {side.title}", *parts, *_keys(axes, *ROW_KEYS)))
+        drawn.append(axes.drawn(f"Spectra of {side.title}", *parts, *_keys(*ROW_KEYS)))
     return tuple(drawn)
 
 
@@ -104,8 +106,8 @@ def spacing_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
     top = 1.1 * max([0.01, *(rate for row in rates for rate in row if rate is not None)])
     drawn = []
     for side, (rate, low, high, corpus) in zip(sides, rates, strict=True):
-        axes = panel(SIZE[0], 130, (0.0, top), (0.0, 1.0), "share of all word boundaries", "")
-        axes = Panel(axes.width, axes.height, axes.x, axes.y, axes.x_label, "")
+        across, upwards = NumberScale(0.0, top, 52, SIZE[0] - 14), NumberScale(0.0, 1.0, 88, 16, count=0)
+        axes = Panel(SIZE[0], 130, across, upwards, "share of all word boundaries", "")
         y, parts = axes.y.at(0.5), []
         if rate is not None and low is not None and high is not None:
             parts += [
@@ -114,7 +116,7 @@ def spacing_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
             ]
         if corpus is not None:
             x = axes.x.at(corpus)
-            parts += [line(x, axes.y.start, x, axes.y.stop, "guide"), text(x + 6, 36, "held-out text", classes="soft")]
+            parts += [line(x, axes.y.start, x, axes.y.stop, "guide"), text(x + 6, 26, "held-out text", classes="soft")]
         drawn.append(axes.drawn(f"Spacing artefacts of {side.title}", *parts))
     return tuple(drawn)
 
@@ -124,6 +126,7 @@ def _histograms(
     groups: Sequence[Sequence[Array]],
     ends: tuple[float, float],
     x_label: str,
+    what: str = "rows",
     nulls: Sequence[float | None] = (),
 ) -> tuple[Markup, ...]:
     """Of each side the groups' shares by bin: the last group filled, one before it as an outline."""
@@ -133,7 +136,7 @@ def _histograms(
     top = 1.12 * max(float(heights.max()) for pair in shares for heights in pair)
     drawn = []
     for place, (side, heights) in enumerate(zip(sides, shares, strict=True)):
-        axes = panel(*SIZE, (float(edges[0]), float(edges[-1])), (0.0, top), x_label, "% of rows per bin")
+        axes = panel(*SIZE, (float(edges[0]), float(edges[-1])), (0.0, top), x_label, f"% of {what} per bin")
         parts = [steps(edges.tolist(), heights[-1].tolist(), axes.x, axes.y, "new area")]
         if len(heights) > 1:
             parts.append(steps(edges.tolist(), heights[0].tolist(), axes.x, axes.y, "base curve"))
@@ -141,7 +144,7 @@ def _histograms(
             parts.append(line(axes.x.at(null), axes.y.start, axes.x.at(null), axes.y.stop, "guide"))
             parts.append(text(axes.x.at(null) + 5, axes.y.stop + 12, "noise", classes="soft"))
         keys = ROW_KEYS if len(heights) > 1 else ROW_KEYS[:1]
-        drawn.append(axes.drawn(f"{x_label}: {side.title}", *parts, *_keys(axes, *keys)))
+        drawn.append(axes.drawn(f"{x_label}: {side.title}", *parts, *_keys(*keys)))
     return tuple(drawn)
 
 
@@ -163,10 +166,12 @@ def _null_line(axes: Panel, null: float | None) -> list[Markup]:
     return [line(axes.x.start, y, axes.x.stop, y, "guide"), text(axes.x.stop, y - 4, "noise", "end", "soft")]
 
 
-def _keys(axes: Panel, *keys: tuple[str, str]) -> list[Markup]:
-    """What the lines are, in the corner at the top right."""
-    parts = []
-    for row, (classes, words) in enumerate(keys):
-        y = axes.y.stop + 8 + 17 * row
-        parts += [line(axes.x.stop - 116, y, axes.x.stop - 94, y, classes), text(axes.x.stop - 88, y + 4, words)]
+def _keys(*keys: tuple[str, str]) -> list[Markup]:
+    """What the lines are, above the panel on the right."""
+    parts, right = [], SIZE[0] - 14
+    for classes, words in reversed(keys):
+        parts += [text(right, 16, words, "end")]
+        right -= 6.6 * len(words) + 6
+        parts += [line(right - 20, 12, right, 12, classes)]
+        right -= 32
     return parts

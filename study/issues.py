@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from study.geometry_table import written
 from study.issue_pictures import (
     HEADLINE_TAU,
     Side,
@@ -62,7 +61,7 @@ def issues_of(sides: Sequence[Side]) -> list[Issue]:
     keys = {address: key for key, address in PHASE1_ADDRESSES.items()}
     printed = {known.address: PHASE1_PRINTED.get(keys.get(known.address, "")) for known in KNOWN}
     return [
-        Issue(known, "" if value is None else written(value), tuple(map(known.read, sides)), known.draw(sides))
+        Issue(known, "" if value is None else f"{value:g}", tuple(map(known.read, sides)), known.draw(sides))
         for known in KNOWN
         for value in [printed[known.address]]
     ]

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from markupsafe import Markup, escape
 from study import report_charts as charts
 from study import report_figures as figures
 from study.config import StudyConfig
-from study.record import read_record
+from study.record import StudyRecord, read_record
 from study.report_content import Content, content_of
 from study.report_markdown import markdown
 from study.report_runs import inspected
+from study.storage import check_fingerprint, fingerprint_of, load_study
 from wake2vec import write_atomic
 
 
@@ -26,13 +28,22 @@ def write_report(config: StudyConfig, folder: Path, profile: str = "tiny", overr
     `profile` and `overrides` are what the configuration was loaded from: the commands to repeat it name them.
 
     Raises:
-        ConfigError: no such study, or no trial of it has a result.
+        ConfigError: no such study, no trial of it has a result, or it was made with other settings: its values would
+            stand under wrong names.
     """
-    content = content_of(read_record(config, folder), profile, overrides)
+    record = read_record(config, folder)
+    _check_settings(record)
+    content = content_of(record, profile, overrides)
     path = folder / "studies" / config.study.name / "report.html"
     write_atomic(path, page(content).encode())
     write_atomic(path.with_suffix(".md"), markdown(content).encode())
     return path
+
+
+def _check_settings(record: StudyRecord) -> None:
+    inputs = record.result(record.choice.trial.digest).fingerprints
+    stored = load_study(record.folder, record.config.study.name).user_attrs["fingerprint"]
+    check_fingerprint(record.config.study.name, json.loads(stored), fingerprint_of(record.config, inputs))
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class Pictures:
 def page(content: Content) -> str:
     """The page; style and script are its own, and a policy that names their hashes forbids any other."""
     environment = Environment(loader=PackageLoader("study"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["breakable"] = breakable
+    environment.filters |= {"breakable": breakable, "stacked": stacked}
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))
     return environment.get_template("report.html").render(
         c=content,
@@ -68,6 +79,14 @@ def page(content: Content) -> str:
 def breakable(words: str) -> Markup:
     """An address whose dots a narrow column may break after."""
     return Markup(".<wbr>").join(escape(words).split("."))
+
+
+def stacked(words: str) -> Markup:
+    """A value with its interval below it: `4.3 (4.2 to 4.4)` in two lines."""
+    value, bracket, rest = words.partition(" (")
+    if not bracket or not rest.endswith(")") or " to " not in rest:
+        return escape(words)
+    return Markup("{0}<small>{1}</small>").format(value, rest[:-1])
 
 
 def policy_hash(source: str) -> str:

@@ -3,8 +3,10 @@
 Each run is a group with the attribute `data-trial`, by which the page's script lights it in all charts at once.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import combinations
+from textwrap import wrap
 
 import numpy as np
 from markupsafe import Markup
@@ -28,7 +30,7 @@ from study.svg import (
 )
 from study.table import shown_name
 
-TOP, BOTTOM = 66.0, 300.0
+TOP, BOTTOM = 84.0, 330.0
 AXIS_WIDTH = 126.0
 
 
@@ -55,11 +57,11 @@ def parallel_coordinates(runs: Sequence[ShownRun], config: StudyConfig) -> Marku
         _better_above(objective, column) for objective, column in zip(config.study.objectives, columns, strict=True)
     ]
     places = [70.0 + AXIS_WIDTH * index for index in range(len(knobs) + len(goals))]
-    parts = []
+    axes, lines = [], []
     for index, (address, scale) in enumerate(knobs.items()):
-        parts += _upright(places[index], scale, address, _range_note(config.study.space[address]))
+        axes += _upright(places[index], scale, address, _range_note(config.study.space[address]))
     for index, (objective, scale) in enumerate(zip(config.study.objectives, goals, strict=True), len(knobs)):
-        parts += _upright(places[index], scale, shown_name(objective), "better ↑")
+        axes += _upright(places[index], scale, shown_name(objective), "better ↑")
     for run in runs:
         values: list[tuple[Scale, Value] | None]
         values = [(scale, run.params[address]) if run.params else None for address, scale in knobs.items()]
@@ -67,9 +69,9 @@ def parallel_coordinates(runs: Sequence[ShownRun], config: StudyConfig) -> Marku
         points = [(x, pair[0].at(pair[1])) for x, pair in zip(places, values, strict=False) if pair]
         ends = [mark("stopped", *points[-1], "mark")] if run.kind == "stopped" else []
         ends += [mark(run.kind, *points[-1], "mark")] if run.kind in {"baseline", "reference"} else []
-        parts.append(grouped(run, path(points, "curve"), *ends))
+        lines.append(grouped(run, path(points, "curve"), *ends))
     label = f"Parallel coordinates of {len(runs)} runs over {len(knobs)} knobs and {len(goals)} objectives"
-    return svg(places[-1] + 70, BOTTOM + 34, label, *parts)
+    return svg(places[-1] + 70, BOTTOM + 20, label, *lines, *axes)
 
 
 def pair_plots(runs: Sequence[ShownRun], objectives: Sequence[Objective]) -> list[Markup]:
@@ -119,9 +121,8 @@ def loss_curves(runs: Sequence[ShownRun]) -> Markup:
     for run in curves:
         points = [(axes.x.at(step), axes.y.at(min(max(loss, low), high))) for step, loss in run.curve]
         parts.append(grouped(run, path(points, "curve"), marked(run, *points[-1])))
-    clipped = [run.key for run in curves if any(not low <= loss <= high for _, loss in run.curve)]
-    parts.append(_off_the_axes(clipped, 746))
-    return axes.drawn(f"Validation loss of {len(curves)} runs by step", *parts)
+    clipped = [run for run in curves if any(not low <= loss <= high for _, loss in run.curve)]
+    return axes.drawn(f"Validation loss of {len(curves)} runs by step", *parts) + _off_the_axes(clipped)
 
 
 def legend(runs: Sequence[ShownRun]) -> list[tuple[Markup, str]]:
@@ -153,22 +154,22 @@ def _scatter(runs: Sequence[ShownRun], xs: Sequence[float], ys: Sequence[float],
     named = np.array([run.is_chosen or run.kind in {"baseline", "front"} for run in runs], dtype=bool)
     x, y = np.array(xs, dtype=float), np.array(ys, dtype=float)
     limits = [window(column[named], column) for column in (x, y)]
-    axes = panel(380, 300, *limits, x_label, y_label)
+    axes = panel(380, 300, limits[0], limits[1], x_label, y_label)
     parts, outside = [], []
     for run, own_x, own_y in zip(runs, x.tolist(), y.tolist(), strict=True):
         inside = [float(np.clip(value, *limit)) for value, limit in zip((own_x, own_y), limits, strict=True)]
         if inside != [own_x, own_y]:
-            outside.append(run.key)
+            outside.append(run)
         parts.append(grouped(run, marked(run, axes.x.at(inside[0]), axes.y.at(inside[1]))))
-    parts.append(_off_the_axes(outside, 366))
-    return axes.drawn(f"{y_label} against {x_label}, {len(runs)} runs", *parts)
+    return axes.drawn(f"{y_label} against {x_label}, {len(runs)} runs", *parts) + _off_the_axes(outside)
 
 
-def _off_the_axes(keys: Sequence[str], x: float) -> Markup:
-    if not keys:
+def _off_the_axes(outside: Sequence[ShownRun]) -> Markup:
+    """A caption that names what a picture shows at its border instead of at its place."""
+    if not outside:
         return Markup("")
-    named = ", ".join(keys[:4]) + (", …" if len(keys) > 4 else "")
-    return text(x, 38, f"at the border, off the axes: {named}", "end", "soft")
+    named = ", ".join(run.title for run in in_order(list(outside))[:4]) + (", …" if len(outside) > 4 else "")
+    return tag("figcaption", {}, f"At the border, off the axes: {named}.")
 
 
 def _values(runs: Iterable[ShownRun], place: int) -> list[float]:
@@ -193,11 +194,17 @@ def _better_above(objective: Objective, column: Sequence[float]) -> NumberScale:
 
 
 def _upright(x: float, scale: Scale, name: str, note: str) -> list[Markup]:
-    """A vertical axis with its name in up to three lines above it."""
+    """A vertical axis with its name in up to four lines above it."""
     parts = [line(x, TOP, x, BOTTOM, "axis")]
     for y, words in scale.ticks():
         parts += [line(x - 4, y, x, y, "axis"), text(x - 7, y + 4, words, "end", "tick")]
-    head, _, last = name.rpartition(".")
-    names = [part for part in (f"{head}." if head else "", last) if part]
-    parts += [text(x, 18 + 15 * row, words, "middle", "name") for row, words in enumerate(names)]
-    return [*parts, text(x, TOP - 10, note, "middle", "soft")]
+    parts.append(text(x, TOP - 10, note, "middle", "soft"))
+    names = [row for part in re.findall(r"[^.]+\.?", name) for row in _folded(part)]
+    for row, words in enumerate(reversed(names)):
+        parts.append(text(x, TOP - 26 - 14 * row, words, "middle", "name"))
+    return parts
+
+
+def _folded(part: str) -> list[str]:
+    """A name in lines of at most 16 characters, broken after underscores."""
+    return [row.replace(" ", "") for row in wrap(part.replace("_", "_ "), 16, break_long_words=False)]

@@ -52,7 +52,7 @@ def content_of(record: StudyRecord, profile: str, overrides: Sequence[str]) -> C
     results = {number: record.result(trial.digest) for number, trial in compared.items()}
     sides = [
         Side(
-            f"Trial {trial.number}, {'baseline' if trial is record.baseline else 'chosen'}",
+            f"Trial {trial.number}, {'baseline' if trial.number == record.baseline.number else 'chosen'}",
             results[trial.number].numbers,
             record.work_folder(trial.digest).read_arrays("geometry"),
         )
@@ -98,6 +98,7 @@ def _tables(
 ) -> dict[str, Table]:
     return {
         "comparison": tables.comparison(record),
+        "recipe": tables.recipe(record),
         "front": tables.front_table(record),
         "references": tables.references_table(record),
         "bounds": tables.bounds_table(record),
@@ -108,18 +109,20 @@ def _tables(
         "setting": words.setting(record),
         "space": tables.space_table(record),
         "cost": tables.cost_table(record, runs),
-        "neighbours": _neighbours(results),
-        "hashes": Table(["input", "SHA-256"], [[key, value] for key, value in results[-1].fingerprints.items()]),
+        "neighbours": _neighbours(results, record),
+        "hashes": Table(
+            ["input", "SHA-256, first digits"], [[key, value] for key, value in results[-1].fingerprints.items()]
+        ),
         "versions": _versions(results),
         "digests": tables.digests_table(record),
     }
 
 
-def _neighbours(results: Sequence[RunResult]) -> Table:
+def _neighbours(results: Sequence[RunResult], record: StudyRecord) -> Table:
     """A row a word: how often it was seen, and its nearest base tokens on each side."""
     sides = [{near.word: near for near in result.neighbours} for result in results]
     listed = list(dict.fromkeys(word for side in sides for word in side))
-    heads = ["before", "after"] if len(results) > 1 else ["nearest"]
+    heads = [f"trial {record.baseline.number}, baseline", f"trial {record.choice.trial.number}, chosen"][: len(results)]
     rows = [
         [
             word,

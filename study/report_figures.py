@@ -109,7 +109,13 @@ def _bars(knobs: Sequence[str], shares: dict[str, float] | None, title: str) -> 
     scale = NumberScale(0.0, 1.0, LEFT, RIGHT - 36)
     for row, knob in enumerate(knobs):
         y, share = 30 + ROW * row, shares.get(knob, 0.0)
-        bar = {"class": "bar", "x": LEFT, "y": y + 3, "width": max(scale.at(share) - LEFT, 0.5), "height": ROW - 6}
+        bar: dict[str, str | float] = {
+            "class": "bar",
+            "x": LEFT,
+            "y": y + 3,
+            "width": max(scale.at(share) - LEFT, 0.5),
+            "height": ROW - 6,
+        }
         parts += [
             text(LEFT - 8, y + 15, _cut(knob), "end"),
             tag("rect", bar),

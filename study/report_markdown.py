@@ -10,7 +10,13 @@ def markdown(content: Content) -> str:
     """The whole report; ends with a line feed."""
     c, told, tables = content, content.answer, content.tables
     parts: list[str] = [f"# Study {told['name']}: {told['title']}", told["question"]]
-    parts += ["## The answer", f"{told['reason']}", _table(tables["comparison"]), told["certainty"]]
+    parts += [
+        "## The answer",
+        f"{told['reason']}",
+        _table(tables["comparison"]),
+        told["certainty"],
+        _table(tables["recipe"]),
+    ]
     parts.append(f"To take it away: {_code(told['export'])}.")
     parts += ["## The known issues, before and after", _table(_issues(c))]
     parts += ["## The front against the baseline", told["front"], _table(tables["front"])]

@@ -13,6 +13,7 @@ from study.report_runs import ShownRun, in_order, minutes
 from study.settings import Choices, Objective, Range
 from study.table import goal_of, show, shown_name
 from study.trials import FinishedTrial, beats_baseline
+from wake2vec import NUMBERS
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,18 @@ def comparison(record: StudyRecord) -> Table:
     chosen = record.choice.trial
     columns = record.intervals(record.baseline), record.intervals(chosen), record.differences(chosen)
     rows = [
-        [shown_name(o), goal_of(o), ranged(before), ranged(after), ranged(less, signed="+"), verdict(o, less)]
+        [shown_name(o), ranged(before), ranged(after), ranged(less, signed="+"), verdict(o, less), _aim(o)]
         for o, before, after, less in zip(record.config.study.objectives, *columns, strict=True)
     ]
     baseline = f"baseline, trial {record.baseline.number}"
-    return Table(["objective", "goal", baseline, f"trial {chosen.number}", "difference", ""], rows)
+    return Table(["objective", baseline, f"trial {chosen.number}", "difference", "", "what it is, and its goal"], rows)
+
+
+def recipe(record: StudyRecord) -> Table:
+    """What the chosen trial changes of the baseline's knobs."""
+    chosen = record.choice.trial
+    rows = [[address, show(record.baseline.params[address]), show(value)] for address, value in chosen.params.items()]
+    return Table(["knob", "baseline", f"trial {chosen.number}"], rows)
 
 
 def verdict(objective: Objective, less: Interval) -> str:
@@ -44,6 +52,11 @@ def verdict(objective: Objective, less: Interval) -> str:
     return "better" if objective.sign * less.mean < 0 else "worse"
 
 
+def _aim(objective: Objective) -> str:
+    """`validation loss, nats a token: minimize`."""
+    return f"{NUMBERS[objective.result]}: {goal_of(objective)}"
+
+
 def ranged(own: Interval, signed: str = "") -> str:
     """`4.312 (4.29 to 4.33)`; the mean alone where there is no interval."""
     mean = f"{own.mean:{signed}.4g}"
@@ -53,15 +66,10 @@ def ranged(own: Interval, signed: str = "") -> str:
 def front_table(record: StudyRecord) -> Table:
     """The baseline, the chosen trial, its runners-up, the rest of the front; with intervals where there are any."""
     config, trials = record.config, front_rows(record)
-    rows = [
-        [
-            str(trial.number),
-            *map(show, trial.params.values()),
-            *map(ranged, record.intervals(trial)),
-            standing(trial, record),
-        ]
-        for trial in trials
-    ]
+    rows = []
+    for trial in trials:
+        values = map(ranged, record.intervals(trial))
+        rows.append([str(trial.number), *map(show, trial.params.values()), *values, standing(trial, record)])
     header = ["trial", *config.study.space, *map(shown_name, config.study.objectives), ""]
     return Table(header, rows, [str(trial.number) for trial in trials])
 

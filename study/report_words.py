@@ -6,28 +6,28 @@ from study.importance import ENOUGH_TRIALS, Importances
 from study.record import StudyRecord
 from study.report_figures import MOST_ROWS, front_rows
 from study.report_tables import Table, verdict
-from study.table import goal_of, shown_name
-from study.trials import beats_baseline
+from study.table import shown_name
 from wake2vec import Audit, RunResult
 
 
 def title(record: StudyRecord) -> str:
-    """The answer in a line."""
-    if record.choice.trial.number == record.baseline.number:
+    """The answer in a line: in how many objectives the chosen trial is better, and not within the noise."""
+    chosen, objectives = record.choice.trial, record.config.study.objectives
+    if chosen.number == record.baseline.number:
         return "no trial was chosen before the baseline"
-    beats = beats_baseline(record.choice.trial, record.baseline, record.config)
-    return f"trial {record.choice.trial.number} {'beats the baseline' if beats else 'against the baseline'}"
+    verdicts = [verdict(o, less) for o, less in zip(objectives, record.differences(chosen), strict=True)]
+    count = "all" if set(verdicts) == {"better"} else f"{verdicts.count('better')} of {len(verdicts)}"
+    return f"trial {chosen.number} beats the baseline in {count} objectives"
 
 
 def question(record: StudyRecord) -> str:
     """What the study asks, in a sentence or two."""
     result = record.result(record.baseline.digest)
-    audit, objectives = result.audit, record.config.study.objectives
-    goals = ", ".join(f"{shown_name(objective)} ({goal_of(objective)})" for objective in objectives)
+    audit = result.audit
     return (
         f"How are {audit.words_added:,} words best added to {model_name(result)}, a frozen language model of "
         f"{audit.base_vocabulary:,} tokens, by training its embedding matrix alone? {record.ended} recipes were tried "
-        f"and compared on {goals}; trial 0 is the Phase 1 recipe, the baseline."
+        f"and compared on {len(record.config.study.objectives)} objectives; the baseline is Phase 1's recipe."
     )
 
 
@@ -56,11 +56,10 @@ def certainty(record: StudyRecord) -> str:
     told: dict[str, list[str]] = {}
     for objective, less in zip(record.config.study.objectives, differences, strict=True):
         told.setdefault(verdict(objective, less), []).append(shown_name(objective))
-    words = {"better": "better in", "worse": "worse in", "within the noise": "within the noise in", "equal": "equal in"}
-    parts = [f"{words[what]} {', '.join(told[what])}" for what in words if what in told]
+    parts = [f"{what} in {', '.join(names)}" for what, names in told.items()]
     return (
-        f"Over {differences[0].count} seeds, paired seed by seed, trial {chosen.number} is {'; '.join(parts)}. Intervals "
-        "are of 95 %; “within the noise” means that the interval of the difference holds 0."
+        f"Over {differences[0].count} seeds, paired seed by seed, trial {chosen.number} is {'; '.join(parts)}. The "
+        "intervals are of 95 %. “Within the noise” means that the interval of the difference holds 0."
     )
 
 
@@ -85,7 +84,7 @@ def setting(record: StudyRecord) -> Table:
     addresses |= {"initialiser": "init.name", "a step": "train.batch_blocks", "seed of the trials": "seed"}
     rows = [row for row in rows if addresses.get(row[0]) not in varied]
     rows.append(["trials", trials_told(record)])
-    rows.append(["sampler", f"TPE, multivariate, seed {study.seed}, the first {study.startup_trials} at random"])
+    rows.append(["sampler", f"Optuna's, seed {study.seed}, the first {study.startup_trials} trials at random"])
     rows.append(["choice rule", study.choice.rule.replace("_", " ")])
     return Table(["", ""], rows)
 
@@ -114,14 +113,14 @@ def front_told(record: StudyRecord) -> str:
     """What the front is, and which runs have intervals."""
     most = f", its first {MOST_ROWS} drawn" if len(front_rows(record)) > MOST_ROWS else ""
     front = (
-        f"{len(record.front)} of {len(record.finished)} trials with a result lie on the front: no other is at least as good "
-        f"in every objective, and better in one{most}."
+        f"{len(record.front)} of {len(record.finished)} trials with a result lie on the front: no other is at least as "
+        f"good in every objective, and better in one{most}."
     )
     if record.config.study.seeds == 1:
         return f"{front} Values are of one seed: no intervals."
     return (
-        f"{front} The baseline and {len(record.finalists)} finalists were run with {record.config.study.seeds} seeds: a bar "
-        "is the 95 % interval of their mean (Student's t)."
+        f"{front} The baseline and {len(record.finalists)} finalists were run with {record.config.study.seeds} seeds: "
+        "a bar is the 95 % interval of their mean (Student's t)."
     )
 
 
@@ -136,21 +135,19 @@ def saved(record: StudyRecord) -> str:
         return ""
     planned = [record.config.run_config(trial.params).train.steps for trial in record.stopped]
     left = sum(planned) - sum(trial.step for trial in record.stopped)
-    return (
-        f"{len(record.stopped)} trials were stopped early: of their {sum(planned):,} steps {left:,} were not trained."
-    )
+    return f"Of the {sum(planned):,} steps of those that were stopped early {left:,} were not trained."
 
 
 def computed(result: RunResult) -> str:
     """Device, precision and memory of a trial."""
     peak = result.computed.peak_memory_gb
-    memory = f"at most {peak:.1f} GB of its memory" if peak is not None else "memory of a GPU: none"
+    memory = f"tensors took at most {peak:.1f} GB" if peak is not None else "memory isn't measured on a CPU"
     parts = {"train": "training", "validate": "validation", "geometry": "geometry", "sample": "samples"}
     total = result.seconds.get("total", 0.0) or 1.0
     shares = ", ".join(f"{words} {result.seconds.get(key, 0.0) / total:.0%}" for key, words in parts.items())
     return (
-        f"{result.computed.device}, {result.computed.precision}, {result.computed.micro_batch_blocks} sequences at once, "
-        f"{memory}; of the time: {shares}"
+        f"{result.computed.device}, {result.computed.precision}, {result.computed.micro_batch_blocks} sequences at "
+        f"once; {memory}. Of the time: {shares}"
     )
 
 
@@ -160,15 +157,16 @@ def audit_sentences(audit: Audit) -> list[str]:
     sentences = [
         f"The lexicon lists {audit.words_read:,} words; {audit.words_added:,} have a row of their own "
         f"({audit.words_in_base:,} were in the base already, {audit.words_duplicate:,} stood there twice, "
-        f"{audit.words_capitalised:,} capitalised spellings were added). They are {audit.new_share:.1%} of the vocabulary.",
-        f"{audit.unseen_share:.1%} of the new tokens never occur in the training text, so their rows learn nothing from it; "
-        f"{audit.seen_1_share:.1%} occur once, {audit.seen_2_4_share:.1%} two to four times, {audit.seen_5_up_share:.1%} "
-        f"five times or more. {audit.seen_validation_share:.1%} occur in the held-out text, {audit.validation_only:,} of "
-        "them only there.",
+        f"{audit.words_capitalised:,} capitalised spellings were added). They are {audit.new_share:.1%} of the "
+        "vocabulary.",
+        f"{audit.unseen_share:.1%} of the new tokens never occur in the training text, so their rows learn nothing "
+        f"from it; {audit.seen_1_share:.1%} occur once, {audit.seen_2_4_share:.1%} two to four times, "
+        f"{audit.seen_5_up_share:.1%} five times or more. {audit.seen_validation_share:.1%} occur in the held-out "
+        f"text, {audit.validation_only:,} of them only there.",
         f"The text of {audit.corpus_words:,} words takes {audit.tokens:,} tokens, {abs(longer):.1%} "
         f"{'more' if longer > 0 else 'fewer'} than the {audit.tokens_base:,} before.",
-        f"New tokens cut {audit.words_cut_share:.1%} of the text's words inside; {audit.known_words_cut_share:.1%} of all "
-        f"words are ones that the base knows whole.{_examples(_cuts(audit))}",
+        f"New tokens cut {audit.words_cut_share:.1%} of the text's words inside; {audit.known_words_cut_share:.1%} of "
+        f"all words are ones that the base knows whole.{_examples(_cuts(audit))}",
         "Encoding and decoding gives the text back, letter by letter."
         if audit.round_trip
         else f"Encoding and decoding doesn't give the text back: {audit.boundaries_fused_share:.2%} of its spaces are "
@@ -176,8 +174,8 @@ def audit_sentences(audit: Audit) -> list[str]:
     ]
     if audit.unseen_written:
         sentences.append(
-            f"{audit.unseen_written:,} words stand in the text but never as a token to train on: in other capitals, inside "
-            f"other tokens, or in what is held out.{_examples(_unseen(audit))}"
+            f"{audit.unseen_written:,} words stand in the text but never as a token to train on: in other capitals, "
+            f"inside other tokens, or in what is held out.{_examples(_unseen(audit))}"
         )
     return sentences
 

@@ -32,16 +32,18 @@ class NumberScale:
     stop: float
     log: bool = False
     count: int = 5
-    """Ticks at most."""
+    """Ticks at most; 0: none."""
 
     def at(self, value: float | str | bool) -> float:
-        low, high, own = (math.log(v) if self.log else float(v) for v in (self.low, self.high, value))
+        low, high, own = (math.log(float(v)) if self.log else float(v) for v in (self.low, self.high, value))
         return self.start + (own - low) / ((high - low) or 1.0) * (self.stop - self.start)
 
     def holds(self, value: float) -> bool:
         return self.low <= value <= self.high
 
     def ticks(self) -> list[tuple[float, str]]:
+        if not self.count:
+            return []
         values = log_ticks(self.low, self.high, self.count) if self.log else ticks(self.low, self.high, self.count)
         return [(self.at(value), short(value)) for value in values]
 
