@@ -82,10 +82,11 @@ def _norm_reading(side: Side) -> Reading:
 def _collapse_reading(side: Side) -> Reading:
     byte, mutual = _number(side, "geometry.byte_collapse_share"), _number(side, "geometry.mutual_collapse_share")
     occurring = _number(side, "geometry.byte_collapse_null")
+    base_rows = UNDEFINED if occurring == UNDEFINED else f"{occurring} of those that the text has lie on byte rows"
     return Reading(
         _number(side, "geometry.collapse_share"),
         "0",
-        f"{occurring} of those that the text has lie on byte rows",
+        base_rows,
         f"onto byte rows {byte}, onto each other {mutual}",
     )
 
@@ -118,7 +119,8 @@ def _spacing_reading(side: Side) -> Reading:
         note = f"no more than the text itself has: the interval of the excess, {low:.4f} to {high:.4f}, holds 0"
     else:
         note = f"{'more' if low > 0 else 'fewer'} than the text itself has: excess {low:.4f} to {high:.4f}"
-    return Reading(_number(side, "sample.spacing_rate"), _number(side, "sample.spacing_rate_corpus"), UNDEFINED, note)
+    rate, null = (_number(side, f"sample.spacing_rate{end}", ".4f") for end in ("", "_corpus"))
+    return Reading(rate, null, UNDEFINED, note)
 
 
 def _neighbour_reading(side: Side) -> Reading:

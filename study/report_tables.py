@@ -83,12 +83,20 @@ def standing(trial: FinishedTrial, record: StudyRecord) -> str:
         "chosen" if trial.number == record.choice.trial.number else "",
         f"runner-up {runners_up.index(trial.number) + 1}" if trial.number in runners_up else "",
         "on the front" if trial.number in record.front else "",
-        "beats the baseline in all" if beats_baseline(trial, record.baseline, record.config) else "",
+        "beats the baseline in all" if _beats_baseline(trial, record) else "",
         f"breaks {' and '.join(broken)}" if broken else "",
         f"anchor {trial.name}" if trial.name else "",
         f"from {trial.source}" if trial.source else "",
     ]
     return ", ".join(filter(None, words))
+
+
+def _beats_baseline(trial: FinishedTrial, record: StudyRecord) -> bool:
+    """By more than the noise in each objective, where the two were run with several seeds."""
+    less = record.differences(trial)
+    if trial.number == record.baseline.number or less[0].count == 1:
+        return beats_baseline(trial, record.baseline, record.config)
+    return all(verdict(o, own) == "better" for o, own in zip(record.config.study.objectives, less, strict=True))
 
 
 def all_runs(record: StudyRecord, runs: Sequence[ShownRun]) -> Table:

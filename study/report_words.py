@@ -27,7 +27,16 @@ def question(record: StudyRecord) -> str:
     return (
         f"How are {audit.words_added:,} words best added to {model_name(result)}, a frozen language model of "
         f"{audit.base_vocabulary:,} tokens, by training its embedding matrix alone? {record.ended} recipes were tried "
-        f"and compared on {len(record.config.study.objectives)} objectives; the baseline is Phase 1's recipe."
+        f"and compared on {len(record.config.study.objectives)} objectives; {_baseline_told(record)}."
+    )
+
+
+def _baseline_told(record: StudyRecord) -> str:
+    if record.baseline.is_baseline:
+        return "the baseline is Phase 1's recipe, trial 0"
+    return (
+        f"Phase 1's recipe, trial 0, has no result, so trial {record.baseline.number}, the first that has one, stands "
+        "in its place as the baseline"
     )
 
 
@@ -111,10 +120,10 @@ def rough(found: Importances) -> str:
 
 def front_told(record: StudyRecord) -> str:
     """What the front is, and which runs have intervals."""
-    most = f", its first {MOST_ROWS} drawn" if len(front_rows(record)) > MOST_ROWS else ""
+    most = f" {MOST_ROWS} are drawn, all are in the table." if len(front_rows(record)) > MOST_ROWS else ""
     front = (
         f"{len(record.front)} of {len(record.finished)} trials with a result lie on the front: no other is at least as "
-        f"good in every objective, and better in one{most}."
+        f"good in every objective, and better in one.{most}"
     )
     if record.config.study.seeds == 1:
         return f"{front} Values are of one seed: no intervals."
