@@ -83,7 +83,7 @@ def report(browser: Browser, path: Path) -> int:
         page.goto(path.as_uri())
         if scheme == "dark":
             page.evaluate("document.querySelector('#trials').scrollIntoView()")
-            page.locator("figure.parallel .run.chosen .hit").hover(force=True)
+            page.locator("#trials ~ .grid .run.chosen .hit").first.hover(force=True)
         page.screenshot(path=SHOTS / f"{name}.png")
         page.close()
     return len(troubles)
