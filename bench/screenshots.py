@@ -6,6 +6,7 @@ Needs a finished study `tiny` in mlruns/, its report, and a Chromium of the syst
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -20,6 +21,12 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
+VIEWS: list[tuple[str, Literal["light", "dark"], tuple[int, int]]] = [
+    ("report", "light", (1280, 1400)),
+    ("report-dark", "dark", (1280, 1200)),
+    ("report-phone", "light", (390, 844)),
+]
+"""Name, colours and size of the report's screenshots."""
 
 
 def main() -> None:
@@ -67,16 +74,18 @@ def shoot(browser: Browser, link: str, name: str) -> None:
 
 
 def report(browser: Browser, path: Path) -> int:
-    """Shoot the report's top; gives how often it reached out or complained."""
-    page = browser.new_page(viewport={"width": 1200, "height": 1600})
+    """Shoot the report on a desk, in the dark with a trial lit, and on a phone; gives how often it complained."""
     troubles: list[str] = []
-    page.on(
-        "request", lambda request: None if request.url.startswith(("file:", "data:")) else troubles.append(request.url)
-    )
-    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    page.goto(path.as_uri())
-    page.screenshot(path=SHOTS / "report.png")
-    page.close()
+    for name, scheme, size in VIEWS:
+        page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+        page.on("request", lambda request: None if request.url == path.as_uri() else troubles.append(request.url))
+        page.on("console", lambda message: troubles.append(message.text))
+        page.goto(path.as_uri())
+        if scheme == "dark":
+            page.evaluate("document.querySelector('#trials').scrollIntoView()")
+            page.locator("#trials ~ .grid .run.chosen .hit").first.hover(force=True)
+        page.screenshot(path=SHOTS / f"{name}.png")
+        page.close()
     return len(troubles)
 
 

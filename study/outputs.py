@@ -88,10 +88,12 @@ def report(
     folder: Folder = RESULTS,
     prefer: Prefer = None,
 ) -> None:
-    """Write one self-contained HTML page about a study."""
+    """Write one self-contained HTML page about a study, and the same in Markdown."""
     from study.report import write_report
 
-    console.print(f"Report: {write_report(asked_to_read(profile, overrides, prefer), folder)}", highlight=False)
+    page = write_report(asked_to_read(profile, overrides, prefer), folder, profile, overrides or [])
+    console.print(f"Report: {page}", highlight=False)
+    console.print(f"in Markdown: {page.with_suffix('.md')}", highlight=False)
 
 
 def analyse(

@@ -1,77 +1,116 @@
-"""The report: one self-contained HTML page about a study."""
+"""The report: one self-contained HTML page about a study, and the same in Markdown."""
 
 import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
-from study.choose import Choice
+from study import report_charts as charts
+from study import report_figures as figures
 from study.config import StudyConfig
-from study.record import read_record
-from study.table import goal_of, mark_of, show, shown_name, shown_trials, verdict
-from study.trials import FinishedTrial, baseline_of
-from wake2vec import RunResult, WorkFolder, read_result, write_atomic
+from study.record import StudyRecord, read_record
+from study.report_content import Content, content_of
+from study.report_markdown import markdown
+from study.report_runs import inspected
+from study.storage import check_fingerprint, fingerprint_of, load_study
+from wake2vec import write_atomic
 
 
-def write_report(config: StudyConfig, folder: Path) -> Path:
-    """Write `<folder>/studies/<study>/report.html` and give its path.
+def write_report(config: StudyConfig, folder: Path, profile: str = "tiny", overrides: Sequence[str] = ()) -> Path:
+    """Write `<folder>/studies/<study>/report.html` with `report.md` beside it, and give the page's path.
+
+    `profile` and `overrides` are what the configuration was loaded from: the commands to repeat it name them.
 
     Raises:
-        ConfigError: no such study, or no trial of it has a result.
+        ConfigError: no such study, no trial of it has a result, or it was made with other settings: its values would
+            stand under wrong names.
     """
     record = read_record(config, folder)
-    page = render(config, folder, record.finished, record.choice)
+    _check_settings(record)
+    content = content_of(record, profile, overrides)
     path = folder / "studies" / config.study.name / "report.html"
-    write_atomic(path, page.encode())
+    write_atomic(path, page(content).encode())
+    write_atomic(path.with_suffix(".md"), markdown(content).encode())
     return path
 
 
-def render(config: StudyConfig, folder: Path, trials: list[FinishedTrial], choice: Choice) -> str:
+def _check_settings(record: StudyRecord) -> None:
+    inputs = record.result(record.choice.trial.digest).fingerprints
+    stored = load_study(record.folder, record.config.study.name).user_attrs["fingerprint"]
+    check_fingerprint(record.config.study.name, json.loads(stored), fingerprint_of(record.config, inputs))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The page's charts, as markup, and what its script reads."""
+
+    legend: list[tuple[Markup, str]]
+    interval_plots: list[Markup]
+    parallel: Markup
+    pairs: list[Markup]
+    curves: Markup
+    growth: list[Markup]
+    costs: list[Markup]
+    importance_plots: list[Markup]
+    inspected: list[dict[str, object]]
+
+
+def page(content: Content) -> str:
+    """The page; style and script are its own, and a policy that names their hashes forbids any other."""
     environment = Environment(loader=PackageLoader("study"), autoescape=True, undefined=StrictUndefined)
-    baseline = baseline_of(trials)
-    objectives = config.study.objectives
-    pictures = folder / "studies" / config.study.name
-    rows = [
-        (
-            trial.number,
-            *map(show, trial.params.values()),
-            *map(show, trial.values),
-            mark_of(trial, trials, choice, config),
-        )
-        for trial in shown_trials(trials, config)
-    ]
-    comparison = [
-        (
-            shown_name(objective),
-            goal_of(objective),
-            show(before),
-            show(after),
-            verdict(objective, before, after),
-        )
-        for objective, before, after in zip(objectives, baseline.values, choice.trial.values, strict=True)
-    ]
+    environment.filters |= {"breakable": breakable, "stacked": stacked}
+    style, script = (_source(environment, name) for name in ("report.css", "report.js"))
     return environment.get_template("report.html").render(
-        config=config,
-        trials=trials,
-        choice=choice,
-        baseline=baseline,
-        header=["trial", *config.study.space, *map(shown_name, objectives), ""],
-        rows=rows,
-        comparison=comparison,
-        front=_data_uri(pictures / "front.png"),
-        curves=_data_uri(pictures / "curves.png"),
-        results=[
-            (trial, *_side(folder, trial))
-            for trial in {baseline.number: baseline, choice.trial.number: choice.trial}.values()
-        ],
+        c=content,
+        p=_pictures(content),
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        style_hash=policy_hash(style),
+        script_hash=policy_hash(script),
     )
 
 
-def _side(folder: Path, trial: FinishedTrial) -> tuple[RunResult, str]:
-    work = WorkFolder(folder / "trials" / trial.digest)
-    result = read_result(work)
-    return result, _data_uri(work.path / "embedding.png")
+def breakable(words: str) -> Markup:
+    """An address whose dots a narrow column may break after."""
+    return Markup(".<wbr>").join(escape(words).split("."))
 
 
-def _data_uri(picture: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+def stacked(words: str) -> Markup:
+    """A value with its interval below it: `4.3 (4.2 to 4.4)` in two lines."""
+    value, bracket, rest = words.partition(" (")
+    if not bracket or not rest.endswith(")") or " to " not in rest:
+        return escape(words)
+    return Markup("{0}<small>{1}</small>").format(value, rest[:-1])
+
+
+def policy_hash(source: str) -> str:
+    """As a content security policy names an inline element: SHA-256 of its text, in base64."""
+    return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+
+
+def _pictures(content: Content) -> Pictures:
+    record, runs = content.record, content.runs
+    objectives = record.config.study.objectives
+    return Pictures(
+        charts.legend(runs),
+        figures.interval_plots(record, runs),
+        charts.parallel_coordinates(runs, record.config),
+        charts.pair_plots(runs, objectives),
+        charts.loss_curves(runs),
+        figures.growth_plots(record, runs),
+        charts.cost_plots(runs, objectives),
+        figures.importance_plots(content.found, objectives),
+        inspected(runs, record),
+    )
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    source: Any = environment.loader.get_source(environment, name)[0]
+    return f"\n{source}"

@@ -18,7 +18,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from study.config import StudyConfig
 from study.driver import StudyOutcome
 from study.export import export_trial
-from study.report import write_report
 from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, read_result, run
 
 Done = tuple[Path, StudyOutcome]
@@ -195,14 +194,3 @@ def test_a_trial_that_isnt_there_is_refused(done: Done, study_config: StudyConfi
         export_trial(study_config, done[0], 99, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"no study small in .*: run `make study` first"):
         export_trial(study_config, tmp_path, None, tmp_path / "out")
-
-
-def test_the_report_is_one_page_that_reaches_out_for_nothing(
-    done: Done, study_config: StudyConfig, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(done[0], tmp_path / "mlruns")
-    page = write_report(study_config, folder).read_text()
-    assert "http://" not in page
-    assert "https://" not in page
-    assert page.count("data:image/png;base64,") == 4
-    assert "default-src 'none'" in page

@@ -36,7 +36,7 @@ from wake2vec.measure import Measurement
 from wake2vec.model import load_tokenizer, resolve_folder
 from wake2vec.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from wake2vec.plan import TrialPlan, plan_trial
-from wake2vec.result import NUMBERS, RunResult, read_result
+from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
 from wake2vec.subject import Source, StoredSubject, read_subject
 from wake2vec.vectors import TEXT_FORMATS
@@ -63,6 +63,7 @@ __all__ = [
     "LexiconError",
     "Measurement",
     "ModelError",
+    "Neighbours",
     "Numbers",
     "Progress",
     "RunConfig",

@@ -1,0 +1,228 @@
+"""The report as a reader meets it: in a real browser, by pointer, keyboard and finger, and in Markdown."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from conftest import Silent
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from bench.report import plant
+from bench.screenshots import FLAGS
+from study.commands import make_command, profile_text
+from study.config import StudyConfig, check_config
+from study.driver import StudyOutcome, drive
+from study.record import read_record
+from study.report import write_report
+from wake2vec import ConfigError
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+Lab = tuple[Path, StudyConfig]
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def lab(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A finished study with all that a report can tell of: repeats, a hostile reference, bounds, stopped trials."""
+    study = {
+        **tree["study"],
+        "trials": 7,
+        "seeds": 2,
+        "finalists": 1,
+        "space": {**tree["study"]["space"], "train.steps": {"low": 6, "high": 9}},
+        "anchors": {HOSTILE: {"init.name": "mean"}},
+        "bounds": ["validation.loss <= baseline + 0.5"],
+        "stopping": {"grace_steps": 3, "keep_share": 0.2, "stuck_nats": None, "diverged_nats": None},
+    }
+    config = check_config({**tree, "study": study})
+    folder = tmp_path_factory.mktemp("lab") / "mlruns"
+    drive(config, folder, Silent())
+    return folder, config
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    if not Path(path).exists():
+        pytest.fail(f"a report is tested in a real browser: {path} isn't there; install Chromium or set CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser: Browser) -> Iterator[Open]:
+    """Opens a page; at the end nothing was asked for but the page, and nothing complained."""
+    troubles: list[str] = []
+    asked: list[str] = []
+    contexts = []
+
+    def opened(path: Path, **settings: Any) -> Page:
+        contexts.append(browser.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("dialog", lambda dialog: troubles.append(dialog.message))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    assert troubles == []
+    assert len(asked) == len(contexts), asked
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def page_path(lab: Lab) -> Path:
+    """Of a report whose lexicon, base tokens and samples hold words that are markup."""
+    folder, config = lab
+    for trial in read_record(config, folder).finished:
+        path = folder / "trials" / trial.digest / "result.json"
+        result = json.loads(path.read_text())
+        result["neighbours"][0] |= {"word": HOSTILE, "tokens": [HOSTILE] * 5}
+        result["samples"] = [f"{HOSTILE}'\"&|"]
+        result["audit"]["worst_cuts"] = [{"new": HOSTILE, "word": HOSTILE, "places": 3}]
+        path.write_text(json.dumps(result))
+    return write_report(config, folder)
+
+
+def lit(page: Page) -> int:
+    """In how many charts a run stands out."""
+    return page.locator("svg:has(.run.lit)").count()
+
+
+def test_a_trial_that_is_pointed_at_is_lit_in_every_chart_and_its_values_are_shown(
+    lab: Lab, page_path: Path, show: Open
+) -> None:
+    folder, config = lab
+    chosen = read_record(config, folder).choice.trial
+    page = show(page_path)
+    assert lit(page) == 0 and not page.locator("#inspector").is_visible()
+    page.locator(f"[data-trial='{chosen.number}'] .hit").nth(3).hover(force=True)
+    # Parallel coordinates, the curves, two of hypervolume; per objective an interval and a cost; a panel a pair.
+    goals = len(config.study.objectives)
+    assert lit(page) == 4 + 2 * goals + goals * (goals - 1) / 2
+    told = page.locator("#inspector").inner_text()
+    assert f"Trial {chosen.number}: " in told and "chosen" in told
+    for value in (*chosen.values, *chosen.params.values()):
+        assert (f"{value:.4g}" if isinstance(value, float) else str(value)) in told
+    page.mouse.move(2, 2)
+    assert lit(page) == 0 and not page.locator("#inspector").is_visible()
+
+
+def test_the_keyboard_and_a_finger_do_the_same(lab: Lab, page_path: Path, show: Open) -> None:
+    stopped = read_record(lab[1], lab[0]).stopped[0]
+    page = show(page_path, has_touch=True, viewport={"width": 390, "height": 844})
+    page.get_by_role("button", name=f"{stopped.number}: show in all charts").first.focus()
+    assert lit(page) > 0
+    assert f"Trial {stopped.number}: stopped early" in page.locator("#inspector").inner_text()
+    assert stopped.reason in page.locator("#inspector").inner_text()
+    page.keyboard.press("Escape")
+    assert lit(page) == 0
+    page.locator("[data-trial='0'] .hit").last.tap(force=True)
+    assert "Trial 0: Phase 1 baseline" in page.locator("#inspector").inner_text()
+    page.get_by_role("button", name="Next trial").tap()
+    assert "Trial 1: " in page.locator("#inspector").inner_text()
+    page.get_by_role("button", name="Close").tap()
+    assert lit(page) == 0
+    assert page.evaluate("document.documentElement.scrollWidth") == 390, "only tables scroll sideways"
+
+
+def test_words_that_are_markup_are_words(page_path: Path, show: Open) -> None:
+    page = show(page_path)
+    assert page.locator("img").count() == 0
+    for place in (".sides pre", "td", "tbody th", "li", "svg title"):
+        assert page.locator(place, has_text=HOSTILE).count(), place
+    page.get_by_role("button", name=f"{HOSTILE}: show in all charts").focus()
+    assert f"Reference {HOSTILE}" in page.locator("#inspector").inner_text()
+
+
+def test_a_script_that_isn_t_the_page_s_own_does_not_run(page_path: Path, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(page_path.as_uri())
+    add = "document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = \"taken\"'}))"
+    page.evaluate(add)
+    assert page.title() != "taken"
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_passes_axe(page_path: Path, show: Open, scheme: str) -> None:
+    page = show(page_path, color_scheme=scheme, reduced_motion="reduce")
+    page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
+    page.get_by_role("button", name="0: show in all charts").first.focus()
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21aa"]}})
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_without_a_script_the_charts_are_there(page_path: Path, show: Open) -> None:
+    page = show(page_path, java_script_enabled=False)
+    assert page.locator("svg .run").count() > 50
+    assert not page.locator("#inspector").is_visible()
+
+
+def test_intervals_bounds_references_and_stopped_trials_are_told(lab: Lab, page_path: Path) -> None:
+    folder, config = lab
+    record = read_record(config, folder)
+    text = page_path.with_suffix(".md").read_text()
+    assert "Over 2 seeds, paired seed by seed" in text
+    less = record.differences(record.choice.trial)[0]
+    assert f"{less.mean:+.4g} ({less.low:+.4g} to {less.high:+.4g})" in text
+    assert "| validation.loss <= baseline + 0.5 |".replace("<", "&lt;") in text
+    assert "init.name=mean" in text and "&lt;img" in text and "<img src" not in text.replace(HOSTILE, "")
+    for trial in record.stopped:
+        assert f"| {trial.number} | {trial.step} | {trial.reason} |" in text
+
+
+def test_one_seed_is_said_to_give_no_interval(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(done[0], tmp_path / "mlruns")
+    page = write_report(study_config, folder, "small.yaml", ["study.trials=4"]).read_text()
+    assert "no interval was measured" in page and "study.seeds=3" in page
+    assert "make export PROFILE=small.yaml TRIALS=4" in page
+    assert "http://" not in page and "https://" not in page
+    assert write_report(study_config, folder, "small.yaml", ["study.trials=4"]).read_text() == page
+
+
+def test_other_settings_than_the_study_s_are_refused(
+    done: tuple[Path, StudyOutcome], tree: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(done[0], tmp_path / "mlruns")
+    other = check_config({**tree, "study": {**tree["study"], "objectives": tree["study"]["objectives"][::-1]}})
+    with pytest.raises(ConfigError, match=r"made with another configuration \(study\.objectives"):
+        write_report(other, folder)
+    assert not (folder / "studies" / "small" / "report.html").exists()
+
+
+def test_a_hundred_trials_stay_small(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path, show: Open
+) -> None:
+    plant(read_record(study_config, done[0]), tmp_path, 100)
+    path = write_report(study_config, tmp_path)
+    assert path.stat().st_size < 5e6
+    page = show(path)
+    assert page.locator(".parallel .run").count() == 100
+    assert page.locator("tr[data-trial]").count() >= 100
+
+
+def test_the_profile_that_it_prints_is_the_study_s(lab: Lab, study_config: StudyConfig) -> None:
+    for config in (lab[1], study_config):
+        assert check_config(yaml.safe_load(profile_text(config))) == config
+
+
+def test_the_commands_are_those_of_make() -> None:
+    assert make_command("report", "tiny", []) == "make report"
+    overrides = ["corpus.path=a b.txt", "train.rows=new", "study.trials=9", "study.trials=20", "study.name=x"]
+    assert make_command("export", "t4", overrides) == (
+        "make export PROFILE=t4 'CORPUS=a b.txt' TRIALS=20 SET='train.rows=new study.name=x'"
+    )
