@@ -221,10 +221,7 @@ class Driver:
         if self._config.study.stopping is None or trial.number == 0 or "anchor" in trial.user_attrs:
             return lambda record: None
         record = self._record()
-        peers = [
-            (self._config.run_config(trial.params).train.steps, record.progress(trial.digest))
-            for trial in record.trained
-        ]
+        peers = [(record.steps(trial), record.progress(trial.digest)) for trial in record.trained]
         stopper = Stopper(self._config, run_config.train.steps, peers)
         stopper.begin(record.progress(digest))
 

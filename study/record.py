@@ -71,6 +71,10 @@ class StudyRecord:
         """The trials that have a record of progress from beginning to end, in order of their numbers."""
         return sorted([*self.finished, *self.stopped], key=lambda trial: trial.number)
 
+    def steps(self, trial: FinishedTrial | StoppedTrial) -> int:
+        """That its configuration asks for; a stopped trial did fewer."""
+        return self.config.run_config(trial.params).train.steps
+
     @property
     def ended(self) -> int:
         """How many trials of its own came to an end, in whatever way."""

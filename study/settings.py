@@ -121,7 +121,7 @@ class StoppingSettings(Section):
     """A validation loss by so much above the trial's own at step 0 ends it; None: never."""
     stuck_nats: float | None = Field(0.01, gt=0)
     """At half its steps a trial whose validation loss fell by less than this since step 0 ends; None: never."""
-    keep_share: float | None = Field(0.5, gt=0, lt=1)
+    keep_share: float | None = Field(0.7, gt=0, lt=1)
     """At equal steps, so large a share of the trials goes on: the best by non-dominated sorting; None: all."""
 
 

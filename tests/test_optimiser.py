@@ -11,9 +11,10 @@ from conftest import TRIALS, Silent
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.proposal import propose
-from study.record import read_record
+from study.proposal import _probable_end, propose
+from study.record import StudyRecord, read_record
 from study.storage import load_study
+from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import ConfigError, WorkFolder
 
 Done = tuple[Path, StudyOutcome]
@@ -165,3 +166,26 @@ def test_a_warm_start_from_what_doesnt_compare_is_refused(done: Done, tree: dict
         drive(with_study(tree, name="warm2", warm_start=["nowhere"]), folder, Silent())
     names = json.dumps(sorted(path.name for path in (folder / "studies").iterdir()))
     assert names == '["small"]'
+
+
+def test_a_stopped_trial_is_told_with_the_end_that_it_would_probably_have_had(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    """Planted curves: to its last loss comes the median of what peers gained from that step to their ends."""
+
+    def planted(name: str, steps: int, losses: dict[int, float]) -> dict[str, Any]:
+        log = WorkFolder(tmp_path / "trials" / name).start_progress()
+        for step, loss in losses.items():
+            log.add(step, {"validation.loss": loss})
+        log.close()
+        return {"number": len(name), "params": {**config.study.baseline, "train.steps": steps}, "digest": name}
+
+    config = with_study(tree)
+    peers = [
+        FinishedTrial(values=(0.0,) * 4, **planted("a", 8, {0: 6.0, 4: 5.0, 8: 4.5})),
+        FinishedTrial(values=(0.0,) * 4, **planted("bb", 8, {0: 6.0, 4: 5.2, 8: 5.1})),
+        FinishedTrial(values=(0.0,) * 4, **planted("ccc", 5, {0: 6.0, 4: 5.0, 5: 1.0})),  # shorter: no peer
+    ]
+    stopped = StoppedTrial(step=4, reason="dominated", **planted("dddd", 6, {0: 6.0, 4: 5.6}))
+    record = StudyRecord(config, tmp_path, peers, [stopped], [], [])
+    assert _probable_end(stopped, record)["validation.loss"] == pytest.approx(5.6 - 0.3)
