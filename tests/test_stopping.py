@@ -20,7 +20,9 @@ def at(step: int, *figures: float | None) -> Progress:
 
 
 def stopping(tree: dict[str, Any], **settings: object) -> StudyConfig:
-    return check_config({**tree, "study": {**tree["study"], "stopping": {"grace_steps": 20, **settings}}})
+    return check_config(
+        {**tree, "study": {**tree["study"], "stopping": {"grace_steps": 20, "keep_share": 0.5, **settings}}}
+    )
 
 
 def verdicts(config: StudyConfig, records: list[Progress], peers: list[list[Progress]]) -> list[str | None]:
