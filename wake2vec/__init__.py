@@ -41,7 +41,7 @@ from wake2vec.plan import TrialPlan, plan_trial
 from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
 from wake2vec.subject import Source, StoredSubject, nearest_named, read_subject
-from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
+from wake2vec.workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
 __all__ = [
     "NUMBERS",
@@ -65,6 +65,7 @@ __all__ = [
     "Neighbours",
     "Numbers",
     "Progress",
+    "ProgressLog",
     "RunConfig",
     "RunResult",
     "Section",
