@@ -28,7 +28,7 @@ class Moment:
 
 
 def hypervolume_figure(moments: Sequence[Moment], title: str) -> Figure:
-    """Hypervolume in units of the baseline, over the updates and over the time spent; where it rose, the trial's number.
+    """Hypervolume in units of the baseline, over updates and over time; the trials that raised it with their numbers.
 
     A study that stops bad trials early gets further to the left at the same height.
     """
@@ -52,7 +52,8 @@ def hypervolume_figure(moments: Sequence[Moment], title: str) -> Figure:
             continue
         ax.step([0.0, *xs], [0.0, *volumes], where="post", color=BLUE, linewidth=1.8)
         ax.plot(xs, volumes, "|", color=GREY, markersize=7)
-        ax.set_ylim(-0.02, max(float(volumes.max()) * 1.12, 0.05))
+        top = float(volumes.max()) or 1.0
+        ax.set_ylim(-0.02 * top, 1.12 * top)
         ax.set_xlim(0, xs[-1] * 1.04 or 1.0)
         for at in rises:
             ax.annotate(
@@ -71,7 +72,7 @@ def importances_figure(importances: Mapping[str, Mapping[str, float]], title: st
     knobs = list(dict.fromkeys(knob for shares in importances.values() for knob in shares))
     figure = blank_figure(2.2 + 0.2 * max(len(knobs), 1) * max(len(importances), 1), title)
     ax = figure.add_subplot()
-    label_axes(ax, "share of the objective's variance that the knob explains alone (fANOVA)", "")
+    label_axes(ax, "share of what the knobs explain one by one of the objective's variance (fANOVA)", "")
     if not importances:
         say(ax, "too few trials to tell")
         return frozen(figure)

@@ -1,8 +1,8 @@
 """Importance of the knobs: how much of an objective's variance over the search space each explains.
 
-fANOVA (Hutter, Hoos & Leyton-Brown 2014): a forest is fitted to the trials, and its variance is taken apart. Shares from
-0 to 1, of one objective together 1; a knob that does nothing reads 0, but with few trials noise reads anything: under
-some 30 trials the shares are a hint. Interactions are not shown.
+fANOVA (Hutter, Hoos & Leyton-Brown 2014): a forest is fitted to the trials, and its variance is taken apart. Shares
+from 0 to 1 of what single knobs explain, so of one objective together 1: what knobs do together is not in it. A knob
+that does nothing reads 0, but with few trials noise reads anything: under some 30 trials the shares are a hint.
 """
 
 from collections.abc import Callable

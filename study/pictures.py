@@ -62,7 +62,7 @@ def loss_curve(progress: Iterable[Progress]) -> list[tuple[int, float]]:
 
 
 def moments_of(record: StudyRecord, costs: Mapping[int, Cost]) -> list[Moment]:
-    """The hypervolume after each trial that ended, and what all had taken by then; what a warm start brought is free."""
+    """The hypervolume after each trial that ended, and what all had taken by then; an imported one was free."""
     volumes = dict(zip((trial.number for trial in record.finished), record.hypervolumes, strict=True))
     free = {trial.number for trial in record.finished if trial.source}
     moments, steps, seconds, volume = [], 0, 0.0, 0.0

@@ -11,9 +11,9 @@ from study.note import experiment_note, study_note
 from study.pictures import draw_study
 from study.record import StudyRecord, objective_values
 from study.system import SYSTEM
-from study.tracking import Ended, Tracker, Trial
+from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
-from wake2vec import Numbers, Progress, RunResult, WorkFolder, flatten, read_result, write_json
+from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
 
 
 class Projection:
@@ -37,16 +37,14 @@ class Projection:
 
     def stopped(self, trial: StoppedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial that was ended early."""
-        tags = {"wake2vec.stopped": trial.reason, "wake2vec.stopped_at": str(trial.step)}
+        tags = {MARK: "stopped", "wake2vec.stopped": trial.reason, "wake2vec.stopped_at": str(trial.step)}
         records = self._records(trial.digest)
-        finals = self.tracker.finals(trial.params, {})
-        left = [*_without(records, sent), Progress(trial.step, finals, records[-1].time_s)]
-        self.tracker.close(run_id, Ended("stopped", left, tags, at_s=_end_of(records)))
+        self.tracker.close(run_id, Ended("stopped", _without(records, sent), tags, at_s=_end_of(records)))
 
     def failed(self, trial: FailedTrial, digest: str, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial that could not be run to its end."""
         records = self._records(digest)
-        tags = {"wake2vec.fault": trial.reason}
+        tags = {MARK: "failed", "wake2vec.fault": trial.reason}
         self.tracker.close(run_id, Ended("failed", _without(records, sent), tags, at_s=_end_of(records)))
 
     def open_companion(self, companion: Companion) -> str:
@@ -89,6 +87,7 @@ class Projection:
         self.tracker.mark_trials(
             {
                 trial.number: {
+                    MARK: mark_of(trial, record),
                     "wake2vec.front": str(trial.number in record.front).lower(),
                     "wake2vec.chosen": str(trial.number == choice.trial.number).lower(),
                     "wake2vec.runner_up": str(trial.number in runners_up).lower(),
@@ -138,14 +137,16 @@ class Projection:
         work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
         files = [work.path / name for name in ("result.json", "audit.json", "embedding.png", "sample.txt")]
         progress = work.progress()
-        objectives = dict(zip((o.name for o in self._config.study.objectives), values, strict=True))
-        knobs = flatten(result.config.model_dump())
-        finals = self.tracker.finals({address: knobs[address] for address in self._config.study.space}, objectives)
-        last = Progress(progress[-1].step, _without_curve(result.numbers, progress) | finals, progress[-1].time_s)
+        objectives: Numbers = {
+            OBJECTIVE + objective.name: value
+            for objective, value in zip(self._config.study.objectives, values, strict=True)
+        }
+        # At step 0: the UI draws a bar for a figure that has no later step, and a curve of one point for others.
+        finals = Progress(0, objectives | _without_curve(result.numbers, progress), progress[-1].time_s)
         records = self._records(digest)
-        left = [*_without(records, sent), last]
-        machine = machine_tags(result)
-        self.tracker.close(run_id, Ended("finished", left, {**tags, **machine}, files, _end_of(records)))
+        left = [*_without(records, sent), finals]
+        every = {**tags, **machine_tags(result)}
+        self.tracker.close(run_id, Ended("finished", left, every, files, _end_of(records)))
 
     def _began(self, digest: str) -> float | None:
         """When the first record was made, in seconds since 1970; None: there is none."""
@@ -158,6 +159,18 @@ class Projection:
 
     def _work(self, digest: str) -> WorkFolder:
         return WorkFolder(self._folder / "trials" / digest)
+
+
+def mark_of(trial: FinishedTrial, record: StudyRecord) -> str:
+    """What tells the trial from others, for a column: `baseline`, `front, chosen`, `breaks a bound`, or nothing."""
+    is_of = {
+        "baseline": trial.is_baseline,
+        "front": trial.number in record.front,
+        "chosen": trial.number == record.choice.trial.number,
+        "runner-up": any(trial.number == other.number for other in record.choice.runners_up),
+        "breaks a bound": not trial.is_feasible,
+    }
+    return ", ".join(mark for mark, holds in is_of.items() if holds)
 
 
 def machine_tags(result: RunResult) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 MLflow's own monitor isn't used: it keeps its samples in MLflow alone, under steps and times of its own, so that a trial
 that goes on after a crash would have them twice, and a database made anew from the work folders not at all. Here they
-are records like those of the training, in a file of the work folder, under the names that MLflow's page of system metrics
-looks for. No thread either: a sample is taken at a record of the trial, if the last one is old enough.
+are records like those of the training, in a file of the work folder, under the names that MLflow's page of system
+metrics looks for. No thread either: a sample is taken at a record of the trial, if the last one is old enough.
 """
 
 import time

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from study.tracking.views import TRIALS
+
 MOST_COMPARED = 50
 """Runs in one comparison: the page asks the server for each, and more lines than this are a carpet."""
 
@@ -14,7 +16,7 @@ class Links:
     """Addresses into the UI; without a server (`/#/...`) where they stand in a note that the UI shows."""
 
     sorted_list: str
-    """All trials and references with the columns that tell them apart, by the first objective."""
+    """All trials and references by the first objective, with objectives and knobs as columns."""
     charts: str
     comparison: str
     """Parallel coordinates; of many trials, the front with baseline and choice."""
@@ -22,21 +24,15 @@ class Links:
     """The study's own run: note and pictures."""
 
 
-def links_into(
-    server: str, experiment: str, parent: str, order_by: str, ascending: bool, compared: Sequence[str]
-) -> Links:
-    """`compared` are run ids; `order_by` a metric."""
-    search = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`wake2vec.role` != 'repeat'"
-    order = f"metrics.`{order_by}`"
-    listed = (
-        f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning&searchFilter={quote(search, safe='')}"
-        f"&orderByKey={quote(order, safe='')}&orderByAsc={str(ascending).lower()}"
-    )
-    runs = json.dumps(list(compared), separators=(",", ":"))
+def links_into(server: str, experiment: str, parent: str, compared: Sequence[str]) -> Links:
+    """`compared` are run ids."""
+    runs = f"{server}/#/experiments/{experiment}/runs"
+    training = "workflowType=machine_learning"  # the UI's other mode hides runs behind chats and prompts
+    several = json.dumps(list(compared), separators=(",", ":"))
     return Links(
-        sorted_list=listed,
-        charts=f"{listed}&compareRunsMode=CHART",
-        comparison=f"{server}/#/compare-runs?runs={quote(runs, safe='')}"
+        sorted_list=f"{runs}?{training}&viewStateShareKey={TRIALS}",
+        charts=f"{runs}?{training}&viewStateShareKey={TRIALS}&compareRunsMode=CHART",
+        comparison=f"{server}/#/compare-runs?runs={quote(several, safe='')}"
         f"&experiments={quote(json.dumps([experiment]), safe='')}",
-        study=f"{server}/#/experiments/{experiment}/runs/{parent}",
+        study=f"{runs}/{parent}?{training}",
     )

@@ -31,11 +31,10 @@ from study.config import StudyConfig
 from study.settings import Range, Value
 from study.tracking.database import tracking_uri
 from study.tracking.links import MOST_COMPARED, Links, links_into
-from wake2vec import ConfigError, Numbers, Progress, RunConfig, flatten
+from study.tracking.views import LOG10, MARK, OBJECTIVE, trials_view
+from wake2vec import ConfigError, Progress, RunConfig, flatten
 
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
-OBJECTIVE = "obj/"
-LOG10 = "log10/"
 INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
 STATUS = {"finished": RunStatus.FINISHED, "stopped": RunStatus.KILLED, "failed": RunStatus.FAILED}
 """MLflow has no state for a trial that was ended early but KILLED."""
@@ -87,6 +86,9 @@ class Tracker:
         self.parent = self._open_run({"wake2vec.role": "study"}, f"study {config.study.name}", {}, None)
         """Id of the study's own run."""
         self._is_begun = False
+        for key, value in trials_view(config, self.parent).items():
+            if self._client.get_experiment(self._experiment).tags.get(key) != value:
+                self._client.set_experiment_tag(self._experiment, key, value)
 
     def open_trial(self, trial: Trial, began_s: float | None = None) -> str:
         """The id of the trial's run, made if there is none; it and the study's run are marked as running.
@@ -97,6 +99,7 @@ class Tracker:
         more = {
             "wake2vec.state": "running",
             "wake2vec.baseline": str(trial.number == 0).lower(),
+            MARK: "baseline" if trial.number == 0 else "",
             "wake2vec.front": "false",
             "wake2vec.chosen": "false",
             **({"wake2vec.anchor": trial.name} if trial.name else {}),
@@ -113,7 +116,8 @@ class Tracker:
             self._log_inputs(self.parent, trial)
             self._is_begun = True
         run_id = self._open_run(tags, trial.title, more, began_s)
-        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in trial.params.items()])
+        params = {**trial.params, **self._logs(trial.params)}
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         self._log_inputs(run_id, trial)
         return run_id
 
@@ -147,19 +151,6 @@ class Tracker:
         at_ms = None if ended.at_s is None else round(ended.at_s * 1000)
         self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
 
-    def finals(self, params: Mapping[str, Value], objectives: Mapping[str, float]) -> Numbers:
-        """The figures that the list and the comparison of trials need, one point each.
-
-        The objectives; and the log10 of each parameter of a log range, since the UI's axes are linear.
-        """
-        spaces = self._config.study.space
-        logs: Numbers = {
-            LOG10 + key: math.log10(float(value))
-            for key, value in params.items()
-            if isinstance(space := spaces[key], Range) and space.log
-        }
-        return {OBJECTIVE + name: value for name, value in objectives.items()} | logs
-
     def ended_runs(self) -> set[str]:
         """The trials and companions whose runs are complete here: `trial 3`, `library default`."""
         return {key for key, run in self._runs().items() if run.data.tags.get("wake2vec.state", "running") != "running"}
@@ -190,25 +181,22 @@ class Tracker:
                 self._client.log_batch(run.info.run_id, tags=changed)
 
     def links(self, server: str) -> Links:
-        """Links into the UI of the server at this address, such as `http://127.0.0.1:5000`; with '' for its own notes."""
-        first = self._config.study.objectives[0]
-        ascending = first.direction == "minimize"
-        order = OBJECTIVE + first.name
-        return links_into(server, self._experiment, self.parent, order, ascending, self._compared(order, ascending))
+        """Links into the UI of the server at this address: `http://127.0.0.1:5000`, or '' for the UI's own notes."""
+        return links_into(server, self._experiment, self.parent, self._compared())
 
-    def _compared(self, order: str, ascending: bool) -> list[str]:
+    def _compared(self) -> list[str]:
         """Run ids of all finished trials, or of baseline, choice, runners-up and front where they are too many."""
+        first = self._config.study.objectives[0]
+        by = [f"metrics.`{OBJECTIVE}{first.name}` {'ASC' if first.direction == 'minimize' else 'DESC'}"]
         finished = "tags.`wake2vec.role` = 'trial' and tags.`wake2vec.state` = 'finished'"
-        by = [f"metrics.`{order}` {'ASC' if ascending else 'DESC'}"]
-        few = self._search(finished, by, MOST_COMPARED + 1)
-        if len(few) > MOST_COMPARED:
+        found = self._search(finished, by, MOST_COMPARED + 1)
+        if len(found) > MOST_COMPARED:
             marks = ("baseline", "chosen", "runner_up", "front")
-            few = [
-                run
-                for mark in marks
-                for run in self._search(f"{finished} and tags.`wake2vec.{mark}` = 'true'", by, MOST_COMPARED)
-            ]
-        return list(dict.fromkeys(run.info.run_id for run in few))[:MOST_COMPARED]
+            of_mark = (
+                self._search(f"{finished} and tags.`wake2vec.{mark}` = 'true'", by, MOST_COMPARED) for mark in marks
+            )
+            found = [run for runs in of_mark for run in runs]
+        return list(dict.fromkeys(run.info.run_id for run in found))[:MOST_COMPARED]
 
     def _runs(self) -> dict[str, Run]:
         """All runs below the study's, by `trial 3` or a companion's name. Slow: MLflow reads all their figures."""
@@ -220,6 +208,15 @@ class Tracker:
 
     def _search(self, condition: str, order: list[str], most: int) -> list[Run]:
         return list(self._client.search_runs([self._experiment], condition, max_results=most, order_by=order))
+
+    def _logs(self, params: Mapping[str, Value]) -> dict[str, str]:
+        """The log10 of each parameter of a log range."""
+        spaces = self._config.study.space
+        return {
+            LOG10 + key: f"{math.log10(float(value)):.4f}"
+            for key, value in params.items()
+            if isinstance(space := spaces[key], Range) and space.log
+        }
 
     def _log_inputs(self, run_id: str, trial: Trial) -> None:
         knobs = flatten(trial.run.model_dump())
