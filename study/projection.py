@@ -37,14 +37,16 @@ class Projection:
 
     def stopped(self, trial: StoppedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial that was ended early."""
-        tags = {MARK: "stopped", "wake2vec.stopped": trial.reason, "wake2vec.stopped_at": str(trial.step)}
+        mark = "baseline, stopped" if trial.number == 0 else "stopped"
+        tags = {MARK: mark, "wake2vec.stopped": trial.reason, "wake2vec.stopped_at": str(trial.step)}
         records = self._records(trial.digest)
         self.tracker.close(run_id, Ended("stopped", _without(records, sent), tags, at_s=_end_of(records)))
 
     def failed(self, trial: FailedTrial, digest: str, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial that could not be run to its end."""
         records = self._records(digest)
-        tags = {MARK: "failed", "wake2vec.fault": trial.reason}
+        mark = "baseline, failed" if trial.number == 0 else "failed"
+        tags = {MARK: mark, "wake2vec.fault": trial.reason}
         self.tracker.close(run_id, Ended("failed", _without(records, sent), tags, at_s=_end_of(records)))
 
     def open_companion(self, companion: Companion) -> str:

@@ -29,8 +29,8 @@ def trials_view(config: StudyConfig, parent: str) -> dict[str, str]:
     objectives = [OBJECTIVE + objective.name for objective in study.objectives]
     columns = {
         f"tags.`{MARK}`": 150,
-        **{f"metrics.`{name}`": 60 + 7 * len(name) for name in objectives},
-        **{f"params.`{knob}`": 60 + 7 * len(knob) for knob in study.space},
+        **{f"metrics.`{name}`": 40 + 6 * len(name) for name in objectives},
+        **{f"params.`{knob}`": 40 + 6 * len(knob) for knob in study.space},
     }
     view = {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}' and tags.`wake2vec.role` != 'repeat'",
