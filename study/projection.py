@@ -69,11 +69,11 @@ class Projection:
                 self.finished(finished, self._reopen(finished, finished.digest, finished.name, finished.source))
         for stopped in record.stopped:
             if f"trial {stopped.number}" not in known:
-                self.stopped(stopped, self._reopen(stopped, stopped.digest))
+                self.stopped(stopped, self._reopen(stopped, stopped.digest, stopped.name))
         for failed in record.failed:
             if f"trial {failed.number}" not in known:
                 digest = self._config.run_config(failed.params).digest(self._inputs)
-                self.failed(failed, digest, self._reopen(failed, digest))
+                self.failed(failed, digest, self._reopen(failed, digest, failed.name))
         companions = [*references(self._config), *(c for trial in record.finished for c in self._repeats(trial))]
         for companion in companions:
             digest = companion.digest(self._inputs)
