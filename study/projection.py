@@ -9,11 +9,14 @@ from study.config import StudyConfig
 from study.embedding_plot import embedding_figure
 from study.note import experiment_note, study_note
 from study.pictures import draw_study
-from study.record import StudyRecord, objective_values
+from study.record import StudyRecord
 from study.system import SYSTEM
 from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
 from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
+
+FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
+"""Of a work folder, what MLflow shows."""
 
 
 class Projection:
@@ -31,9 +34,8 @@ class Projection:
 
     def finished(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial with a result, of whose records `sent` is in MLflow already."""
-        name = f"{self._config.study.name}: trial {trial.number}"
-        tags = {"wake2vec.feasible": str(trial.is_feasible).lower()}
-        self._close(trial.digest, name, run_id, trial.values, sent, tags)
+        self.show(trial.digest, f"trial {trial.number}")
+        self._finish(trial, run_id, sent)
 
     def stopped(self, trial: StoppedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial that was ended early."""
@@ -55,7 +57,8 @@ class Projection:
 
     def companion(self, companion: Companion, digest: str, values: tuple[float, ...], run_id: str) -> None:
         """A repeat or a reference with a result."""
-        self._close(digest, f"{self._config.study.name}: {companion.name}", run_id, values, (), {})
+        self.show(digest, companion.name)
+        self._close(digest, run_id, values, (), {})
 
     def companion_failed(self, digest: str, run_id: str, reason: str) -> None:
         records = self._records(digest)
@@ -66,7 +69,9 @@ class Projection:
         known = self.tracker.ended_runs()
         for finished in record.finished:
             if f"trial {finished.number}" not in known:
-                self.finished(finished, self._reopen(finished, finished.digest, finished.name, finished.source))
+                if not self._is_shown(finished.digest):
+                    self.show(finished.digest, f"trial {finished.number}")
+                self._finish(finished, self._reopen(finished, finished.digest, finished.name, finished.source), ())
         for stopped in record.stopped:
             if f"trial {stopped.number}" not in known:
                 self.stopped(stopped, self._reopen(stopped, stopped.digest, stopped.name))
@@ -77,8 +82,8 @@ class Projection:
         companions = [*references(self._config), *(c for trial in record.finished for c in self._repeats(trial))]
         for companion in companions:
             digest = companion.digest(self._inputs)
-            if companion.name not in known and record.work_folder(digest).result_path.exists():
-                values = objective_values(record.result(digest), self._config)
+            values = None if companion.name in known else record.companion_values(companion, self._inputs)
+            if values is not None:
                 self.companion(companion, digest, values, self.open_companion(companion))
 
     def study(self, record: StudyRecord) -> None:
@@ -123,10 +128,25 @@ class Projection:
     def _repeats(self, trial: FinishedTrial) -> list[Companion]:
         return repeats(trial, self._config) if self._config.study.seeds > 1 else []
 
+    def _finish(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress]) -> None:
+        tags = {"wake2vec.feasible": str(trial.is_feasible).lower()}
+        self._close(trial.digest, run_id, trial.values, sent, tags)
+
+    def _is_shown(self, digest: str) -> bool:
+        return all((self._work(digest).path / name).exists() for name in FILES)
+
+    def show(self, digest: str, name: str) -> None:
+        """Write what a person looks at into the work folder: picture, audit, samples."""
+        work = self._work(digest)
+        result = read_result(work)
+        title = f"{self._config.study.name}: {name}"
+        save_png(embedding_figure(work.read_arrays("geometry"), result.numbers, title), work.path / "embedding.png")
+        write_json(work.path / "audit.json", result.audit.model_dump())
+        work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
+
     def _close(
         self,
         digest: str,
-        title: str,
         run_id: str,
         values: tuple[float, ...],
         sent: Sequence[Progress],
@@ -134,18 +154,14 @@ class Projection:
     ) -> None:
         work = self._work(digest)
         result = read_result(work)
-        save_png(embedding_figure(work.read_arrays("geometry"), result.numbers, title), work.path / "embedding.png")
-        write_json(work.path / "audit.json", result.audit.model_dump())
-        work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
-        files = [work.path / name for name in ("result.json", "audit.json", "embedding.png", "sample.txt")]
-        progress = work.progress()
+        progress, files = work.progress(), [work.path / name for name in FILES]
         objectives: Numbers = {
             OBJECTIVE + objective.name: value
             for objective, value in zip(self._config.study.objectives, values, strict=True)
         }
         # At step 0: the UI draws a bar for a figure that has no later step, and a curve of one point for others.
         finals = Progress(0, objectives | _without_curve(result.numbers, progress), progress[-1].time_s)
-        records = self._records(digest)
+        records = [*progress, *work.progress(SYSTEM)]
         left = [*_without(records, sent), finals]
         every = {**tags, **machine_tags(result)}
         self.tracker.close(run_id, Ended("finished", left, every, files, _end_of(records)))

@@ -66,11 +66,11 @@ def _charts(config: StudyConfig, objectives: list[str]) -> list[dict[str, Any]]:
         for y in objectives[1:]
     ]
     lines = [{"type": "LINE", "metricKey": key} for key in ("validation.loss", "training.loss")]
+    placed: list[tuple[str, dict[str, Any]]] = [("parallel", parallel)]
+    placed += [("study", chart) for chart in [*scatters, *lines]]
     return [
         {"uuid": f"study-{place}", "metricSectionId": section, "deleted": False, "isGenerated": False, **_full(chart)}
-        for place, (section, chart) in enumerate(
-            [("parallel", parallel), *(("study", chart) for chart in [*scatters, *lines])]
-        )
+        for place, (section, chart) in enumerate(placed)
     ]
 
 
