@@ -37,8 +37,9 @@ dashboard: .venv/dashboard ## Optuna's own dashboard on loopback; it has no logi
 	@$(BIN)/optuna-dashboard "sqlite:///$$(realpath "$(or $(RESULTS),mlruns)")/optuna.db" \
 		--host 127.0.0.1 --port $(or $(PORT),8080)
 
-export: .venv/run ## The chosen trial as a model folder (TRIAL=7, OUT=folder)
-	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)")
+export: .venv/run ## The chosen trial as a model folder, and in MLflow (TRIAL=7, OUT=folder, VECTORS=both, REGISTER=no)
+	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)") \
+		$(if $(VECTORS),--vectors "$(VECTORS)") $(if $(RIGHTS),--rights "$(RIGHTS)") $(if $(filter no,$(REGISTER)),--no-register)
 
 report: .venv/run ## One HTML page about the study
 	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER)

@@ -16,14 +16,20 @@ from scipy.stats import rankdata
 
 from bench.figures import Figure, publish
 from study.config import load_config
-from study.driver import drive
-from study.trials import FinishedTrial
-from wake2vec import Audit, Numbers, Progress, RunConfig, WorkFolder, read_result
+from study.driver import Watcher, drive
+from wake2vec import Numbers, WorkFolder, read_result
 
 TRIALS = 28
 RESAMPLES = 2000
-SETTINGS = ("study.name=agreement", f"study.trials={TRIALS}", f"study.startup_trials={TRIALS}", "study.seed=1")
-
+SETTINGS = (
+    "study.name=agreement",
+    f"study.trials={TRIALS}",
+    "study.sampler=random",
+    "study.seed=1",
+    "study.seeds=1",
+    "study.anchors=null",
+    "study.stopping=null",
+)
 
 TRAINED = "geometry.drift_base_l2"
 """How much a trial trained: rate times steps, as the rows tell it."""
@@ -69,13 +75,8 @@ PAIRS = (
 )
 
 
-class Silent:
-    """A watcher that says how far it is and no more."""
-
-    def study_started(self, audit: Audit) -> None: ...
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
-    def progressed(self, record: Progress) -> None: ...
-    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None: ...
+class Silent(Watcher):
+    """A watcher that says nothing."""
 
 
 def main() -> None:

@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedModel,
     PrinterCallback,
     Trainer,
@@ -24,21 +22,30 @@ from transformers import (
 )
 
 from bench.figures import Figure, publish
+from bench.tinyllama import (
+    BASE_ROWS,
+    NEW_ROWS,
+    PHASE1_EVALUATIONS,
+    PHASE1_STEPS,
+    T4_BYTES,
+    llama,
+    random_corpus,
+    random_training,
+    step_flops,
+)
 from study.config import load_config
 from wake2vec import RunConfig, prepare
 from wake2vec.config import CorpusConfig, MachineConfig, Precision, TrainConfig
 from wake2vec.corpus import Corpus
 from wake2vec.measure import Subject, measure
-from wake2vec.memory import measure_pass, micro_batch_blocks, peak_bytes
-from wake2vec.model import EmbeddingModel, merged_model
+from wake2vec.memory import measure_pass, peak_bytes
+from wake2vec.model import merged_model
 from wake2vec.precision import best_device, compute_dtype
 from wake2vec.run import start_training
 from wake2vec.schedule import batch_at
 from wake2vec.train import Training
 
-BASE_ROWS, NEW_ROWS = 32_000, 44_500
-T4_BYTES = 14.5e9
-PHASE1_STEPS, PHASE1_EVALUATIONS, CHECKPOINT_EVERY_S = 3000, 11, 300
+CHECKPOINT_EVERY_S = 300
 ROUNDS = 3
 
 
@@ -212,47 +219,6 @@ def timed_trainer(
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return clock.seconds[skip:], clock.losses[skip:]
-
-
-def llama(layers: int, rows: int) -> PreTrainedModel:
-    """A model of TinyLlama's shape with random weights, on the device."""
-    config = LlamaConfig(
-        vocab_size=rows,
-        hidden_size=2048,
-        intermediate_size=5632,
-        num_hidden_layers=layers,
-        num_attention_heads=32,
-        num_key_value_heads=4,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-    )
-    with torch.device(best_device()):
-        return LlamaForCausalLM(config)
-
-
-def random_corpus() -> Corpus:
-    ids = torch.randint(BASE_ROWS + NEW_ROWS, (64, 256), generator=torch.Generator().manual_seed(0))
-    blocks = Dataset.from_dict({"input_ids": ids.numpy()}).with_format("torch")
-    counts = torch.bincount(ids.flatten(), minlength=BASE_ROWS + NEW_ROWS)
-    new = counts[BASE_ROWS:]
-    return Corpus(blocks, blocks, new, new, torch.nonzero(counts[:BASE_ROWS]).flatten())
-
-
-def random_training(layers: int, config: RunConfig) -> Training:
-    device = best_device()
-    body = llama(layers, 8).base_model.to(compute_dtype(config.train.precision, device))
-    generator = torch.Generator().manual_seed(0)
-    base, new = (0.0148 * torch.randn(n, 2048, generator=generator).to(device) for n in (BASE_ROWS, NEW_ROWS))
-    model = EmbeddingModel(body, base, new, config.train.rows)
-    blocks = micro_batch_blocks(model, config.corpus.block_tokens, config.train.batch_blocks, config.machine)
-    return Training(model, random_corpus(), config, blocks)
-
-
-def step_flops(layers: int) -> float:
-    """Of the matrix products of one step: a frozen weight takes 2 products a token, forward and back; the head 3."""
-    tokens, dim = 16 * 255, 2048
-    layer = dim * (dim + 256 + 256 + dim) + 3 * dim * 5632
-    return 2.0 * tokens * (2 * layers * layer + 3 * dim * (BASE_ROWS + NEW_ROWS))
 
 
 def product_rate(dtype: torch.dtype) -> float:

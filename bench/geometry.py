@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.figures import Figure, publish
 from bench.phase1_report import report_phase1
+from bench.tinyllama import BASE_ROWS, DIM, NEW_ROWS
 from study.config import load_config
 from wake2vec import prepare
 from wake2vec.closing import measure_closing
@@ -23,7 +24,6 @@ from wake2vec.geometry.group import joined, read_group
 from wake2vec.measure import Subject, measure
 from wake2vec.run import initialise
 
-BASE, NEW, DIM = 32_000, 44_500, 2_048
 REFERENCES = 100
 ROUNDS = 3
 WHOLE_LIMIT_S = {"cpu": 15.0, "cuda": 1.0}
@@ -39,7 +39,7 @@ EXACT_IN_BOTH = (
 def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matrix = drawn_rows()
-    base, new = matrix[:BASE].numpy(), matrix[BASE:].numpy()
+    base, new = matrix[:BASE_ROWS].numpy(), matrix[BASE_ROWS:].numpy()
     ours = matrix.to(device)
     subject = drawn_subject(ours)
     _synchronise(device)  # later every clock is read after numbers have come back, so after all work
@@ -53,7 +53,7 @@ def main() -> None:
         "geometry",
         "python -m bench.geometry",
         [
-            Figure(f"Phase 1's numbers, {BASE:,} + {NEW:,} rows x {DIM:,}", median_seconds(same, 0), "s"),
+            Figure(f"Phase 1's numbers, {BASE_ROWS:,} + {NEW_ROWS:,} rows x {DIM:,}", median_seconds(same, 0), "s"),
             Figure("the same, Phase 1's way", median_seconds(same, 1), "s"),
             Figure("speed over Phase 1's way", faster, "x", ">= 5", faster >= 5),
             Figure("largest relative difference of what both compute", difference, "", "<= 1e-4", difference <= 1e-4),
@@ -101,7 +101,7 @@ def device_figures(device: torch.device) -> list[Figure]:
         return []
     matrix = drawn_rows()[::10, ::16].contiguous()
     subjects = [
-        Subject(rows, BASE // 10, reference_ids=range(REFERENCES // 10)) for rows in (matrix, matrix.to(device))
+        Subject(rows, BASE_ROWS // 10, reference_ids=range(REFERENCES // 10)) for rows in (matrix, matrix.to(device))
     ]
     here, there = (
         measured | measure_closing(subject, measured).numbers
@@ -123,12 +123,12 @@ def drawn_rows() -> Tensor:
         return shares.sqrt()[:, None] * place + (1 - shares).sqrt()[:, None] * own
 
     bytes_, common = torch.nn.functional.normalize(torch.randn(2, DIM, generator=random)).split(1)
-    base, new = about(common, 0.2 * torch.rand(BASE, generator=random)), torch.empty(NEW, DIM)
+    base, new = about(common, 0.2 * torch.rand(BASE_ROWS, generator=random)), torch.empty(NEW_ROWS, DIM)
     base[:REFERENCES] = about(bytes_, torch.full((REFERENCES,), 0.99))
-    new[: NEW // 10] = about(bytes_, torch.full((NEW // 10,), 0.98))
-    new[NEW // 10 :] = about(bytes_, 0.8 * torch.rand(NEW - NEW // 10, generator=random))
-    lengths = torch.cat([torch.full((BASE,), 0.67), torch.full((NEW,), 0.47)])
-    return torch.cat([base, new]) * (lengths * (1 + 0.1 * torch.randn(BASE + NEW, generator=random)))[:, None]
+    new[: NEW_ROWS // 10] = about(bytes_, torch.full((NEW_ROWS // 10,), 0.98))
+    new[NEW_ROWS // 10 :] = about(bytes_, 0.8 * torch.rand(NEW_ROWS - NEW_ROWS // 10, generator=random))
+    lengths = torch.cat([torch.full((BASE_ROWS,), 0.67), torch.full((NEW_ROWS,), 0.47)])
+    return torch.cat([base, new]) * (lengths * (1 + 0.1 * torch.randn(BASE_ROWS + NEW_ROWS, generator=random)))[:, None]
 
 
 def drawn_subject(matrix: Tensor) -> Subject:
@@ -136,18 +136,18 @@ def drawn_subject(matrix: Tensor) -> Subject:
     before = matrix + 0.01 * matrix.roll(1, 0)
     return Subject(
         matrix,
-        BASE,
-        base_before=before[:BASE],
-        new_before=before[BASE:].cpu(),
+        BASE_ROWS,
+        base_before=before[:BASE_ROWS],
+        new_before=before[BASE_ROWS:].cpu(),
         reference_ids=range(REFERENCES),
-        occurring_ids=torch.arange(REFERENCES, BASE, 2),
-        new_counts=torch.arange(NEW) % 7,
+        occurring_ids=torch.arange(REFERENCES, BASE_ROWS, 2),
+        new_counts=torch.arange(NEW_ROWS) % 7,
     )
 
 
 def same_numbers(matrix: Tensor) -> dict[str, float]:
     """The numbers of Phase 1's script, by the library."""
-    base, new = read_group(matrix[:BASE]), read_group(matrix[BASE:])
+    base, new = read_group(matrix[:BASE_ROWS]), read_group(matrix[BASE_ROWS:])
     numbers: dict[str, float | None] = {
         "norm_base_mean": float(base.norms.mean()),
         "norm_new_mean": float(new.norms.mean()),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.figures import Figure, publish
+from bench.tinyllama import BASE_ROWS, DIM, NEW_ROWS
 from study.config import load_config
 from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.evaluate import validate
@@ -35,7 +36,6 @@ SHOWN = {
     "its new unseen targets": "validation.loss_new_unseen_targets",
     "bits per byte": "validation.bits_per_byte",
 }
-FULL_WORDS, FULL_TOKENS, FULL_DIM = 44_500, 32_000, 2_048
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         figures.append(Figure(f"{variant}: time", seconds, "s"))
         for when, numbers in (("step 0", before), ("trained", after)):
             figures += [Figure(f"{variant}, {when}: {what}", shown(numbers, what), "") for what in SHOWN]
-    figures.append(Figure(f"similarity, {FULL_WORDS:,} words x {FULL_TOKENS:,} tokens: time", full_size_s(), "s"))
+    figures.append(Figure(f"similarity, {NEW_ROWS:,} words x {BASE_ROWS:,} tokens: time", full_size_s(), "s"))
     publish("initialisers", "python -m bench.initialisers", figures)
 
 
@@ -82,10 +82,10 @@ def timed_start(config: RunConfig, material: Material) -> float:
 def full_size_s() -> float:
     """Seconds of `similarity` at Phase 1's size, on the strings of the default and pairs of them."""
     material = prepare(load_config("tiny").run)
-    words = grown(list(material.vocabulary.words), FULL_WORDS)
-    texts = grown([text for text in material.base_texts if text.strip()], FULL_TOKENS)
-    rows: Tensor = torch.randn(FULL_TOKENS, FULL_DIM, generator=torch.Generator().manual_seed(0))
-    full = InitMaterial(rows, texts, words, [[0]] * FULL_WORDS, 0.1, 1.0, torch.Generator().manual_seed(0))
+    words = grown(list(material.vocabulary.words), NEW_ROWS)
+    texts = grown([text for text in material.base_texts if text.strip()], BASE_ROWS)
+    rows: Tensor = torch.randn(BASE_ROWS, DIM, generator=torch.Generator().manual_seed(0))
+    full = InitMaterial(rows, texts, words, [[0]] * NEW_ROWS, 0.1, 1.0, torch.Generator().manual_seed(0))
     start = time.perf_counter()
     similarity(full)
     return time.perf_counter() - start

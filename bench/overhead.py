@@ -10,34 +10,34 @@ from pathlib import Path
 
 from bench.figures import Figure, publish
 from study.config import load_config
-from study.driver import drive
-from study.trials import FinishedTrial
-from wake2vec import Audit, Progress, RunConfig, WorkFolder, read_result
+from study.driver import Watcher, drive
+from study.trials import FinishedTrial, StoppedTrial
+from wake2vec import RunConfig, WorkFolder, read_result
 
 MODEL_PARTS = ("train", "validate", "sample")
 """Forward, backward and optimizer: of training, of validation, of the sample."""
 
 
-class Clock:
+PLAIN = ["study.anchors=null", "study.seeds=1", "study.stopping=null"]
+"""Trials alone, each to its end."""
+
+
+class Clock(Watcher):
     """A watcher that times each trial, from its start until all of it is told and logged."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._started = 0.0
 
-    def study_started(self, audit: Audit) -> None: ...
-
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
         self._started = time.perf_counter()
 
-    def progressed(self, record: Progress) -> None: ...
-
-    def trial_ended(self, number: int, outcome: FinishedTrial | str) -> None:
+    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         self.seconds.append(time.perf_counter() - self._started)
 
 
 def main() -> None:
-    config = load_config("tiny", ["study.trials=4", "machine.checkpoint_every_s=5", "study.startup_trials=8"])
+    config = load_config("tiny", ["study.trials=4", "machine.checkpoint_every_s=5", "study.startup_trials=8", *PLAIN])
     clock = Clock()
     with tempfile.TemporaryDirectory() as name:
         outcome = drive(config, Path(name), clock)

@@ -13,8 +13,8 @@ import mistral_common
 import torch
 from transformers import LlamaTokenizer
 
-from bench.engine import BASE_ROWS, PHASE1_EVALUATIONS, PHASE1_STEPS, T4_BYTES, llama
 from bench.figures import Figure, publish
+from bench.tinyllama import BASE_ROWS, PHASE1_EVALUATIONS, PHASE1_STEPS, T4_BYTES, llama
 from bench.vocabulary import grown_lexicon
 from wake2vec import RunConfig, RunResult, TrialPlan, plan_trial, run
 from wake2vec.config import (

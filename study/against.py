@@ -1,13 +1,14 @@
 """A report against an earlier one: Phase 1's summaries, this command's own JSON, or a trial's result."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from study.geometry_table import printed, written
-from wake2vec import PHASE1_CAP, PHASE1_PRINTED, ConfigError, flattened
+from wake2vec import PHASE1_CAP, PHASE1_PRINTED, ConfigError, flatten
 
 PHASE1 = "phase1"
 """Names the values that Phase 1's report prints."""
@@ -31,7 +32,7 @@ def read_earlier(source: str) -> dict[str, float]:
     if not isinstance(content, dict):
         raise ConfigError(f"--against must be a summary in JSON: {path} holds a {type(content).__name__}")
     numbers = content.get("numbers")
-    return flattened(numbers if isinstance(numbers, dict) else content)
+    return _numbers(numbers if isinstance(numbers, dict) else content)
 
 
 def compared(earlier: dict[str, float], report: dict[str, Any]) -> list[tuple[str, float, float]]:
@@ -40,11 +41,20 @@ def compared(earlier: dict[str, float], report: dict[str, Any]) -> list[tuple[st
     Raises:
         ConfigError: they share none.
     """
-    now = flattened(report["numbers"]) | flattened(report["phase1"])
+    now = _numbers(report["numbers"]) | _numbers(report["phase1"])
     shared = [(key, earlier[key], value) for key, value in now.items() if key in earlier]
     if not shared:
         raise ConfigError("--against shares no number with this report: give a geometry summary in JSON")
     return shared
+
+
+def _numbers(tree: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a nested summary, under dotted keys; texts, truth values and what is undefined are left out."""
+    return {
+        key: float(value)
+        for key, value in flatten(tree).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
 def comparison(shared: list[tuple[str, float, float]]) -> list[tuple[str, str, str, str]]:

@@ -21,7 +21,7 @@ from wake2vec import (
     Source,
     StoredSubject,
     measure_fully,
-    nearest_named,
+    nearest_tokens,
     phase1_summary,
     read_subject,
     write_atomic,
@@ -109,6 +109,7 @@ def _report(
     source: Source, stored: StoredSubject, measured: Measurement, name: str, inputs: dict[str, Any]
 ) -> dict[str, Any]:
     matrix, subject, before = stored.matrix, stored.subject, stored.before
+    neighbours = nearest_tokens(measured.arrays, stored.row_names, subject.new_counts)
     return {
         "format": FORMAT,
         "model": name,
@@ -132,7 +133,7 @@ def _report(
         "numbers": measured.numbers,
         "undefined": undefined_reasons(measured.numbers, stored.unknown),
         "phase1": {"model": name, "checkpoint": str(source.model), **phase1_summary(subject, measured)},
-        "neighbours": [near.model_dump() for near in nearest_named(stored)],
+        "neighbours": [near.model_dump() for near in neighbours],
     }
 
 

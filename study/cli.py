@@ -174,17 +174,41 @@ def export(
     folder: Folder = RESULTS,
     trial: Annotated[int | None, typer.Option(help="Which trial; without it, the one that the study chose.")] = None,
     out: Annotated[Path | None, typer.Option(help="Target folder; exports/<study>-trial-<number> without it.")] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="Text formats of the new rows: word2vec, projector, both, or none; those up to 200 MB without."
+        ),
+    ] = None,
+    rights: Annotated[str | None, typer.Option(help="A sentence for the model card on the rights in the data.")] = None,
+    register: Annotated[bool, typer.Option(help="Register the export in MLflow: a second copy of the model.")] = True,
 ) -> None:
-    """Write a trial as a Hugging Face folder: merged model, tokenizer, model card; checked by loading it again."""
-    from study.export import export_trial
+    """Write a trial as a Hugging Face folder: model, tokenizer, vectors, model card; checked by loading it again.
 
-    done = export_trial(load_config(profile, overrides or []), folder, trial, out)
+    It is registered in MLflow too, under the study's name: `best` is the one that the study chose, `trial-7` any.
+    """
+    from study.export import export_trial, parse_formats
+
+    formats = None if vectors is None else parse_formats(vectors)
+    config = load_config(profile, overrides or [])
+    done = export_trial(config, folder, trial, out, formats, rights)
     console.print(f"Exported to {done.folder}: {done.reason}.", highlight=False)
     console.print(
         f"Loaded again with plain transformers: validation loss {done.reloaded_loss:.5f} "
         f"(logged {done.logged_loss:.5f}).",
         highlight=False,
     )
+    written = ", ".join(("safetensors", *done.text_formats))
+    left_out = (
+        " Text formats would be large: VECTORS=both writes them." if formats is None and not done.text_formats else ""
+    )
+    console.print(f"The new rows alone: {done.folder / 'vectors'} ({written}).{left_out}", highlight=False)
+    if register:
+        from study.registry import register_export
+
+        aliases = (f"trial-{done.trial}", *(("best",) if trial is None else ()))
+        registered = register_export(folder, config.study.name, done.trial, done.digest, done.folder, aliases)
+        console.print(f"Registered in MLflow: {registered.uri}, version {registered.version}.", highlight=False)
 
 
 @app.command()

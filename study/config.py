@@ -12,7 +12,7 @@ from pydantic import ValidationError, model_validator
 from yaml import YAMLError
 
 from study.settings import Choices, StudySection, Value
-from wake2vec import NUMBERS, ConfigError, RunConfig, Section, check_names, flatten
+from wake2vec import NUMBERS, ConfigError, RunConfig, Section, check_names, flatten, unflatten
 
 PROFILES = Path(__file__).parent / "profiles"
 GPU_MEMORY = "computed.gpu_memory_gb"
@@ -55,6 +55,7 @@ class StudyConfig(Section):
         faults += [_unknown("study.bounds", result, BOUNDABLE) for result in bounded if result not in BOUNDABLE]
         for name, values in self.study.anchors.items():
             faults += [_unknown(f"study.anchors.{name}", key, knobs) for key in values if key not in knobs]
+            faults += [f"study.anchors.{name} must keep the study's {key}" for key in MAKE_NAMES if key in values]
             if all(key in knobs for key in values):
                 faults += self._faults_of(f"study.anchors.{name}", {**self.study.baseline, **values})
         faults += self._faults_of_choice()
@@ -91,7 +92,7 @@ class StudyConfig(Section):
 
     def run_config(self, values: dict[str, Value]) -> RunConfig:
         """The configuration of a trial that has these values for the knobs of the space."""
-        return RunConfig.model_validate(_unflatten({**flatten(self.run.model_dump()), **values}))
+        return RunConfig.model_validate(unflatten({**flatten(self.run.model_dump()), **values}))
 
 
 def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:
@@ -160,14 +161,3 @@ def _section(where: list[str]) -> list[str]:
 def _unknown(where: str, key: str, known: Any) -> str:
     near = difflib.get_close_matches(key, list(known), n=1)
     return f"{where} knows no {key}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _unflatten(leaves: dict[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for address, value in leaves.items():
-        *path, last = address.split(".")
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = value
-    return tree

@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from study.choose import Choice
 from study.companions import Companion, references, repeats
 from study.config import StudyConfig
-from study.hypervolume import trials_without_gain
 from study.projection import Projection
+from study.proposal import propose
 from study.record import StudyRecord, objective_values, record_of, violations
-from study.space import sampler_for, suggest
+from study.space import suggest
 from study.stopping import Stopper
 from study.storage import (
     check_database,
@@ -55,15 +55,23 @@ FAULT = "fault.json"
 
 
 class Watcher(Protocol):
-    """Who looks on while a study runs."""
+    """Who looks on while a study runs; who inherits this need only write what it looks at."""
 
-    def study_started(self, audit: Audit) -> None: ...
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
-    def progressed(self, record: Progress) -> None: ...
+    def study_started(self, audit: Audit) -> None:
+        return
+
+    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
+        return
+
+    def progressed(self, record: Progress) -> None:
+        return
+
     def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         """`outcome` is the reason where the trial failed."""
+        return
 
-    def companion_started(self, name: str, run_config: RunConfig) -> None: ...
+    def companion_started(self, name: str, run_config: RunConfig) -> None:
+        return
 
 
 @dataclass(frozen=True)
@@ -144,8 +152,7 @@ class Driver:
             added += 1
         while not self._is_done():
             self._check_stop()
-            self._study.sampler = sampler_for(len(self._study.get_trials(deepcopy=False)), self._config)
-            self._run_trial(self._study.ask())
+            self._run_trial(self._next())
             added += 1
         record = self._record()
         if not record.finished:
@@ -159,12 +166,19 @@ class Driver:
             self._projection.study(record)
         return StudyOutcome(record, added)
 
+    def _next(self) -> optuna.Trial:
+        """The next trial, with all its parameters in the study database before it begins."""
+        trials = self._study.get_trials(deepcopy=False)
+        if not any(trial.state is TrialState.WAITING for trial in trials):
+            self._study.enqueue_trial(propose(self._record(), len(trials)))
+        return self._study.ask()
+
     def _is_done(self) -> bool:
         record = self._record()
         if record.ended >= self._config.study.trials:
             return True
         patience = self._config.study.patience
-        return patience is not None and record.finished != [] and trials_without_gain(record.hypervolumes) >= patience
+        return patience is not None and record.finished != [] and record.trials_without_gain >= patience
 
     def _run_trial(self, trial: optuna.Trial) -> None:
         params = suggest(trial, self._config)
@@ -176,7 +190,7 @@ class Driver:
         self._watcher.trial_started(trial.number, run_config, self._record().ended)
         live_log = LiveLog(self._tracker, run_id)
         sampler = SystemSampler(WorkFolder(self._trials_folder / digest))
-        judge = self._judge(run_config, digest)
+        judge = self._judge(trial, run_config, digest)
 
         def observe(record: Progress) -> None:
             self._watcher.progressed(record)
@@ -211,9 +225,9 @@ class Driver:
         self._study.tell(trial.number, values)
         self._watcher.trial_ended(trial.number, finished)
 
-    def _judge(self, run_config: RunConfig, digest: str) -> Callable[[Progress], None]:
-        """What raises TrialAbandoned when the trial isn't worth its remaining steps."""
-        if self._config.study.stopping is None:
+    def _judge(self, trial: optuna.Trial, run_config: RunConfig, digest: str) -> Callable[[Progress], None]:
+        """What raises TrialAbandoned where the trial isn't worth its steps; baseline and anchors always are."""
+        if self._config.study.stopping is None or trial.number == 0 or "anchor" in trial.user_attrs:
             return lambda record: None
         record = self._record()
         peers = [record.progress(trial.digest) for trial in record.trained]
@@ -301,7 +315,6 @@ class Driver:
         self._watcher.trial_ended(trial.number, failed.reason)
 
     def _reopen(self, number: int) -> optuna.Trial:
-        """The open trial of that number with its parameters: those not yet stored are drawn again alike."""
-        self._study.sampler = sampler_for(number, self._config)
+        """The open trial of that number, whose parameters stand in the study database."""
         frozen = next(trial for trial in self._study.get_trials(deepcopy=False) if trial.number == number)
         return optuna.Trial(self._study, frozen._trial_id)

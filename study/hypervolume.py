@@ -40,9 +40,3 @@ def study_hypervolume(trials: Sequence[FinishedTrial], baseline: FinishedTrial, 
 def hypervolume_history(trials: Sequence[FinishedTrial], baseline: FinishedTrial, config: StudyConfig) -> list[float]:
     """After each of the trials, in their order: it never falls."""
     return [study_hypervolume(trials[: count + 1], baseline, config) for count in range(len(trials))]
-
-
-def trials_without_gain(history: Sequence[float]) -> int:
-    """How many trials at the end did not raise the hypervolume; all where it is still 0."""
-    last = history[-1] if history else 0.0
-    return sum(value >= last for value in history) - 1 if last > 0 else len(history)

@@ -4,6 +4,7 @@ import math
 
 from rich.table import Table
 
+from study.companions import references
 from study.config import StudyConfig
 from study.settings import Range, Value
 from wake2vec import TrialPlan, plan_trial
@@ -23,11 +24,18 @@ def plan_tables(config: StudyConfig) -> list[Table]:
 
 
 def study_seconds(plan: TrialPlan, config: StudyConfig) -> float:
-    """Time of all trials: the baseline's, and for the others the mean over the space."""
+    """Time of all runs, if no trial is stopped: the baseline's, and for the others the mean over the space."""
     every = config.run.train.evaluate_every_steps
-    return plan.trial_s(float(baseline_steps(config)), every) + (config.study.trials - 1) * plan.trial_s(
+    like_baseline = config.study.seeds + len(references(config))
+    others = config.study.trials - 1 + companion_runs(config) - (like_baseline - 1)
+    return like_baseline * plan.trial_s(float(baseline_steps(config)), every) + others * plan.trial_s(
         mean_steps(config), every
     )
+
+
+def companion_runs(config: StudyConfig) -> int:
+    """Runs that are no trials: references, and baseline and finalists with the other seeds."""
+    return len(references(config)) + (1 + config.study.finalists) * (config.study.seeds - 1)
 
 
 def baseline_steps(config: StudyConfig) -> int:
@@ -89,9 +97,11 @@ def _cost_table(plan: TrialPlan, config: StudyConfig) -> Table:
     table.add_row("an evaluation", duration(plan.evaluation_s))
     for name, count in steps.items():
         table.add_row(f"{name}, {count:,} steps", duration(plan.trial_s(float(count), every)))
-    trials = config.study.trials
-    table.add_row(f"[bold]study, {trials} trials", f"[bold]{duration(study_seconds(plan, config))}")
-    table.add_row("disk: results", f"{size(trials * plan.result_bytes)} ({size(plan.result_bytes)} a trial)")
+    trials, beside = config.study.trials, companion_runs(config)
+    name = f"study, {trials} trials" + (f" and {beside} repeats" if beside else "")
+    table.add_row(f"[bold]{name}", f"[bold]{duration(study_seconds(plan, config))}")
+    runs = trials + beside
+    table.add_row("disk: results", f"{size(runs * plan.result_bytes)} ({size(plan.result_bytes)} a trial)")
     table.add_row("disk: checkpoints", size(CHECKPOINTS_AT_ONCE * plan.checkpoint_bytes))
     return table
 

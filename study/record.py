@@ -144,6 +144,15 @@ class StudyRecord:
         """After each trial with a result, in order of their numbers."""
         return hypervolume_history(self.finished, self.baseline, self.config)
 
+    @property
+    def trials_without_gain(self) -> int:
+        """How many of the study's trials ended since the last that raised the hypervolume, the baseline if none did."""
+        grown = zip(self.finished, [0.0, *self.hypervolumes], self.hypervolumes, strict=False)
+        last = max((trial.number for trial, before, after in grown if after > before), default=0)
+        ended = [trial.number for trial in self.finished if not trial.source]
+        ended += [trial.number for trial in self.stopped] + [trial.number for trial in self.failed]
+        return sum(number > last for number in ended)
+
     def result(self, digest: str) -> RunResult:
         """Raises ConfigError: the work folder holds none."""
         work = self.work_folder(digest)

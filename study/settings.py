@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wake2vec import Section
 
@@ -140,8 +140,10 @@ class StudySection(Section):
     """Ended trials that the study has when it is done, the baseline and stopped ones among them."""
     seed: int = Field(0, ge=0)
     """Of the sampler."""
+    sampler: Literal["gp", "tpe", "random"] = "gp"
+    """What proposes trials: see `study.space`."""
     startup_trials: int = Field(10, ge=1)
-    """Trials drawn at random before the sampler models what it saw."""
+    """Trials before the sampler models what it saw: baseline, anchors, and the rest drawn at random."""
     space: dict[str, Range | Choices] = Field(min_length=1)
     """What varies: the address of a knob, and its range or choices."""
     objectives: list[Objective] = Field(min_length=1)
@@ -163,6 +165,12 @@ class StudySection(Section):
     finalists: int = Field(3, ge=1)
     """Trials of the front that are run with all seeds: the chosen one and its runners-up."""
     choice: ChoiceSettings = ChoiceSettings()
+
+    @field_validator("anchors", mode="before")
+    @classmethod
+    def _none(cls, anchors: Any) -> Any:
+        """`study.anchors=null` on the command line takes a profile's anchors away: mappings are merged there."""
+        return {} if anchors is None else anchors
 
     def objective_at(self, named: str) -> int:
         """The place of the objective with this address, or with an address that alone contains it.

@@ -1,11 +1,11 @@
 """Early stopping with several objectives: which trials are not worth their remaining steps.
 
-Optuna has no pruning with several objectives. A trial is judged at each evaluation, and ended for one of three reasons.
-*Diverged*: its validation loss lies above the one it began with. *Stuck*: half its steps are done and the loss has
-hardly moved. *Dominated*: of all trials that were evaluated at this step, finished or stopped, too many are better in the
-sense of non-dominated sorting; that is asynchronous successive halving for several objectives (MO-ASHA, Schmucker et
-al. 2021), whose rungs are here the evaluations. A trial is compared with what stood when it came to the step, so the
-same trials in the same order are stopped alike, and a driver that died goes on with the same verdicts.
+Optuna has no pruning with several objectives. A trial is judged at each evaluation, and ended for one of three
+reasons. *Diverged*: its validation loss lies above the one it began with. *Stuck*: half its steps are done and the loss
+has hardly moved. *Dominated*: of all trials that were evaluated at this step, finished or stopped, too many are better
+in the sense of non-dominated sorting; that is asynchronous successive halving for several objectives (MO-ASHA,
+Schmucker et al. 2021), whose rungs are here the evaluations. A trial is compared with what stood when it came to the
+step, so the same trials in the same order are stopped alike, and a driver that died goes on with the same verdicts.
 """
 
 import math

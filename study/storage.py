@@ -17,7 +17,7 @@ from study.config import StudyConfig
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
 from wake2vec import ConfigError
 
-ALWAYS = ("seed", "startup_trials", "space", "objectives", "baseline")
+ALWAYS = ("seed", "sampler", "startup_trials", "space", "objectives", "baseline")
 WHERE_GIVEN = ("anchors", "bounds", "stopping", "warm_start")
 
 
@@ -54,6 +54,7 @@ def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -
         study_name=config.study.name,
         storage=storage_url(folder),
         directions=directions,
+        sampler=optuna.samplers.RandomSampler(),  # never asked: `study.proposal` gives every parameter
         load_if_exists=True,
     )
     if "fingerprint" not in study.user_attrs:

@@ -1,6 +1,7 @@
 """Tiny real objects: a two-layer Llama with a byte-fallback tokenizer, a piece of the Folio, a lexicon."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from training_folder import Training
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome, drive
+from study.driver import StudyOutcome, Watcher, drive
 from study.trials import FinishedTrial, StoppedTrial
-from wake2vec import Audit, Progress
+from wake2vec import Progress
 from wake2vec.config import (
     DEFAULT_FOLDER,
     CorpusConfig,
@@ -89,24 +91,18 @@ def vary(config: RunConfig) -> Callable[..., RunConfig]:
     return varied
 
 
-class Silent:
+class Silent(Watcher):
     """A watcher that remembers how trials ended, and calls `on_record` for each record."""
 
     def __init__(self, on_record: Callable[[Progress], None] = lambda record: None) -> None:
         self.ended: list[FinishedTrial | StoppedTrial | str] = []
         self._on_record = on_record
 
-    def study_started(self, audit: Audit) -> None: ...
-
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None: ...
-
     def progressed(self, record: Progress) -> None:
         self._on_record(record)
 
     def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         self.ended.append(outcome)
-
-    def companion_started(self, name: str, run_config: RunConfig) -> None: ...
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +137,27 @@ def done(study_config: StudyConfig, tmp_path_factory: pytest.TempPathFactory) ->
     """A finished study; tests that change it work on a copy."""
     folder = tmp_path_factory.mktemp("done") / "mlruns"
     return folder, drive(study_config, folder, Silent())
+
+
+@pytest.fixture
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test of a mirror can see it, and a thousand passes would take minutes."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Training:
+    """Two trials are done, the third has a checkpoint."""
+    training = Training(tmp_path / "mlruns")
+    training.act_until(lambda: len(training.finished()) == 2)
+    training.act(4)
+    return training
+
+
+@pytest.fixture
+def drive_folder(tmp_path: Path) -> Path:
+    (tmp_path / "drive").mkdir()
+    return tmp_path / "drive" / "mirror"
 
 
 def build_base(folder: Path, text: str, **settings: object) -> None:

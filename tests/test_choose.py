@@ -1,11 +1,16 @@
-"""Fronts and choices on planted trials with known answers."""
+"""Fronts and choices on planted trials with known answers: every rule, ties, bounds, nothing feasible or defined."""
+
+import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from study.choose import choose
-from study.config import load_config
-from study.settings import Objective
+from study.choose import RULES, choose, preferring
+from study.config import StudyConfig, load_config
+from study.settings import Bound, ChoiceSettings, Objective
 from study.trials import FinishedTrial, beats_baseline, front_numbers
+from wake2vec import ConfigError
 
 OBJECTIVES = [
     Objective(result="validation.loss", goal="minimize"),
@@ -13,15 +18,29 @@ OBJECTIVES = [
     Objective(result="geometry.isotropy_new", goal="maximize"),
     Objective(result="geometry.collapse_share", goal="minimize"),
 ]
-TINY = load_config("tiny")
-CONFIG = TINY.model_copy(update={"study": TINY.study.model_copy(update={"objectives": OBJECTIVES})})
+Values = tuple[float, float, float, float]
+BASELINE: Values = (4.5, 5.0, 0.7, 0.6)
+BALANCED: Values = (4.4, 0.2, 0.9, 0.0)
+EXTREME: Values = (4.0, 6.0, 0.5, 0.9)
 
 
-def planted(*values: tuple[float, float, float, float]) -> list[FinishedTrial]:
-    return [FinishedTrial(number, {}, value, f"{number:016x}") for number, value in enumerate(values)]
+def study(rule: str = "nearest_to_ideal", bounds: tuple[str, ...] = (), **choice: dict[str, float]) -> StudyConfig:
+    tiny = load_config("tiny")
+    settings = {
+        "objectives": OBJECTIVES,
+        "bounds": [Bound.model_validate(bound) for bound in bounds],
+        "choice": ChoiceSettings.model_validate({"rule": rule, **choice}),
+        "seeds": 5,
+    }
+    return tiny.model_copy(update={"study": tiny.study.model_copy(update=settings)})
 
 
-BASELINE = (4.5, 5.0, 0.7, 0.6)
+CONFIG = study()
+
+
+def planted(*values: Values, violations: tuple[tuple[float, ...], ...] = ()) -> list[FinishedTrial]:
+    broken = violations or ((),) * len(values)
+    return [FinishedTrial(n, {}, value, f"{n:016x}", broken[n]) for n, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
@@ -29,10 +48,10 @@ BASELINE = (4.5, 5.0, 0.7, 0.6)
     [
         ([], {0}, 0),
         ([(4.0, 0.1, 0.9, 0.0)], {1}, 1),
-        ([(4.4, 0.2, 0.9, 0.0), (4.0, 6.0, 0.5, 0.9)], {1, 2}, 1),
+        ([BALANCED, EXTREME], {1, 2}, 1),
         ([(4.0, 0.1, 0.9, 0.0), (4.0, 0.1, 0.9, 0.0)], {1, 2}, 1),
         ([(4.6, 5.1, 0.6, 0.7)], {0}, 0),
-        ([(4.5, 5.0, 0.7, 0.6)], {0, 1}, 0),
+        ([BASELINE], {0, 1}, 0),
     ],
     ids=[
         "one trial",
@@ -43,18 +62,87 @@ BASELINE = (4.5, 5.0, 0.7, 0.6)
         "equal to the baseline",
     ],
 )
-def test_the_front_and_the_choice(
-    others: list[tuple[float, float, float, float]], front: set[int], chosen: int
-) -> None:
+def test_the_front_and_the_choice(others: list[Values], front: set[int], chosen: int) -> None:
     trials = planted(BASELINE, *others)
     assert front_numbers(trials, CONFIG) == front
     assert choose(trials, CONFIG).trial.number == chosen
 
 
-def test_the_choice_doesnt_change_with_the_unit_of_an_objective() -> None:
-    values = [BASELINE, (4.4, 0.2, 0.9, 0.0), (4.0, 6.0, 0.5, 0.9), (4.2, 1.0, 0.8, 0.3)]
-    scaled = [(100 * a, b, c, d / 7) for a, b, c, d in values]
-    assert choose(planted(*values), CONFIG).trial.number == choose(planted(*scaled), CONFIG).trial.number
+@pytest.mark.parametrize(
+    ("config", "chosen"),
+    [
+        (study(), 1),
+        (study(weights={"loss": 20, "norm_gap_d": 0, "isotropy_new": 0, "collapse_share": 0}), 2),
+        (study("first_objective"), 2),
+        (study("lexicographic"), 2),
+        (study("lexicographic", tolerances={"loss": 0.5}), 1),
+    ],
+    ids=["nearest", "nearest, weighted", "first", "lexicographic", "lexicographic with a tolerance"],
+)
+def test_each_rule_picks_what_it_says_and_names_its_runner_up(config: StudyConfig, chosen: int) -> None:
+    choice = choose(planted(BASELINE, BALANCED, EXTREME), config)
+    assert choice.trial.number == chosen
+    assert choice.runners_up[0].number == 3 - chosen  # the front holds these two
+    assert choice.reason.startswith(f"trial {chosen}, of 2 on the front, ")
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("values", [[BASELINE], [BASELINE, BASELINE], [BASELINE, BALANCED, BALANCED]])
+def test_under_every_rule_ties_go_to_the_earliest_and_one_trial_is_chosen(rule: str, values: list[Values]) -> None:
+    assert choose(planted(*values), study(rule)).trial.number == values.index(values[-1])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_under_every_rule_the_choice_keeps_the_bounds_where_a_trial_does(rule: str) -> None:
+    config = study(rule, ("validation.loss <= baseline",))
+    trials = planted(BASELINE, BALANCED, (4.6, 0.0, 1.0, 0.0), EXTREME, violations=((0.0,), (-0.1,), (0.1,), (0.5,)))
+    choice = choose(trials, config)
+    assert choice.trial.number == 1
+    assert "of those that keep validation.loss <= baseline" in choice.reason
+    nothing = planted(BASELINE, BALANCED, EXTREME, violations=((0.3,), (0.1,), (0.2,)))
+    choice = choose(nothing, config)
+    assert choice.trial.number == 1
+    assert [trial.number for trial in choice.runners_up] == [2, 0]
+    assert choice.reason == ("no trial keeps all bounds: trial 1 breaks the fewest, validation.loss <= baseline by 0.1")
+
+
+def test_a_trial_without_a_value_for_an_objective_is_never_chosen() -> None:
+    trials = planted(BASELINE, (1.0, math.nan, 0.99, 0.0), BALANCED)
+    assert choose(trials, CONFIG).trial.number == 2
+    with pytest.raises(ConfigError, match="has no trial with a result yet"):
+        choose(planted((math.nan, 0.0, 0.0, 0.0)), CONFIG)
+    with pytest.raises(ConfigError, match="has no trial with a result yet"):
+        choose([], CONFIG)
+
+
+def test_finalists_are_chosen_among_by_their_means_over_seeds() -> None:
+    trials = planted(BASELINE, BALANCED, (4.41, 0.1, 0.91, 0.0))
+    means = planted(BASELINE, (4.4, 0.9, 0.8, 0.2), (4.41, 0.1, 0.91, 0.0))[1:]
+    choice = choose(trials, CONFIG, means)
+    assert choice.trial.number == 2
+    assert "by the means over 5 seeds of 2 finalists" in choice.reason
+
+
+@given(st.lists(st.tuples(*[st.floats(0.1, 10)] * 4), min_size=1, max_size=8), st.floats(0.01, 100))
+def test_the_choice_doesnt_change_with_the_unit_of_an_objective(values: list[Values], unit: float) -> None:
+    scaled = [(unit * a, b, c, d / unit) for a, b, c, d in values]
+    ours, theirs = choose(planted(*values), CONFIG), choose(planted(*scaled), CONFIG)
+    distances = [choice.reason.split("distance ")[1].split()[0] for choice in (ours, theirs)]
+    assert ours.trial.number == theirs.trial.number or float(distances[0]) == pytest.approx(float(distances[1]))
+
+
+def test_a_preference_is_read_as_a_person_writes_it() -> None:
+    weights = preferring(CONFIG, "loss=2, collapse=1").study.choice.weights
+    assert weights == {"validation.loss": 2.0, "geometry.collapse_share": 1.0}
+    for wrong, message in (
+        ("loss", "a preference has the form loss=2,collapse=1"),
+        ("geometry=1", "'geometry' is part of 3"),
+        ("speed=1", "'speed' is part of 0"),
+        ("loss=-1", "a weight is 0 or more: it is -1"),
+        ("loss=nan", "a weight is 0 or more"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            preferring(CONFIG, wrong)
 
 
 def test_beating_the_baseline_takes_every_objective() -> None:

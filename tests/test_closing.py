@@ -114,7 +114,7 @@ def test_each_new_word_has_its_neighbours_and_the_table_begins_with_phase_1s(inp
     seen_once = (float(truth[2].max()) + float(truth[5].max())) / 2
     assert closing.numbers["geometry.neighbour_cosine_mean_seen_1"] == pytest.approx(seen_once, rel=1e-6)
     vocabulary = ExtendedVocabulary(tokenizer, tokenizer, 590, words, 0)
-    table = nearest_tokens(closing.arrays, vocabulary, counts, of_each=1)
+    table = nearest_tokens(closing.arrays, vocabulary.row_names, counts, of_each=1)
     assert [near.word for near in table] == ["cask", "paco", "ouer", "euer", "loue", "vpon"]
     assert table[0].tokens[0] == tokenizer.convert_ids_to_tokens(77) and table[0].cosines[0] == 1
     assert table[3].tokens == [] and table[3].seen == 5

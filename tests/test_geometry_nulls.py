@@ -1,7 +1,6 @@
 """What the numbers read on noise, as closed forms, and how far samples are off: both against simulation."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wake2vec.closing import _share_interval
 from wake2vec.geometry import cosine, isotropy, spectrum
 from wake2vec.geometry.group import read_group
 from wake2vec.geometry.neighbours import nearest_cosine_null, nearest_rows
@@ -153,12 +151,3 @@ def test_the_interval_of_a_sampled_isotropy_is_as_wide_as_draws_scatter(collapse
     assert draws[0] - math.log(low) == pytest.approx(reach, rel=0.4)
     assert low < math.exp(draws[0]) < high <= 1
     assert isotropy.phase1_isotropy_interval(read_group(rows[:900]), 0.5, 1000) == (0.5, 0.5)
-
-
-@pytest.mark.parametrize("share", [0.004, 0.1, 0.52, 0.97])
-def test_the_interval_of_a_share_covers_it_as_often_as_it_says(share: float) -> None:
-    population, sample = 44_500, 1000
-    law = scipy.stats.hypergeom(population, round(share * population), sample)
-    cover: Callable[[int], bool] = lambda k: covered(_share_interval(k / sample, sample, population), share)  # noqa: E731
-    assert 0.93 <= sum(law.pmf(k) for k in range(sample + 1) if cover(k)) <= 0.975
-    assert _share_interval(0.25, 400, 400) == (0.25, 0.25)

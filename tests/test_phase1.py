@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from wake2vec import NUMBERS, PHASE1_ADDRESSES, PHASE1_PRINTED, Subject, flattened, measure_fully, phase1_summary
+from wake2vec import NUMBERS, PHASE1_ADDRESSES, PHASE1_PRINTED, flatten, measure_fully, phase1_summary
+from wake2vec.measure import Subject
 
 BASE, NEW, DIM = 3000, 2200, 12
 
@@ -72,7 +73,7 @@ def test_every_value_is_what_phase_1s_formula_gives(rows: tuple[np.ndarray, np.n
     before, after = (torch.from_numpy(side).float() for side in rows)
     subject = Subject(after, BASE, base_before=before[:BASE], new_before=before[BASE:])
     measured = measure_fully(subject)
-    found, direct = flattened(phase1_summary(subject, measured)), direct_summary(*rows)
+    found, direct = flatten(phase1_summary(subject, measured)), direct_summary(*rows)
     samples = (measured.arrays[f"cosines_{pair}"].astype(float) for pair in ("base_base", "new_new"))
     direct["pairwise_cosine.ks_test_bb_vs_nn.p"] = float(stats.ks_2samp(*samples).pvalue)
     assert set(found) == set(direct)

@@ -3,7 +3,6 @@ import re
 from pathlib import Path
 
 import pytest
-from scipy.stats import binomtest
 
 from bench.forms import decoder_before, decoder_now, legacy_base
 from wake2vec.audit import boundary_faults
@@ -11,7 +10,7 @@ from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.corpus import split_text
 from wake2vec.lexicon import read_lexicon
 from wake2vec.model import load_tokenizer
-from wake2vec.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words, wilson_interval
+from wake2vec.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words
 from wake2vec.vocabulary import extend
 
 TRAIN, HELD_OUT = split_text((DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8"), 0.1)
@@ -106,12 +105,6 @@ def test_phase_1s_tokenizer_loses_the_space_before_new_words_in_decoding_and_it_
     before = decoder_before(vocabulary)(ids)
     assert boundary_faults(HELD_OUT, before) == (pytest.approx(0.112, abs=1e-3), 0)
     assert count_spacing([before], STOCK).rate == pytest.approx(0.059, abs=1e-3)
-
-
-@pytest.mark.parametrize(("hits", "count"), [(0, 40), (3, 40), (40, 40), (84, 17_419)])
-def test_the_interval_is_wilsons(hits: int, count: int) -> None:
-    truth = binomtest(hits, count).proportion_ci(method="wilson")
-    assert wilson_interval(hits, count) == pytest.approx((truth.low, truth.high), abs=1e-6)
 
 
 def test_the_excess_is_the_difference_with_newcombes_interval() -> None:

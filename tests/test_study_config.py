@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study.config import PROFILES, StudyConfig, check_config, load_config
+from study.settings import Bound
 from study.space import sampler_for, suggest
 from wake2vec import ConfigError, flatten
 from wake2vec.initialisers import INITIALISERS
@@ -88,6 +89,17 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
             {"study__space": {"vocabulary.form": {"choices": ["phase1", 3]}}},
             r"study\.space: vocabulary\.form: Input should be 'phase1', 'word' or 'space' \(it is 3\)",
         ),
+        ({"study__bounds": ["loss below 4"]}, r"study\.bounds\.0: a bound has the form `<result> <= <number>`"),
+        ({"study__bounds": ["validation.los <= 4"]}, r"study\.bounds knows no validation\.los; did you mean"),
+        ({"study__anchors": {"big": {"init.noise": 1.0}}}, r"study\.anchors\.big knows no init\.noise; did you mean"),
+        ({"study__anchors": {"big": {"train.lr": -1.0}}}, r"study\.anchors\.big: train\.lr: Input should be greater"),
+        ({"study__anchors": {"odd": {"init.name": "spere"}}}, r"study\.anchors\.odd: init\.name must be one of"),
+        ({"study__anchors": {"odd": {"corpus.path": "x"}}}, r"study\.anchors\.odd must keep the study's corpus\.path"),
+        ({"study__choice": {"rule": "best"}}, r"study\.choice\.rule: Input should be 'nearest_to_ideal', 'lexicog"),
+        ({"study__choice": {"weights": {"geometry": 1.0}}}, r"study\.choice\.weights: .* 'geometry' is part of 3"),
+        ({"study__choice": {"weights": {"loss": -1.0}}}, r"study\.choice\.weights\.loss must not be negative"),
+        ({"study__stopping": {"grace_steps": 0}}, r"study\.stopping\.grace_steps: Input should be greater"),
+        ({"study__sampler": "gpt"}, r"study\.sampler: Input should be 'gp', 'tpe' or 'random'"),
         ({"study__name": "../up"}, r"study\.name: String should match pattern"),
     ],
 )
@@ -95,6 +107,25 @@ def test_a_bad_profile_is_one_line_with_rule_value_and_remedy(changes: dict[str,
     with pytest.raises(ConfigError, match=message) as caught:
         check_config(tree(**changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "figure", "baseline", "violation"),
+    [
+        ("validation.loss <= 4.5", 4.7, None, 0.2),
+        ("validation.loss <= baseline + 0.1", 4.7, 4.5, 0.1),
+        ("validation.loss<=baseline", 4.4, 4.5, -0.1),
+        ("sample.words >= 1e2", 80.0, None, 20.0),
+        ("sample.words >= baseline - 10", 95.0, 100.0, -5.0),
+        ("validation.loss <= baseline", 9.9, None, 0.0),  # the baseline failed
+    ],
+)
+def test_a_bound_is_read_as_a_person_writes_it(
+    written: str, figure: float, baseline: float | None, violation: float
+) -> None:
+    bound = Bound.model_validate(written)
+    assert bound.violation(figure, baseline) == pytest.approx(violation)
+    assert Bound.model_validate(str(bound)) == bound
 
 
 def test_all_faults_are_in_one_message() -> None:
@@ -134,6 +165,11 @@ def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path, text: str, messag
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_profiles_anchors_can_be_left_out() -> None:
+    assert load_config("tiny").study.anchors
+    assert load_config("tiny", ["study.anchors=null"]).study.anchors == {}
 
 
 def test_an_initialiser_can_be_a_knob_of_the_study() -> None:

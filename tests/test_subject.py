@@ -12,11 +12,12 @@ from wake2vec import (
     ConfigError,
     ModelError,
     RunConfig,
+    RunResult,
     Source,
     WorkFolder,
     export_folder,
     measure_fully,
-    nearest_named,
+    nearest_tokens,
     read_subject,
     run,
 )
@@ -30,10 +31,10 @@ def exported(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return export(config, tmp_path_factory.mktemp("exported"))[0]
 
 
-def export(config: RunConfig, folder: Path) -> tuple[Path, dict[str, float | None]]:
+def export(config: RunConfig, folder: Path) -> tuple[Path, RunResult]:
     result = run(config, folder / "trials")
     export_folder(result, WorkFolder(folder / "trials" / result.digest), folder / "export", "card")
-    return folder / "export", result.numbers
+    return folder / "export", result
 
 
 @pytest.mark.parametrize(("form", "rows"), [("phase1", "all"), ("word", "new"), ("space", "all")])
@@ -46,18 +47,22 @@ def test_an_export_gives_the_trials_own_numbers(
     model.save_pretrained(base)
     AutoTokenizer.from_pretrained(inputs / "model").save_pretrained(base)
     config = vary(model={"path": str(base)}, vocabulary={"form": form}, train={"rows": rows})
-    folder, logged = export(config, tmp_path)
+    folder, result = export(config, tmp_path)
     stored = read_subject(Source(folder, before=base, corpus=inputs / "corpus.txt"))
     assert stored.matrix.dtype == dtype
-    found = measure_fully(stored.subject).numbers
+    measured = measure_fully(stored.subject)
     exact = 1e-6 if dtype == "float32" else 0.02
-    for address, value in found.items():
+    for address, value in measured.numbers.items():
         if address.startswith("geometry.drift_new"):
             assert value is None, "the base model doesn't know where new rows started"
         elif value is None:
-            assert logged[address] is None, address
+            assert result.numbers[address] is None, address
         else:
-            assert value == pytest.approx(logged[address], rel=exact, abs=exact), address
+            assert value == pytest.approx(result.numbers[address], rel=exact, abs=exact), address
+    if dtype == "float32":
+        table = nearest_tokens(measured.arrays, stored.row_names, stored.subject.new_counts)
+        plain = [near.model_copy(update={"word": near.word.removeprefix("▁")}) for near in table]
+        assert plain == result.neighbours
 
 
 def test_a_folder_that_says_nothing_tells_by_its_tokenizer_where_new_rows_begin(
@@ -106,8 +111,8 @@ def test_a_file_knows_its_matrix_alone_and_takes_references_by_id(exported: Path
         *("base_before", "new_before"),
         *("reference_ids", "occurring_ids", "new_counts", "base_kinds"),
     }
-    assert [near.seen for near in nearest_named(bare)] == [None] * NEW
-    assert nearest_named(bare)[0].word == "#600"
+    table = nearest_tokens(measure_fully(bare.subject).arrays, bare.row_names, None)
+    assert [(near.word, near.seen) for near in table] == [(f"#{BASE + index}", None) for index in range(NEW)]
     known = read_subject(Source(exported, corpus=inputs / "corpus.txt"))
     ids = tuple(known.subject.reference_ids)
     given = read_subject(Source(exported / "model.safetensors", base_size=BASE, references=ids))
@@ -115,7 +120,6 @@ def test_a_file_knows_its_matrix_alone_and_takes_references_by_id(exported: Path
     names = ("byte_collapse_share", "byte_collapse_centred_share", "reference_coherence")
     for name in names:
         assert again[f"geometry.{name}"] == numbers[f"geometry.{name}"]
-    assert "haue" in {near.word for near in nearest_named(known)}
 
 
 def test_what_doesnt_fit_together_is_refused_in_one_line(exported: Path, inputs: Path, tmp_path: Path) -> None:

@@ -5,17 +5,15 @@
 
 from wake2vec.audit import Audit
 from wake2vec.candidates import (
-    Candidate,
     Candidates,
     Filters,
-    Tally,
     find_candidates,
     lexicon_file,
     scores_file,
     tokens_saved,
 )
-from wake2vec.closing import measure_fully
-from wake2vec.config import Capitals, CorpusConfig, Form, RunConfig, Section, flatten
+from wake2vec.closing import measure_fully, nearest_tokens
+from wake2vec.config import Capitals, CorpusConfig, Form, RunConfig, Section, flatten, unflatten
 from wake2vec.errors import (
     ConfigError,
     CorpusError,
@@ -29,40 +27,42 @@ from wake2vec.errors import (
     TrialStopped,
     Wake2VecError,
 )
-from wake2vec.export import export_folder
+from wake2vec.export import ExportedFolder, export_folder
+from wake2vec.initialisers import INITIALISERS
 from wake2vec.lexicon import read_text
 from wake2vec.lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
 from wake2vec.material import fingerprint_inputs, prepare
-from wake2vec.matrix import StoredMatrix, read_matrix
-from wake2vec.measure import Measurement, Subject
+from wake2vec.measure import Measurement
 from wake2vec.model import load_tokenizer, resolve_folder
-from wake2vec.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, flattened, phase1_summary
+from wake2vec.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from wake2vec.plan import TrialPlan, plan_trial
-from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
+from wake2vec.result import NUMBERS, RunResult, read_result
 from wake2vec.run import check_names, run
-from wake2vec.subject import Source, StoredSubject, nearest_named, read_subject
+from wake2vec.subject import Source, StoredSubject, read_subject
+from wake2vec.vectors import TEXT_FORMATS
 from wake2vec.workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
 __all__ = [
+    "INITIALISERS",
     "NUMBERS",
     "PHASE1_ADDRESSES",
     "PHASE1_CAP",
     "PHASE1_PRINTED",
+    "TEXT_FORMATS",
     "Audit",
-    "Candidate",
     "Candidates",
     "Capitals",
     "ConfigError",
     "CorpusConfig",
     "CorpusError",
     "ExportError",
+    "ExportedFolder",
     "Filters",
     "Form",
     "LexiconAudit",
     "LexiconError",
     "Measurement",
     "ModelError",
-    "Neighbours",
     "Numbers",
     "Progress",
     "ProgressLog",
@@ -71,10 +71,7 @@ __all__ = [
     "Section",
     "Source",
     "StorageError",
-    "StoredMatrix",
     "StoredSubject",
-    "Subject",
-    "Tally",
     "TrainingDivergedError",
     "TrialAbandoned",
     "TrialFailedError",
@@ -88,15 +85,13 @@ __all__ = [
     "find_candidates",
     "fingerprint_inputs",
     "flatten",
-    "flattened",
     "lexicon_file",
     "load_tokenizer",
     "measure_fully",
-    "nearest_named",
+    "nearest_tokens",
     "phase1_summary",
     "plan_trial",
     "prepare",
-    "read_matrix",
     "read_result",
     "read_subject",
     "read_text",
@@ -104,6 +99,7 @@ __all__ = [
     "run",
     "scores_file",
     "tokens_saved",
+    "unflatten",
     "warnings_of",
     "write_atomic",
     "write_json",

@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerFast
 
 from wake2vec.errors import CorpusError
 from wake2vec.exposure import exposure_classes
-from wake2vec.lexicon import WORD as LEXICON_WORD
-from wake2vec.lexicon import Lexicon
+from wake2vec.lexicon import WORD, Lexicon
 from wake2vec.vocabulary import SPACE, ExtendedVocabulary
 
-WORD = re.compile(r"[^\W\d_]+")
+LETTERS = re.compile(r"[^\W\d_]+")
+"""Letters in a row: what a new token may cut, the parts of a compound each by itself."""
 WORST = 10
 
 
@@ -203,7 +203,7 @@ def _unseen_written(words: tuple[str, ...], text: str, counts_train: np.ndarray)
     own = set(words)
     as_listed: Counter[str] = Counter()
     otherwise: Counter[str] = Counter()
-    for spelling, count in Counter(LEXICON_WORD.findall(text)).items():
+    for spelling, count in Counter(WORD.findall(text)).items():
         if spelling in own:
             as_listed[spelling] = count
         else:
@@ -225,7 +225,7 @@ class _Cuts(NamedTuple):
 
 def _cut_words(vocabulary: ExtendedVocabulary, text: str, new: np.ndarray, new_offsets: np.ndarray) -> _Cuts:
     """Which of the text's words are cut inside by new tokens, whose numbers and places in the text are given."""
-    matches = list(WORD.finditer(text))
+    matches = list(LETTERS.finditer(text))
     if not len(new) or not matches:
         return _Cuts(len(matches), 0, 0, [])
     starts = np.array([match.start() for match in matches])

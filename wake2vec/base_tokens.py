@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -21,6 +20,8 @@ BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 RESERVED = re.compile(r"[<\[].*(reserved|unused).*[>\]]")
 """Names of rows that are kept for later use, as `<|reserved_special_token_7|>` and `[unused7]`."""
 NEVER_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
+"""Byte-level BPE writes each of these bytes as the letter of its number, as it does all that print in Latin-1."""
+PART = "\ufffd"
 CONTEXTS = ("{}", " {}", "a{}", "a {}", "{}a", "\n{}", "1{}", ".{}")
 """Where a token may be reached that isn't reached alone."""
 
@@ -35,11 +36,23 @@ class ReferenceRows:
     """What they are, or why there are none."""
 
 
-def base_kinds(tokenizer: PreTrainedTokenizerFast, base_size: int) -> Int[Tensor, " base"]:
-    """What each base row stands for, as an index of `KINDS`, by its token's own string.
+def base_texts(tokenizer: PreTrainedTokenizerFast, base_size: int) -> list[str]:
+    """What each base token writes inside a line, with its leading space: ` upon`, `ing`.
 
-    SentencePiece writes a space as `▁`, byte-level BPE as `Ġ`. A word is a token that begins with a space and has
-    letters or digits, so a word's beginning (`▁s`) counts as one too. An id without a token is special.
+    Empty for special tokens, for bytes (`<0x41>`, parts of a character) and for ids without a token.
+    """
+    text_of, special = _text_of(tokenizer), set(tokenizer.all_special_ids)
+    tokens = tokenizer.convert_ids_to_tokens(list(range(base_size)))
+    texts = ["" if token is None or id_ in special else text_of(token) for id_, token in enumerate(tokens)]
+    return ["" if PART in text else text for text in texts]
+
+
+def base_kinds(tokenizer: PreTrainedTokenizerFast, base_size: int) -> Int[Tensor, " base"]:
+    """What each base row stands for, as an index of `KINDS`, by what its token writes.
+
+    The tokenizer's decoder tells, to which SentencePiece's `▁` and byte-level BPE's `Ġ` are spaces. A word is a token
+    that begins with a space and has letters or digits, so a word's beginning (`▁s`) counts as one too. An id without
+    a token is special.
     """
     text_of, special = _text_of(tokenizer), set(tokenizer.all_special_ids)
     kinds = np.full(base_size, KINDS.index("special"))
@@ -66,9 +79,9 @@ def reference_rows(tokenizer: PreTrainedTokenizerFast) -> ReferenceRows:
     text_of = _text_of(tokenizer)
     reserved = {id_ for token, id_ in vocabulary.items() if RESERVED.fullmatch(token)}
     texts = {id_: text_of(token) for token, id_ in vocabulary.items() if id_ not in tokenizer.all_special_ids}
-    never = {_byte_letters()[byte] for byte in NEVER_IN_UTF8} if _is_byte_level(tokenizer) else set()
+    never = set(map(chr, NEVER_IN_UTF8)) if _is_byte_level(tokenizer) else set()
     bytes_ = {vocabulary[letter] for letter in never & vocabulary.keys()}
-    whole = {id_: text for id_, text in texts.items() if text and "\ufffd" not in text and id_ not in reserved}
+    whole = {id_: text for id_, text in texts.items() if text and PART not in text and id_ not in reserved}
     ids = sorted(reserved | bytes_ | _unreached(tokenizer, whole))
     meaning = "tokens that no text is encoded to, and reserved ones"
     return ReferenceRows(tuple(ids), meaning if ids else "every token is reached by text, and none is reserved")
@@ -93,7 +106,7 @@ def _is_reached(tokenizer: PreTrainedTokenizerFast, byte: int, id_: int) -> bool
 
 
 def _kind(text: str) -> str:
-    if BYTE_PIECE.fullmatch(text) or "\ufffd" in text:
+    if PART in text:
         return "byte"
     if not any(letter.isalnum() for letter in text):
         return "punctuation"
@@ -101,15 +114,13 @@ def _kind(text: str) -> str:
 
 
 def _text_of(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], str]:
-    """From a token's string to the text that it stands for, its space included; U+FFFD for parts of letters."""
-    if not _is_byte_level(tokenizer):
-        return lambda token: token.replace(SPACE, " ")
-    values = {letter: byte for byte, letter in _byte_letters().items()}
+    """From a token to what it writes inside a line, its space included; U+FFFD for bytes and other parts of letters."""
+    decoder = tokenizer.backend_tokenizer.decoder
 
     def text(token: str) -> str:
-        if not set(token) <= values.keys():  # an added token stands for itself
-            return token
-        return bytes(values[letter] for letter in token).decode(errors="replace")
+        if BYTE_PIECE.fullmatch(token):
+            return PART
+        return decoder.decode(["a", token])[1:] if decoder else token.replace(SPACE, " ")
 
     return text
 
@@ -118,11 +129,3 @@ def _is_byte_level(tokenizer: PreTrainedTokenizerFast) -> bool:
     """Whether tokens are written as letters that stand for bytes, as GPT-2 does."""
     decoder = tokenizer.backend_tokenizer.decoder
     return decoder is not None and b'"ByteLevel"' in decoder.__getstate__()
-
-
-@cache
-def _byte_letters() -> dict[int, str]:
-    """The letter that stands for each byte in byte-level BPE: itself where it prints, else one from U+0100 on."""
-    printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in printing]
-    return {byte: chr(byte) for byte in printing} | {byte: chr(0x100 + at) for at, byte in enumerate(others)}

@@ -4,7 +4,7 @@ What new rows have come to lie near, what is left of cosines and collapse withou
 the curve of mutual collapse, and the interval of the isotropies.
 """
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,14 +14,14 @@ from torch import Tensor
 from wake2vec.base_tokens import KINDS
 from wake2vec.geometry import cosine, isotropy, spectrum
 from wake2vec.geometry.collapse import CURVE_TAUS, collapse_census
-from wake2vec.geometry.cosine import NORMAL_95
 from wake2vec.geometry.group import Group, joined, read_group
 from wake2vec.geometry.mutual import kth_cosines
 from wake2vec.geometry.neighbours import nearest_cosine_null, nearest_rows
 from wake2vec.geometry.parts import Part, array, by_exposure
+from wake2vec.intervals import sampled_share_interval
 from wake2vec.measure import Measurement, Subject, gather, measure
 from wake2vec.result import Neighbours
-from wake2vec.vocabulary import ExtendedVocabulary
+from wake2vec.vocabulary import SPACE
 from wake2vec.workfolder import Numbers
 
 PHASE1_WORDS = (
@@ -51,29 +51,34 @@ def measure_closing(subject: Subject, measured: Numbers) -> Measurement:
 
 
 def nearest_tokens(
-    arrays: dict[str, np.ndarray], vocabulary: ExtendedVocabulary, counts_train: Int[Tensor, " new"], of_each: int = 4
+    arrays: dict[str, np.ndarray], names: Sequence[str], new_counts: Int[Tensor, " new"] | None, of_each: int = 4
 ) -> list[Neighbours]:
-    """The nearest base tokens of chosen new words, from the closing report's arrays.
+    """The nearest base tokens of chosen new ones, from the closing report's arrays; `names` are those of all rows.
 
-    First the words of Phase 1's table that the vocabulary has, then the most seen ones, and some seen once and never.
+    First the words of Phase 1's table that are there, then the most seen ones, and some seen once and never; where no
+    count is known some at even distances. Cosines have three digits, as much as the arrays hold.
     """
-    by_count = torch.argsort(counts_train, descending=True, stable=True)
-    classes = [by_count[: 2 * of_each], *((counts_train == count).nonzero()[:of_each, 0] for count in (1, 0))]
-    index_of = {word: index for index, word in enumerate(vocabulary.words)}
+    ids, cosines = arrays["neighbour_ids"], arrays["neighbour_cosines"]
+    words = names[len(names) - len(ids) :]
+    index_of = {word.removeprefix(SPACE): index for index, word in enumerate(words)}
     known = [index_of[word] for word in PHASE1_WORDS if word in index_of]
-    tokens = vocabulary.base_tokenizer.convert_ids_to_tokens
-    found = []
-    for index in dict.fromkeys([*known, *torch.cat(classes).tolist()]):
-        ids, cosines = (arrays[f"neighbour_{kind}"][index] for kind in ("ids", "cosines"))
-        found.append(
-            Neighbours(
-                word=vocabulary.words[index],
-                seen=int(counts_train[index]),
-                tokens=[str(token) for token in tokens(ids[ids >= 0].tolist())],
-                cosines=[round(float(value), 3) for value in cosines[ids >= 0]],
-            )
+    return [
+        Neighbours(
+            word=words[index],
+            seen=None if new_counts is None else int(new_counts[index]),
+            tokens=[names[row] for row in ids[index].tolist() if row >= 0],
+            cosines=[round(value, 3) for value in cosines[index][ids[index] >= 0].tolist()],
         )
-    return found
+        for index in dict.fromkeys([*known, *_typical(len(ids), new_counts, of_each)])
+    ]
+
+
+def _typical(count: int, new_counts: Int[Tensor, " new"] | None, of_each: int) -> list[int]:
+    if new_counts is None:
+        return [round(at) for at in np.linspace(0, count - 1, 4 * of_each).tolist()]
+    most = torch.argsort(new_counts, descending=True, stable=True)[: 2 * of_each]
+    rare = [(new_counts == times).nonzero()[:of_each, 0] for times in (1, 0)]
+    return torch.cat([most, *rare]).tolist()
 
 
 def _intervals(groups: dict[str, Group], whole: Group, measured: Numbers) -> Part:
@@ -112,7 +117,7 @@ def _less(rows: Float[Tensor, "rows dim"], centre: Float[Tensor, " dim"]) -> Flo
 def _mutual_curve(new: Group) -> Part:
     cosines = kth_cosines(new)
     shares = [float((cosines >= tau).double().mean()) for tau in CURVE_TAUS]
-    bounds = [_share_interval(share, len(cosines), len(new)) for share in shares]
+    bounds = [sampled_share_interval(share, len(cosines), len(new)) for share in shares]
     return Part(
         {},
         {
@@ -122,17 +127,6 @@ def _mutual_curve(new: Group) -> Part:
             "mutual_curve_high": np.array([high for _, high in bounds]),
         },
     )
-
-
-def _share_interval(share: float, sample: int, population: int) -> tuple[float, float]:
-    """95 % interval of the share of a population from that of a sample without replacement (Wilson 1927)."""
-    if sample == population:
-        return share, share
-    count = sample * (population - 1) / (population - sample)  # the sample with replacement that tells as much
-    z = NORMAL_95**2 / count
-    centre = (share + z / 2) / (1 + z)
-    reach = math.sqrt(z * share * (1 - share) + z**2 / 4) / (1 + z)
-    return max(centre - reach, 0.0), min(centre + reach, 1.0)
 
 
 def _neighbours(base: Group, new: Group, subject: Subject) -> Part:

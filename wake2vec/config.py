@@ -139,3 +139,15 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves
+
+
+def unflatten(leaves: dict[str, Any]) -> dict[str, Any]:
+    """`{"train.lr": 1}` -> `{"train": {"lr": 1}}`: the tree of these leaves, none of which lies below another."""
+    tree: dict[str, Any] = {}
+    for address, value in leaves.items():
+        *path, last = address.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree

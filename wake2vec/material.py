@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from wake2vec.audit import Audit, audit
-from wake2vec.base_tokens import ReferenceRows, base_kinds, reference_rows
+from wake2vec.base_tokens import ReferenceRows, base_kinds, base_texts, reference_rows
 from wake2vec.capitals import with_capitals
 from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
@@ -25,7 +25,7 @@ from wake2vec.lexicon import Lexicon, read_lexicon, read_text
 from wake2vec.measure import Subject
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
-from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, base_texts, extend
+from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
 from wake2vec.workfolder import Numbers, write_atomic
 
 
@@ -148,7 +148,7 @@ def _prepare(
         blocks,
         audited,
         pieces=base_pieces(extended),
-        base_texts=base_texts(extended),
+        base_texts=base_texts(extended.base_tokenizer, extended.base_size),
         references=reference_rows(extended.base_tokenizer),
         base_kinds=base_kinds(extended.base_tokenizer, extended.base_size),
         words=words,

@@ -4,12 +4,12 @@ Where Phase 1's script sampled or capped, the value here is the true one: means 
 pairs, components aren't cut off at 101. Its p-values are SciPy's; at such counts they read 0.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from wake2vec.config import unflatten
 from wake2vec.geometry.group import joined, read_group
 from wake2vec.geometry.isotropy import SAMPLE_ROWS, centred_mean_cosine
 from wake2vec.measure import Measurement, Subject
@@ -46,6 +46,12 @@ PHASE1_ADDRESSES: dict[str, str] = {
     },
 }
 """The key of Phase 1's summary, dotted, and the address of the same number."""
+
+SECTIONS = (
+    *("vocab_size", "dim", "base_vocab", "new_tokens", "norms", "isotropy", "pairwise_cosine", "intrinsic_dim"),
+    "drift",
+)
+"""The keys of Phase 1's summary at its top, in their order."""
 
 PHASE1_PRINTED: dict[str, float] = {
     "vocab_size": 76_500,
@@ -105,18 +111,8 @@ def phase1_summary(subject: Subject, measured: Measurement) -> dict[str, Any]:
                 f"drift.{key}_cosine_std": float(known.std()) if len(known) else None,
                 f"drift.{key}_l2_mean": numbers[f"geometry.drift_{group}_l2"],
             }
-    return _nested(flat)
-
-
-def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers of a nested summary, under dotted keys; texts, truth values and what is undefined are left out."""
-    flat: dict[str, float] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flattened(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            flat[prefix + key] = float(value)
-    return flat
+    tree = unflatten(flat)
+    return {section: tree[section] for section in SECTIONS if section in tree}
 
 
 def _norms(measured: Measurement) -> Values:
@@ -146,20 +142,3 @@ def _ks(measured: Measurement) -> Values:
     base, new = measured.arrays["cosines_base_base"], measured.arrays["cosines_new_new"]
     p = float(stats.ks_2samp(base, new).pvalue) if len(base) and len(new) else None
     return {"pairwise_cosine.ks_test_bb_vs_nn.p": p}
-
-
-ORDER = (
-    *("vocab_size", "dim", "base_vocab", "new_tokens", "norms", "isotropy", "pairwise_cosine", "intrinsic_dim"),
-    "drift",
-)
-
-
-def _nested(flat: Values) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, last = key.split(".")
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = value
-    return {key: tree[key] for key in ORDER if key in tree}

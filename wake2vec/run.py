@@ -82,7 +82,7 @@ def run(
         numbers=numbers | closing.numbers | material.constants,
         audit=material.audit,
         references=material.references.meaning,
-        neighbours=nearest_tokens(closing.arrays, material.vocabulary, material.corpus.new_counts_train),
+        neighbours=nearest_tokens(closing.arrays, material.vocabulary.row_names, material.corpus.new_counts_train),
         samples=samples,
         versions=versions(),
         computed=_computed(training),

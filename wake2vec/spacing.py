@@ -13,12 +13,13 @@ from itertools import pairwise
 
 import regex
 
+from wake2vec.intervals import wilson_interval
+
 WORD = regex.compile(r"['’]?\p{L}[\p{L}\p{M}]*(?:['’-]\p{L}[\p{L}\p{M}]*)*['’]?")
+"""A word as written: unlike the lexicon's it has the apostrophes at its ends (`th'`, `'tis`), and may touch a digit."""
 MARKS = ",;:.!?"
 SHORT_LETTERS, SHORT_WORD_SHARE = 2, 0.001
 """A word of so few letters must make up so much of the text: others are letters by themselves, or abbreviations."""
-Z_95 = 1.959964
-"""95 % of a normal distribution lie within so many standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class SpacingCensus:
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of the rate (`wilson_interval`)."""
-        return wilson_interval(self.fused + self.split, self.boundaries) if self.boundaries else None
+        return None if self.rate is None else wilson_interval(self.rate, float(self.boundaries))
 
 
 def stock_words(train_text: str, lexicon: Iterable[str]) -> WordStock:
@@ -136,14 +137,6 @@ def fused_recall(text: str, stock: WordStock) -> float | None:
         if text[end:start] == " " and _is_plain(left) and _is_plain(right)
     ]
     return sum(stock.fused_parts(word) == 2 for word in fusions) / len(fusions) if fusions else None
-
-
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share of `count` independent trials, at least one (Wilson 1927). Within 0 and 1."""
-    share, z2 = hits / count, Z_95**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = Z_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def excess_interval(text: SpacingCensus, corpus: SpacingCensus) -> tuple[float, float, float] | None:

@@ -15,15 +15,12 @@ from wake2vec.borders import base_border, given_ids
 from wake2vec.config import CorpusConfig
 from wake2vec.corpus import split_text
 from wake2vec.errors import ConfigError, CorpusError, ModelError
-from wake2vec.geometry.group import read_group
-from wake2vec.geometry.neighbours import nearest_rows
 from wake2vec.lexicon import read_text
 from wake2vec.matrix import StoredMatrix, read_matrix
 from wake2vec.measure import Subject
 from wake2vec.model import load_tokenizer
 from wake2vec.origin import Origin, read_origin
 from wake2vec.precision import best_device
-from wake2vec.result import Neighbours
 
 LEAST_ROWS = 2
 """Base rows and new rows that a report needs."""
@@ -66,6 +63,14 @@ class StoredSubject:
     """Fields of the subject that aren't known, and why."""
     tokenizer: PreTrainedTokenizerFast | None
 
+    @property
+    def row_names(self) -> list[str]:
+        """The token of each row; without a tokenizer the row's id, `#613`."""
+        ids = self.ids.tolist()
+        if self.tokenizer is None:
+            return [f"#{id_}" for id_ in ids]
+        return [str(token) for token in self.tokenizer.convert_ids_to_tokens(ids)]
+
 
 def read_subject(source: Source) -> StoredSubject:
     """Read matrix, tokenizer and text.
@@ -95,37 +100,6 @@ def read_subject(source: Source) -> StoredSubject:
         kinds = base_kinds(tokenizer, int(ids[base_size - 1]) + 1)
         subject = replace(subject, base_kinds=kinds[ids[:base_size]])
     return StoredSubject(subject, matrix, before, ids, rule, tuple(notes), unknown, tokenizer)
-
-
-def nearest_named(stored: StoredSubject, of_each: int = 4) -> list[Neighbours]:
-    """The five base tokens nearest to some new ones: the most seen, once, never; every so many where no count is known.
-
-    Without a tokenizer a row's name is its id, `#613`.
-    """
-    subject = stored.subject
-    base, new = subject.matrix.tensor_split([subject.base_size])
-    counts = subject.new_counts
-    if counts is None:
-        chosen = sorted({round(at) for at in np.linspace(0, len(new) - 1, 4 * of_each)})
-    else:
-        most = torch.argsort(counts, descending=True, stable=True)[: 2 * of_each]
-        rare = [(counts == times).nonzero()[:of_each, 0] for times in (1, 0)]
-        chosen = list(dict.fromkeys(torch.cat([most, *rare]).tolist()))
-    indices, cosines = nearest_rows(read_group(new[chosen]), read_group(base))
-    return [
-        Neighbours(
-            word=_name(stored, subject.base_size + index),
-            seen=None if counts is None else int(counts[index]),
-            tokens=[_name(stored, row) for row in near.tolist() if row >= 0],
-            cosines=[round(value, 4) for row, value in zip(near.tolist(), values.tolist(), strict=True) if row >= 0],
-        )
-        for index, near, values in zip(chosen, indices, cosines, strict=True)
-    ]
-
-
-def _name(stored: StoredSubject, row: int) -> str:
-    id_ = int(stored.ids[row])
-    return f"#{id_}" if stored.tokenizer is None else str(stored.tokenizer.convert_ids_to_tokens(id_))
 
 
 def _tokenizer(model: Path) -> tuple[PreTrainedTokenizerFast | None, str]:

@@ -45,6 +45,12 @@ class ExtendedVocabulary:
     def size(self) -> int:
         return self.base_size + len(self.words)
 
+    @property
+    def row_names(self) -> list[str]:
+        """The token of each base row, as the base tokenizer writes it, and the word of each new one."""
+        base = self.base_tokenizer.convert_ids_to_tokens(list(range(self.base_size)))
+        return [*(str(token) for token in base), *self.words]
+
 
 def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> ExtendedVocabulary:
     """Add the words in the form named; `base` is left as it is.
@@ -70,23 +76,6 @@ def base_pieces(vocabulary: ExtendedVocabulary) -> list[list[int]]:
     encoded = vocabulary.base_tokenizer(texts, add_special_tokens=False)["input_ids"]
     prefix = len(vocabulary.base_tokenizer("a", add_special_tokens=False)["input_ids"])
     return [ids[prefix:] for ids in encoded]
-
-
-def base_texts(vocabulary: ExtendedVocabulary) -> list[str]:
-    """What each base token writes inside a line, with its leading space: ` upon`, `ing`.
-
-    Empty for special tokens, for bytes (`<0x41>`, parts of a character) and for ids without a token.
-    """
-    base = vocabulary.base_tokenizer
-    decoder, special = base.backend_tokenizer.decoder, set(base.all_special_ids)
-    texts = []
-    for index, token in enumerate(base.convert_ids_to_tokens(list(range(vocabulary.base_size)))):
-        if token is None or index in special or regex.fullmatch("<0x[0-9A-F]{2}>", token):
-            texts.append("")
-            continue
-        text = decoder.decode(["a", token])[1:] if decoder else token
-        texts.append("" if "\ufffd" in text else text)
-    return texts
 
 
 Extension = tuple[PreTrainedTokenizerFast, tuple[str, ...]]

@@ -60,12 +60,12 @@ def _charts(config: StudyConfig, objectives: list[str]) -> list[dict[str, Any]]:
     knobs = [
         LOG10 + knob if isinstance(space, Range) and space.log else knob for knob, space in config.study.space.items()
     ]
-    parallel = {"type": "PARALLEL", "selectedParams": knobs, "selectedMetrics": objectives, "showAllRuns": True}
-    scatters = [
+    parallel: dict[str, Any] = {"type": "PARALLEL", "selectedParams": knobs, "selectedMetrics": objectives, "showAllRuns": True}
+    scatters: list[dict[str, Any]] = [
         {"type": "SCATTER", "xaxis": {"key": objectives[0], "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
         for y in objectives[1:]
     ]
-    lines = [{"type": "LINE", "metricKey": key} for key in ("validation.loss", "training.loss")]
+    lines: list[dict[str, Any]] = [{"type": "LINE", "metricKey": key} for key in ("validation.loss", "training.loss")]
     placed: list[tuple[str, dict[str, Any]]] = [("parallel", parallel)]
     placed += [("study", chart) for chart in [*scatters, *lines]]
     return [

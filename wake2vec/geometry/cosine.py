@@ -9,9 +9,7 @@ from torch import Tensor
 
 from wake2vec.geometry.chunks import row_slices
 from wake2vec.geometry.group import Group
-
-NORMAL_95 = 1.959964
-"""95 % of a normal value lie within so many standard deviations."""
+from wake2vec.intervals import NORMAL_95
 
 
 def mean_pairwise_cosine(group: Group) -> float | None:

@@ -1,0 +1,128 @@
+"""How many trained steps the study needs for what random search reaches with 60 trials: profile `tiny`, five seeds.
+
+Random search and Optuna's own default sampler run without early stopping, anchors or bounds, as a script that uses
+Optuna alone would have them. What counts is the hypervolume of the profile's objectives with the baseline as reference
+point, against steps: the machine's pace doesn't matter. Trials are kept in `mlruns/optimiser`, and the command goes on
+where it stopped. Samples don't touch the objectives and are left out. Part of `make findings`; two hours on one core.
+"""
+
+import statistics
+from collections.abc import Callable, Sequence
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+
+from bench.figures import ROOT, Figure, publish
+from study.config import StudyConfig, load_config
+from study.driver import Watcher, drive
+from study.hypervolume import hypervolume, relative_costs
+from study.record import StudyRecord, objective_values
+from study.settings import Value
+from study.space import suggest
+from study.trials import FinishedTrial, StoppedTrial
+from wake2vec import run
+
+FOLDER = ROOT / "mlruns" / "optimiser"
+SEEDS = range(5)
+TRIALS = 60
+QUICK = ["sample.count=1", "sample.new_tokens=1"]
+Curve = list[tuple[int, float]]
+"""After each trial: trained steps so far, and the hypervolume."""
+
+
+class Quiet(Watcher):
+    """Says nothing."""
+
+
+def main() -> None:
+    plain = load_config("tiny", [*QUICK, "train.evaluate_every_steps=1000"])
+    random = [search(plain, RandomSampler(seed=seed), lambda curve: False) for seed in SEEDS]
+    goals = [curve[-1][1] for curve in random]
+    ours = [study_curve(seed, goals[seed]) for seed in SEEDS]
+    default = [search(plain, TPESampler(seed=seed), reached(goals[seed])) for seed in SEEDS]
+    publish("optimiser", "python -m bench.optimiser", figures(random, ours, default))
+
+
+def search(config: StudyConfig, sampler: BaseSampler, done: Callable[[Curve], bool]) -> Curve:
+    """The baseline, then what a sampler of Optuna's asks for: 60 trials, or fewer if `done`."""
+    study = optuna.create_study(directions=["minimize"] * len(config.study.objectives), sampler=sampler)
+    trials, curve = [trial_of(config, config.study.baseline, 0)], Curve()
+    steps = steps_of(trials[0])
+    while len(curve) < TRIALS and not done(curve):
+        asked = study.ask()
+        trials.append(trial_of(config, suggest(asked, config), len(trials)))
+        study.tell(asked, trials[-1].values)
+        steps += steps_of(trials[-1])
+        curve.append((steps, volume(trials, config)))
+    return curve
+
+
+def trial_of(config: StudyConfig, params: dict[str, Value], number: int) -> FinishedTrial:
+    result = run(config.run_config(params), FOLDER / "trials", cache=FOLDER / "cache")
+    return FinishedTrial(number, params, objective_values(result, config), result.digest)
+
+
+def study_curve(seed: int, goal: float) -> Curve:
+    """The study as the profile has it, trial by trial until it reaches the goal; without what no sampler sees."""
+    config = load_config("tiny", [*QUICK, f"study.seed={seed}", f"study.name=optimiser-{seed}", "study.seeds=1"])
+    anchors = {name: values for name, values in config.study.anchors.items() if config.lies_in_space(values)}
+    curve = Curve()
+    while len(curve) <= TRIALS and not reached(goal)(curve):
+        study = config.study.model_copy(update={"anchors": anchors, "trials": len(curve) + 1})
+        curve = curve_of(drive(config.model_copy(update={"study": study}), FOLDER, Quiet()).record)
+    first = next((place for place, (_, own) in enumerate(curve) if own >= goal), len(curve))
+    return curve[: first + 1]  # a study that was run before may have gone further
+
+
+def curve_of(record: StudyRecord) -> Curve:
+    """Of a study's trials, stopped ones with the steps that they were given."""
+    curve, steps, finished = Curve(), 0, []
+    for trial in record.trained:
+        steps += steps_of(trial)
+        finished += [trial] if isinstance(trial, FinishedTrial) else []
+        curve.append((steps, volume(finished, record.config)))
+    return curve
+
+
+def steps_of(trial: FinishedTrial | StoppedTrial) -> int:
+    return trial.step if isinstance(trial, StoppedTrial) else int(trial.params["train.steps"])
+
+
+def volume(trials: Sequence[FinishedTrial], config: StudyConfig) -> float:
+    """Of the front of all trials, whether they keep the bounds or not: the same measure for every search."""
+    points = [relative_costs(trial, trials[0], config) for trial in trials]
+    return hypervolume(points, relative_costs(trials[0], trials[0], config))
+
+
+def reached(goal: float) -> Callable[[Curve], bool]:
+    return lambda curve: bool(curve) and curve[-1][1] >= goal
+
+
+def figures(random: list[Curve], ours: list[Curve], default: list[Curve]) -> list[Figure]:
+    goals = [curve[-1][1] for curve in random]
+    full, own, theirs = (statistics.fmean(curve[-1][0] for curve in curves) for curves in (random, ours, default))
+    missed = [seed for seed in SEEDS if default[seed][-1][1] < goals[seed]]
+    note = f" (seeds {missed} never reached it in {TRIALS} trials: counted with those)" if missed else ""
+    rows = [
+        Figure("random search, 60 trials: hypervolume, seed by seed", listed(goals, 4), "of the baseline's box"),
+        Figure("random search, 60 trials: trained steps, mean", full, "steps"),
+        Figure("this study: trained steps to the same hypervolume, mean", own, "steps"),
+        Figure("  trials it took, seed by seed", listed([len(curve) for curve in ours], 0), ""),
+        Figure("  share of random search's steps, seed by seed", listed(ratios(ours, random), 3), ""),
+        Figure("  share of random search's steps, of the means", own / full, "", "<= 1/3", own / full <= 1 / 3),
+        Figure(f"Optuna's default sampler: trained steps to the same, mean{note}", theirs, "steps"),
+        Figure("  trials it took, seed by seed", listed([len(curve) + 1 for curve in default], 0), ""),
+    ]
+    return [*rows, Figure("this study's steps / Optuna's default's", own / theirs, "", "<= 2/3", own / theirs <= 2 / 3)]
+
+
+def ratios(curves: list[Curve], others: list[Curve]) -> list[float]:
+    return [curve[-1][0] / other[-1][0] for curve, other in zip(curves, others, strict=True)]
+
+
+def listed(values: Sequence[float], digits: int) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values)
+
+
+if __name__ == "__main__":
+    main()

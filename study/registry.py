@@ -1,0 +1,151 @@
+"""The model registry: an exported trial as a version of its study's model in MLflow, under an alias.
+
+It lies where the trial's run lies: in the tracking database of the results folder, its files beside the other
+artifacts. One trial has one version, however often it is exported.
+"""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mlflow.transformers
+import torch
+import transformers
+from huggingface_hub import ModelCard
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from study.storage import check_database
+from study.tracking import tracking_uri
+from wake2vec import ConfigError, ExportError
+
+DIGEST = "wake2vec.digest"
+
+
+@dataclass(frozen=True)
+class Registered:
+    uri: str
+    """Under the last alias: `models:/tiny@best`."""
+    version: int
+
+
+def register_export(
+    folder: Path, study: str, trial: int, digest: str, export: Path, aliases: Sequence[str]
+) -> Registered:
+    """Log the exported folder as a model of the trial's run, register it under the study's name, and set the aliases.
+
+    The model is loaded again and compared before it becomes a version. A trial that has a version keeps it; aliases
+    move to it.
+
+    Raises:
+        ConfigError: the trial has no run in the tracking database, or that keeps its artifacts elsewhere.
+        ExportError: the logged model isn't the exported one.
+    """
+    check_database(folder / "mlflow.db")
+    uri = tracking_uri(folder)
+    client = MlflowClient(uri, uri)
+    experiment, run = _find_run(client, folder, study, trial)
+    logged = _log_model(client, experiment, run, trial, digest, export)
+    version = _find_version(client, study, digest)
+    if version is None:
+        # Not models:/<id>: for that MLflow asks its global tracking database, and makes one where it stands.
+        version = client.create_model_version(
+            study, logged.artifact_location, run, {DIGEST: digest, "wake2vec.trial": str(trial)}
+        )
+    for alias in aliases:
+        client.set_registered_model_alias(study, alias, version.version)
+    return Registered(f"models:/{study}@{aliases[-1]}", int(version.version))
+
+
+def _find_run(client: MlflowClient, folder: Path, study: str, trial: int) -> tuple[str, str]:
+    """Ids of the study's experiment and of the trial's run."""
+    if (folder / "mlflow.db").exists() and (experiment := client.get_experiment_by_name(study)) is not None:
+        runs = client.search_runs([experiment.experiment_id], f"tags.`wake2vec.trial` = '{trial}'", max_results=1)
+        if runs:
+            _check_location(folder, experiment.artifact_location)
+            return experiment.experiment_id, runs[0].info.run_id
+    raise ConfigError(
+        f"a registered model belongs to a run: MLflow in {folder} has none of trial {trial} of {study}; run "
+        "`make study` again, or export with REGISTER=no"
+    )
+
+
+def _check_location(folder: Path, artifacts: str) -> None:
+    """MLflow keeps absolute addresses: a results folder that was copied would write into the one it came from.
+
+    Raises:
+        ConfigError: it was copied or moved.
+    """
+    if not _path(artifacts).is_relative_to(folder.resolve()):
+        raise ConfigError(
+            f"{folder} was copied or moved: its tracking database keeps artifacts in {_path(artifacts)}; export from "
+            "the folder that it was made in, or with REGISTER=no"
+        )
+
+
+def _find_version(client: MlflowClient, study: str, digest: str) -> ModelVersion | None:
+    """The version that this trial has already; the study's registered model is made if there is none."""
+    try:
+        client.get_registered_model(study)
+    except MlflowException:
+        client.create_registered_model(study)
+    found = client.search_model_versions(f"name = '{study}' and tags.`{DIGEST}` = '{digest}'")
+    return found[0] if found else None
+
+
+def _log_model(client: MlflowClient, experiment: str, run: str, trial: int, digest: str, export: Path) -> LoggedModel:
+    """The logged model of this digest, whole: one that a crash left half is written again."""
+    found = client.search_logged_models([experiment], f"tags.`{DIGEST}` = '{digest}'")
+    logged = found[0] if found else client.create_logged_model(experiment, f"trial-{trial}", run, {DIGEST: digest})
+    path = _path(logged.artifact_location)
+    if logged.status == LoggedModelStatus.READY and (path / "MLmodel").exists():
+        return logged
+    shutil.rmtree(path, ignore_errors=True)
+    # Straight into the artifacts: uploading would write 2 GB of TinyLlama a second time.
+    _save_model(export, path, Model(run_id=run, model_id=logged.model_id))
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    outputs = client.get_run(run).outputs
+    if outputs is None or logged.model_id not in {output.model_id for output in outputs.model_outputs}:
+        client.log_outputs(run, [LoggedModelOutput(logged.model_id, 0)])
+    return logged
+
+
+def _save_model(export: Path, path: Path, description: Model) -> None:
+    # By its absolute path: MLflow takes `exports/model` for a name on the hub, and asks there for a licence.
+    model, tokenizer = _load(export.resolve())
+    # It warns of a licence that it doesn't know: what is known stands in the model card.
+    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)
+    mlflow.transformers.save_model(
+        {"model": model, "tokenizer": tokenizer},
+        str(path),
+        task="text-generation",
+        torch_dtype=model.dtype,
+        mlflow_model=description,
+        model_card=ModelCard.load(export / "README.md"),
+        pip_requirements=[f"{library.__name__}=={library.__version__}" for library in (torch, transformers)],
+    )
+    (path / "LICENSE.txt").unlink()  # MLflow's own words, of a hub's repository that doesn't exist
+    loaded = mlflow.transformers.load_model(str(path), return_type="components")
+    again: PreTrainedModel = loaded["model"]
+    weights, weights_again = model.state_dict(), again.state_dict()
+    same = weights.keys() == weights_again.keys() and all(
+        torch.equal(weight, weights_again[name].cpu()) for name, weight in weights.items()
+    )
+    if not same or loaded["tokenizer"].backend_tokenizer.to_str() != tokenizer.backend_tokenizer.to_str():
+        raise ExportError(f"the registered model must be the exported one: {path} isn't; nothing was registered")
+
+
+def _load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto"), AutoTokenizer.from_pretrained(folder)
+
+
+def _path(location: str) -> Path:
+    """A file's address as a path."""
+    return Path(unquote(urlsplit(location).path))

@@ -1,0 +1,55 @@
+"""Hypervolume against closed forms, a count of random points, and Optuna's own."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna._hypervolume import compute_hypervolume
+
+from study.config import load_config
+from study.hypervolume import hypervolume, hypervolume_history, study_hypervolume
+from study.trials import FinishedTrial
+
+points = st.lists(st.tuples(*[st.floats(0, 1.2)] * 4), min_size=0, max_size=10)
+
+
+@pytest.mark.parametrize(
+    ("planted", "volume"),
+    [
+        ([], 0.0),
+        ([(0.0, 0.0)], 1.0),
+        ([(0.5, 0.5)], 0.25),
+        ([(0.0, 0.5), (0.5, 0.0)], 0.75),
+        ([(0.0, 1.0)], 0.0),  # not better than the reference in the second
+        ([(-1.0, 0.5), (2.0, -9.0)], 1.0),
+    ],
+)
+def test_closed_forms(planted: list[tuple[float, ...]], volume: float) -> None:
+    assert hypervolume(planted, (1.0, 1.0)) == pytest.approx(volume)
+
+
+@given(points)
+def test_it_is_optunas_and_a_worse_point_adds_nothing(planted: list[tuple[float, ...]]) -> None:
+    reference = (1.0,) * 4
+    inside = np.array([point for point in planted if max(point) < 1]).reshape(-1, 4)
+    expected = compute_hypervolume(inside, np.ones(4)) if len(inside) else 0.0
+    found = hypervolume(planted, reference)
+    assert found == pytest.approx(expected, abs=1e-12)
+    worse = [tuple(value + 0.01 for value in point) for point in planted]
+    assert hypervolume([*planted, *worse], reference) == pytest.approx(found, abs=1e-12)
+
+
+def test_it_is_the_share_of_random_points_that_are_dominated() -> None:
+    generator = np.random.default_rng(0)
+    planted = generator.random((6, 3))
+    thrown = generator.random((200_000, 3))
+    share = np.mean((planted[:, None] <= thrown).all(2).any(0))
+    assert hypervolume(map(tuple, planted.tolist()), (1.0,) * 3) == pytest.approx(share, abs=4e-3)
+
+
+def test_a_study_measures_it_in_units_of_its_baseline_without_what_breaks_a_bound() -> None:
+    config = load_config("tiny")
+    values = [(4.0, 2.0, 0.8, 0.5), (2.0, 1.0, 0.4, 0.25), (4.1, 0.0, 0.0, 0.0), (2.0, 0.0, 0.0, 0.0)]
+    trials = [FinishedTrial(n, {}, value, "", (float(n == 3),)) for n, value in enumerate(values)]
+    assert study_hypervolume(trials[:3], trials[0], config) == pytest.approx(0.5**4)
+    assert hypervolume_history(trials, trials[0], config) == pytest.approx([0, 0.5**4, 0.5**4, 0.5**4])

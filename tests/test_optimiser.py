@@ -1,0 +1,167 @@
+"""The optimiser on real trials of a tiny base: bounds, anchors, early stopping, repeats, warm start."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TRIALS, Silent
+
+from study.config import StudyConfig, check_config
+from study.driver import StudyOutcome, drive
+from study.proposal import propose
+from study.record import read_record
+from study.storage import load_study
+from wake2vec import ConfigError, WorkFolder
+
+Done = tuple[Path, StudyOutcome]
+
+
+def with_study(tree: dict[str, Any], **settings: object) -> StudyConfig:
+    return check_config({**tree, "study": {**tree["study"], **settings}})
+
+
+@pytest.fixture(scope="module")
+def rich(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path, StudyOutcome]:
+    """A study with everything on: anchors, a bound, seeds, stopping."""
+    config = with_study(
+        tree,
+        trials=7,
+        startup_trials=6,
+        anchors={
+            "noise 1.0": {"init.noise_scale": 1.0},
+            "library default": {"init.name": "library_default"},
+            "norm-matched sphere": {"init.name": "sphere"},
+        },
+        bounds=["validation.loss <= baseline - 0.002"],
+        seeds=2,
+        finalists=2,
+        stopping={"grace_steps": 3, "stuck_nats": 0.05},
+    )
+    folder = tmp_path_factory.mktemp("rich") / "mlruns"
+    return config, folder, drive(config, folder, Silent())
+
+
+def test_anchors_in_the_space_are_trials_and_others_are_references(
+    rich: tuple[StudyConfig, Path, StudyOutcome],
+) -> None:
+    config, _, outcome = rich
+    record = outcome.record
+    anchor = next(trial for trial in record.trained if trial.number == 1)
+    assert anchor.params == {**config.study.baseline, "init.noise_scale": 1.0}
+    assert [reference.name for reference in record.references] == ["library default", "norm-matched sphere"]
+    # The sampler never sees what lies outside the space.
+    assert all(trial.params["init.noise_scale"] >= 0.05 for trial in record.trained)
+
+
+def test_the_baseline_and_the_finalists_are_repeated_and_seeds_differ(
+    rich: tuple[StudyConfig, Path, StudyOutcome],
+) -> None:
+    record = rich[2].record
+    for trial in (record.baseline, *record.finalists):
+        values = record.repeated_values(trial)
+        assert len(values) == 2
+        assert values[0] != values[1]
+    mean, low, high = (getattr(record.intervals(record.baseline)[0], name) for name in ("mean", "low", "high"))
+    assert low < mean < high
+    assert "means over 2 seeds" in record.choice.reason
+
+
+def test_stopped_trials_are_pruned_with_reason_and_step_and_their_curve_stays(
+    rich: tuple[StudyConfig, Path, StudyOutcome],
+) -> None:
+    config, folder, outcome = rich
+    (stopped, *_) = outcome.record.stopped
+    assert f"at step {stopped.step} of {stopped.params['train.steps']}" in stopped.reason
+    assert outcome.record.progress(stopped.digest)[-1].step == stopped.step
+    work = WorkFolder(folder / "trials" / stopped.digest)
+    assert not work.result_path.exists()
+    assert not work.checkpoints_path.exists()
+    states = [trial.state.name for trial in load_study(folder, config.study.name).get_trials()]
+    assert states.count("PRUNED") == len(outcome.record.stopped)
+    assert outcome.record.ended == 7
+
+
+def test_a_choice_keeps_the_bounds(rich: tuple[StudyConfig, Path, StudyOutcome]) -> None:
+    record = rich[2].record
+    assert record.choice.trial.is_feasible
+    assert record.choice.trial.values[0] <= record.baseline.values[0] - 0.002
+    assert {trial.is_feasible for trial in record.finished} == {True, False}
+
+
+def test_the_same_seeds_give_the_same_stops_and_repeats_and_run_again_it_does_nothing(
+    rich: tuple[StudyConfig, Path, StudyOutcome], tmp_path: Path
+) -> None:
+    config, folder, outcome = rich
+    again = drive(config, tmp_path, Silent()).record
+    assert (again.finished, again.stopped) == (outcome.record.finished, outcome.record.stopped)
+    assert again.choice == outcome.record.choice
+    other = config.model_copy(update={"study": config.study.model_copy(update={"seed": 1})})
+    with pytest.raises(ConfigError, match=r"study\.seed: 0 -> 1"):
+        drive(other, tmp_path, Silent())
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        before = database.execute("SELECT count(*) FROM metrics").fetchone()
+    assert drive(config, folder, Silent()).added == 0
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        assert database.execute("SELECT count(*) FROM metrics").fetchone() == before
+
+
+def test_a_driver_that_dies_while_it_stops_a_trial_comes_to_the_same_verdict(
+    rich: tuple[StudyConfig, Path, StudyOutcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.projection import Projection
+
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    config, _, outcome = rich
+    with monkeypatch.context() as patched:
+        patched.setattr(Projection, "stopped", die)
+        with pytest.raises(KeyboardInterrupt):
+            drive(config, tmp_path, Silent())
+    again = drive(config, tmp_path, Silent()).record
+    assert (again.finished, again.stopped) == (outcome.record.finished, outcome.record.stopped)
+
+
+def test_what_a_sampler_proposes_depends_on_stopped_trials(rich: tuple[StudyConfig, Path, StudyOutcome]) -> None:
+    record = rich[2].record
+    assert propose(record, 9) == propose(record, 9)
+    blind = type(record)(record.config, record.folder, record.finished, [], record.failed, [])
+    assert propose(record, 9) != propose(blind, 9)
+
+
+def test_patience_ends_a_study_whose_hypervolume_stands_still(tree: dict[str, Any], tmp_path: Path) -> None:
+    config = with_study(tree, trials=50, patience=3, sampler="random")
+    outcome = drive(config, tmp_path, Silent())
+    history = [0.0] * 3 + outcome.record.hypervolumes
+    assert 4 <= outcome.record.ended < 50
+    assert history[-1] == history[-4]
+    assert outcome.record.trials_without_gain == 3
+
+
+def test_a_warm_start_tells_the_sampler_what_an_earlier_study_saw(
+    done: Done, tree: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(done[0], tmp_path / "mlruns")
+    config = with_study(tree, name="warm", seed=5, trials=2, warm_start=["small"])
+    record = drive(config, folder, Silent()).record
+    imported = [trial for trial in record.finished if trial.source]
+    assert [trial.source for trial in imported] == [f"small, trial {number}" for number in range(TRIALS)]
+    assert [trial.values for trial in imported] == [trial.values for trial in done[1].trials]
+    assert record.ended == 2
+    cold = drive(with_study(tree, name="cold", seed=5, trials=2), folder, Silent()).record
+    assert cold.finished[1].params != record.finished[-1].params
+    assert read_record(config, folder).finished == record.finished
+
+
+def test_a_warm_start_from_what_doesnt_compare_is_refused(done: Done, tree: dict[str, Any], tmp_path: Path) -> None:
+    folder = shutil.copytree(done[0], tmp_path / "mlruns")
+    other = check_config({**tree, "seed": 7, "study": {**tree["study"], "name": "warm", "warm_start": ["small"]}})
+    with pytest.raises(ConfigError, match=r"needs trials with this study's inputs and fixed knobs: small has none"):
+        drive(other, folder, Silent())
+    with pytest.raises(ConfigError, match="no study nowhere"):
+        drive(with_study(tree, name="warm2", warm_start=["nowhere"]), folder, Silent())
+    names = json.dumps(sorted(path.name for path in (folder / "studies").iterdir()))
+    assert names == '["small"]'
