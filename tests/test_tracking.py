@@ -19,6 +19,7 @@ from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
 from study.tracking import MOST_COMPARED, Tracker, tracking_uri
 from wake2vec import Progress, WorkFolder, fingerprint_inputs
 
+STOPPED = "trial 4"
 Everything = tuple[Path, StudyOutcome, StudyConfig]
 
 
@@ -26,11 +27,10 @@ Everything = tuple[Path, StudyOutcome, StudyConfig]
 def everything(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Everything:
     study = {
         **tree["study"],
-        "trials": 4,
+        "trials": 5,
         "space": {**tree["study"]["space"], "train.lr": {"low": 1e-4, "high": 1e30, "log": True}},
         "anchors": {
             "noise 2.0": {"init.noise_scale": 2.0},
-            "too fast": {"train.lr": 1.0},
             "much too fast": {"train.lr": 1e30},
             "library default": {"train.weight_decay": 0.1},
         },
@@ -75,13 +75,13 @@ def test_each_way_in_which_a_trial_ends_is_told_by_its_tags(everything: Everythi
     assert baseline | {"state": "finished", "baseline": "true", "feasible": "true"} == baseline
     assert noisy | {"state": "finished", "anchor": "noise 2.0", "feasible": "false", "chosen": "false"} == noisy
     assert "breaks a bound" in noisy["mark"]
-    stopped = tags_of(runs["trial 2: too fast"])
+    stopped = tags_of(runs[STOPPED])
     assert (stopped["state"], stopped["mark"], stopped["stopped_at"]) == ("stopped", "stopped", "3")
     assert stopped["stopped"].startswith("diverged: validation loss")
-    failed = tags_of(runs["trial 3: much too fast"])
+    failed = tags_of(runs["trial 2: much too fast"])
     assert (failed["state"], failed["mark"]) == ("failed", "failed")
     assert "must be finite" in failed["fault"]
-    assert {runs[name].info.status for name in ("trial 2: too fast", "trial 3: much too fast")} == {"KILLED", "FAILED"}
+    assert {runs[name].info.status for name in (STOPPED, "trial 2: much too fast")} == {"KILLED", "FAILED"}
 
 
 def test_references_and_repeats_have_roles_of_their_own(everything: Everything) -> None:
@@ -91,7 +91,7 @@ def test_references_and_repeats_have_roles_of_their_own(everything: Everything) 
         roles.setdefault(tags_of(run)["role"], set()).add(name)
     assert roles["reference"] == {"reference: library default"}
     assert roles["repeat"] == {"trial 0, seed 43"}
-    assert len(roles["trial"]) == 4
+    assert len(roles["trial"]) == 5
     parent = runs["study small"].info.run_id
     assert all(run.data.tags["mlflow.parentRunId"] == parent for name, run in runs.items() if name != "study small")
 
@@ -99,7 +99,7 @@ def test_references_and_repeats_have_roles_of_their_own(everything: Everything) 
 def test_the_inputs_stand_with_their_digests(everything: Everything) -> None:
     folder, _, config = everything
     digests = fingerprint_inputs(config.run)
-    for name in ("study small", "trial 1: noise 2.0", "trial 3: much too fast"):
+    for name in ("study small", "trial 1: noise 2.0", "trial 2: much too fast"):
         inputs = runs_of(folder)[name].inputs.dataset_inputs
         assert {(found.dataset.digest, found.tags[0].value) for found in inputs} == {
             (digests["corpus.path"], "corpus"),
@@ -122,7 +122,7 @@ def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need
 ) -> None:
     note = runs_of(everything[0])["study small"].data.tags["mlflow.note.content"]
     for part in (
-        "2 trials with a result, 1 stopped early, 1 failed",
+        "2 trials with a result, 1 stopped early, 2 failed",
         "`geometry.norm_ratio <= baseline + 0.01`; 1 of 2 trials break one",
         "**Over 2 seeds**",
         "| library default |",
@@ -187,11 +187,11 @@ def test_a_large_study_is_compared_by_its_front(everything: Everything, tmp_path
     copied = shutil.copytree(folder, tmp_path / "mlruns")
     client = mlflow.MlflowClient(tracking_uri(copied))
     (experiment,) = [found for found in client.search_experiments() if found.name == "small"]
-    for number in range(4, MOST_COMPARED + 10):
+    for number in range(5, MOST_COMPARED + 10):
         marks = {"role": "trial", "trial": str(number), "state": "finished", "front": str(number % 10 == 0).lower()}
         client.create_run(experiment.experiment_id, tags={f"wake2vec.{key}": mark for key, mark in marks.items()})
     compared = Tracker(copied, config).links("").comparison
-    assert compared.count("%22%2C%22") + 1 <= 8
+    assert compared.count("%22%2C%22") + 1 <= 6
 
 
 def test_the_load_of_the_machine_is_sampled_seldom_and_kept_beside_the_record(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from study.tracking.views import TRIALS
 
-MOST_COMPARED = 50
+MOST_COMPARED = 30
 """Runs in one comparison: the page asks the server for each, and more lines than this are a carpet."""
 
 

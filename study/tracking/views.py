@@ -60,7 +60,12 @@ def _charts(config: StudyConfig, objectives: list[str]) -> list[dict[str, Any]]:
     knobs = [
         LOG10 + knob if isinstance(space, Range) and space.log else knob for knob, space in config.study.space.items()
     ]
-    parallel: dict[str, Any] = {"type": "PARALLEL", "selectedParams": knobs, "selectedMetrics": objectives, "showAllRuns": True}
+    parallel: dict[str, Any] = {
+        "type": "PARALLEL",
+        "selectedParams": knobs,
+        "selectedMetrics": objectives,
+        "showAllRuns": True,
+    }
     scatters: list[dict[str, Any]] = [
         {"type": "SCATTER", "xaxis": {"key": objectives[0], "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
         for y in objectives[1:]
