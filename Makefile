@@ -17,7 +17,7 @@ export MPLBACKEND := Agg
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
 	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
 
-.PHONY: help setup study status list show compare plan ui export report test check format bench gpu figures findings screenshots clean
+.PHONY: help setup study status list show compare plan ui dashboard export report test check format bench gpu figures findings screenshots clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -44,6 +44,12 @@ plan: .venv/run ## What the study will take, before it runs
 
 ui: .venv/run ## MLflow on loopback, with links that open on the trials (PORT=5000)
 	@$(STUDY) ui $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(PORT),--port $(PORT))
+
+dashboard: .venv/dashboard ## Optuna's own dashboard on loopback; it has no login (PORT=8080)
+	@test -f "$(or $(RESULTS),mlruns)/optuna.db" || { echo "error: nothing to show: $(or $(RESULTS),mlruns) has no" \
+		"optuna.db; run \`make study\` first" >&2; exit 2; }
+	@$(BIN)/optuna-dashboard "sqlite:///$$(realpath "$(or $(RESULTS),mlruns)")/optuna.db" \
+		--host 127.0.0.1 --port $(or $(PORT),8080)
 
 export: .venv/run ## The chosen trial as a model folder, and in MLflow (TRIAL=7, OUT=folder, VECTORS=both, REGISTER=no)
 	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)") \
@@ -88,6 +94,10 @@ clean: .venv/run ## Delete all results, after asking
 
 .venv/dev: .venv/run
 	@$(BIN)/python scripts/setup.py dev
+	@touch $@
+
+.venv/dashboard: .venv/run
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c .venv/constraints.txt optuna-dashboard
 	@touch $@
 
 .venv/bench: .venv/dev

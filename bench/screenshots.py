@@ -38,8 +38,9 @@ def main() -> None:
         )
         links = Tracker(FOLDER, config).links(address)
         lines = compare(browser, links.comparison)
-        shoot(browser, links.sorted_list, "trials")
-        shoot(browser, links.charts, "charts")
+        shoot(browser, links.sorted_list, "trials", "text=trial 0: Phase 1 baseline")
+        shoot(browser, links.charts, "charts", ".parcoords")
+        study(browser, links.study)
         outside = report(browser, FOLDER / "studies" / config.study.name / "report.html")
         browser.close()
     wanted = config.study.trials
@@ -65,11 +66,21 @@ def compare(browser: Browser, link: str) -> int:
     return int(heading[1]) if heading else 0
 
 
-def shoot(browser: Browser, link: str, name: str) -> None:
+def shoot(browser: Browser, link: str, name: str, wanted: str) -> None:
     page = open_page(browser, link)
-    page.wait_for_selector("text=trial 0: Phase 1 baseline", timeout=120_000)
+    page.wait_for_selector(wanted, timeout=120_000)
     page.wait_for_timeout(8000)
     page.screenshot(path=SHOTS / f"{name}.png")
+    page.close()
+
+
+def study(browser: Browser, link: str) -> None:
+    """Shoot the study's own run with its whole note, pictures included."""
+    page = open_page(browser, link)
+    page.set_viewport_size({"width": 1600, "height": 2600})
+    page.click("text=Show more", timeout=120_000)
+    page.wait_for_timeout(5000)
+    page.screenshot(path=SHOTS / "study.png")
     page.close()
 
 
@@ -90,7 +101,9 @@ def report(browser: Browser, path: Path) -> int:
 
 
 def open_page(browser: Browser, link: str) -> Page:
+    """A fresh visitor's page, but for the assistant, which opens by itself the first time and takes a quarter of it."""
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
     page.goto(link)
     return page
 

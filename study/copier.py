@@ -27,7 +27,7 @@ from study.copies import (
 from study.ledger import RESULT_FILE
 
 RESULT = "result.json"
-PROGRESS = "progress.jsonl"
+RECORDS = ("progress.jsonl", "system.jsonl")
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 CLOCK_NS = 2_000_000_000  # drives round a file's time, FAT to two seconds
@@ -134,8 +134,9 @@ class Copier:
         folder, tried = work / CHECKPOINTS, set[PurePosixPath]()
         while True:
             newest = next((path for path in checkpoints(self.source, folder) if path not in tried), None)
-            if (self.source / work / PROGRESS).is_file():
-                self._file_if_there(work / PROGRESS)
+            for record in RECORDS:
+                if (self.source / work / record).is_file():
+                    self._file_if_there(work / record)
             if newest is None or len(tried) == TRIES:
                 return
             tried.add(newest)

@@ -4,7 +4,7 @@ A trial is a pure function of its configuration, and its work folder is the trut
 stands there. So a driver that died is followed by one that runs the open trials again under their numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,8 +27,9 @@ from study.storage import (
     only_driver,
     open_study,
 )
-from study.tracking import LiveLog
-from study.trials import FinishedTrial, StoppedTrial
+from study.system import SystemSampler
+from study.tracking import LiveLog, Trial
+from study.trials import FailedTrial, FinishedTrial, StoppedTrial
 from study.warm_start import import_trials
 from wake2vec import (
     Audit,
@@ -136,7 +137,7 @@ class Driver:
         self._inputs = inputs
         self._watcher = watcher
         self._stop = stop
-        self._projection = Projection(config, folder)
+        self._projection = Projection(config, folder, inputs)
         self._tracker = self._projection.tracker
         self._trials_folder = folder / "trials"
 
@@ -180,15 +181,19 @@ class Driver:
         params = suggest(trial, self._config)
         run_config = self._config.run_config(params)
         self._check_inputs(run_config)
-        digest = run_config.digest(fingerprint_inputs(run_config))
-        run_id = self._tracker.open_trial(trial.number, run_config, params)
+        inputs, anchor = fingerprint_inputs(run_config), trial.user_attrs.get("anchor", "")
+        digest = run_config.digest(inputs)
+        run_id = self._projection.open_trial(Trial(trial.number, run_config, params, inputs, anchor), digest)
         self._watcher.trial_started(trial.number, run_config, self._record().ended)
         live_log = LiveLog(self._tracker, run_id)
+        sampler = SystemSampler(WorkFolder(self._trials_folder / digest))
         judge = self._judge(trial, run_config, digest)
 
         def observe(record: Progress) -> None:
             self._watcher.progressed(record)
             live_log(record)
+            for sample in sampler(record):
+                live_log(sample)
             judge(record)
 
         try:
@@ -199,19 +204,20 @@ class Driver:
             live_log.flush()
             raise
         except TrialAbandoned as verdict:
-            live_log.flush()
-            self._end_early(StoppedTrial(trial.number, params, digest, verdict.step, verdict.reason), trial, run_id)
+            stopped = StoppedTrial(trial.number, params, digest, verdict.step, verdict.reason)
+            self._end_early(stopped, trial, run_id, live_log.sent)
             return
         except TrialFailedError as fault:
-            self._fail(trial, run_id, str(fault))
+            self._fail(trial, FailedTrial(trial.number, params, str(fault)), digest, run_id, live_log.sent)
             return
+        finally:
+            sampler.close()
         trial.set_user_attr("digest", digest)
         trial.set_user_attr("violations", broken)
         for bound, violation in zip(self._config.study.bounds, broken, strict=True):
             if str(bound) not in trial.constraints:  # a driver that died may have told it
                 trial.set_constraint(str(bound), violation)
         finished = FinishedTrial(trial.number, params, values, digest, broken, trial.user_attrs.get("anchor", ""))
-        live_log.flush()
         self._projection.finished(finished, run_id, live_log.sent)
         self._study.tell(trial.number, values)
         self._watcher.trial_ended(trial.number, finished)
@@ -258,7 +264,7 @@ class Driver:
         return work.result_path.exists() or (work.path / FAULT).exists()
 
     def _run_companion(self, companion: Companion) -> None:
-        run_id = self._tracker.open_companion(companion.name, companion.run, companion.repeats)
+        run_id = self._projection.open_companion(companion)
         self._watcher.companion_started(companion.name, companion.run)
         digest = companion.digest(self._inputs)
         try:
@@ -268,7 +274,7 @@ class Driver:
             values = objective_values(result, self._config)
         except TrialFailedError as fault:
             write_json(self._trials_folder / digest / FAULT, {"fault": str(fault)})  # it isn't tried again
-            self._tracker.fail_trial(run_id, str(fault))
+            self._projection.companion_failed(digest, run_id, str(fault))
             return
         self._projection.companion(companion, digest, values, run_id)
 
@@ -289,19 +295,21 @@ class Driver:
                 "put the old file back, or give study.name=<another name>"
             )
 
-    def _end_early(self, stopped: StoppedTrial, trial: optuna.Trial, run_id: str) -> None:
+    def _end_early(self, stopped: StoppedTrial, trial: optuna.Trial, run_id: str, sent: Sequence[Progress]) -> None:
         trial.set_user_attr("digest", stopped.digest)
         trial.set_user_attr("stopped", stopped.reason)
         trial.set_user_attr("stopped_at", stopped.step)
-        self._tracker.end_early(run_id, stopped.reason, stopped.step)
+        self._projection.stopped(stopped, run_id, sent)
         self._study.tell(trial.number, state=TrialState.PRUNED)
         self._watcher.trial_ended(trial.number, stopped)
 
-    def _fail(self, trial: optuna.Trial, run_id: str, reason: str) -> None:
-        trial.set_user_attr("fault", reason)
-        self._tracker.fail_trial(run_id, reason)
+    def _fail(
+        self, trial: optuna.Trial, failed: FailedTrial, digest: str, run_id: str, sent: Sequence[Progress]
+    ) -> None:
+        trial.set_user_attr("fault", failed.reason)
+        self._projection.failed(failed, digest, run_id, sent)
         self._study.tell(trial.number, state=TrialState.FAIL)
-        self._watcher.trial_ended(trial.number, reason)
+        self._watcher.trial_ended(trial.number, failed.reason)
 
     def _reopen(self, number: int) -> optuna.Trial:
         """The open trial of that number, whose parameters stand in the study database."""

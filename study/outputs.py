@@ -30,6 +30,7 @@ def ui(
             ("all trials, sorted", links.sorted_list),
             ("charts", links.charts),
             ("comparison", links.comparison),
+            ("the study: note, pictures", links.study),
         ):
             console.print(f"\n{what}:")
             typer.echo(link)  # whole, on one line, so that a terminal can open it

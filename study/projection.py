@@ -1,97 +1,214 @@
 """Projection: what work folders and study database hold, brought to MLflow and to pictures. It may be done again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from study.canvas import save_png
-from study.companions import Companion
+from study.companions import Companion, references, repeats
 from study.config import StudyConfig
 from study.embedding_plot import embedding_figure
+from study.note import experiment_note, study_note
+from study.pictures import draw_study
 from study.record import StudyRecord
-from study.study_plots import FrontPoint, curves_figure, front_figure
-from study.table import shown_name, study_note
-from study.tracking import Tracker
-from study.trials import FinishedTrial
-from wake2vec import Numbers, Progress, WorkFolder, flatten, read_result, write_json
+from study.system import SYSTEM
+from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial
+from study.trials import FailedTrial, FinishedTrial, StoppedTrial
+from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
+
+FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
+"""Of a work folder, what MLflow shows."""
 
 
 class Projection:
-    """Of one study, into the MLflow database beside it."""
+    """Of one study, into the MLflow database beside it; `inputs` are the hashes of the study's inputs."""
 
-    def __init__(self, config: StudyConfig, folder: Path) -> None:
+    def __init__(self, config: StudyConfig, folder: Path, inputs: Mapping[str, str]) -> None:
         self._config = config
         self._folder = folder
+        self._inputs = dict(inputs)
         self.tracker = Tracker(folder, config)
+
+    def open_trial(self, trial: Trial, digest: str) -> str:
+        """The id of the trial's run in MLflow, which is marked as running."""
+        return self.tracker.open_trial(trial, self._began(digest))
 
     def finished(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial with a result, of whose records `sent` is in MLflow already."""
-        name = f"{self._config.study.name}: trial {trial.number}"
-        self._close(trial.digest, name, run_id, trial.values, sent)
+        self.show(trial.digest, f"trial {trial.number}")
+        self._finish(trial, run_id, sent)
+
+    def stopped(self, trial: StoppedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
+        """A trial that was ended early."""
+        mark = "baseline, stopped" if trial.number == 0 else "stopped"
+        tags = {MARK: mark, "wake2vec.stopped": trial.reason, "wake2vec.stopped_at": str(trial.step)}
+        records = self._records(trial.digest)
+        self.tracker.close(run_id, Ended("stopped", _without(records, sent), tags, at_s=_end_of(records)))
+
+    def failed(self, trial: FailedTrial, digest: str, run_id: str, sent: Sequence[Progress] = ()) -> None:
+        """A trial that could not be run to its end."""
+        records = self._records(digest)
+        mark = "baseline, failed" if trial.number == 0 else "failed"
+        tags = {MARK: mark, "wake2vec.fault": trial.reason}
+        self.tracker.close(run_id, Ended("failed", _without(records, sent), tags, at_s=_end_of(records)))
+
+    def open_companion(self, companion: Companion) -> str:
+        began_s = self._began(companion.digest(self._inputs))
+        return self.tracker.open_companion(companion.name, companion.run, companion.repeats, began_s)
 
     def companion(self, companion: Companion, digest: str, values: tuple[float, ...], run_id: str) -> None:
         """A repeat or a reference with a result."""
-        self._close(digest, f"{self._config.study.name}: {companion.name}", run_id, values, ())
+        self.show(digest, companion.name)
+        self._close(digest, run_id, values, (), {})
+
+    def companion_failed(self, digest: str, run_id: str, reason: str) -> None:
+        records = self._records(digest)
+        self.tracker.close(run_id, Ended("failed", records, {"wake2vec.fault": reason}, at_s=_end_of(records)))
 
     def missing(self, record: StudyRecord) -> None:
-        """The finished trials that MLflow doesn't hold."""
-        known = self.tracker.finished_trials()
-        for trial in record.finished:
-            if trial.number not in known:
-                run_config = self._config.run_config(trial.params)
-                self.finished(trial, self.tracker.open_trial(trial.number, run_config, trial.params))
+        """The trials and companions that ended and that MLflow doesn't hold, or not to their end."""
+        known = self.tracker.ended_runs()
+        for finished in record.finished:
+            if f"trial {finished.number}" not in known:
+                if not self._is_shown(finished.digest):
+                    self.show(finished.digest, f"trial {finished.number}")
+                self._finish(finished, self._reopen(finished, finished.digest, finished.name, finished.source), ())
+        for stopped in record.stopped:
+            if f"trial {stopped.number}" not in known:
+                self.stopped(stopped, self._reopen(stopped, stopped.digest, stopped.name))
+        for failed in record.failed:
+            if f"trial {failed.number}" not in known:
+                digest = self._config.run_config(failed.params).digest(self._inputs)
+                self.failed(failed, digest, self._reopen(failed, digest, failed.name))
+        companions = [*references(self._config), *(c for trial in record.finished for c in self._repeats(trial))]
+        for companion in companions:
+            digest = companion.digest(self._inputs)
+            values = None if companion.name in known else record.companion_values(companion, self._inputs)
+            if values is not None:
+                self.companion(companion, digest, values, self.open_companion(companion))
 
     def study(self, record: StudyRecord) -> None:
         """Pictures, note and tags of the study as a whole."""
-        choice, name = record.choice, self._config.study.name
-        points = [
-            FrontPoint(
-                trial.number,
-                trial.values,
-                trial.number in record.front,
-                trial.is_baseline,
-                trial.number == choice.trial.number,
-            )
-            for trial in record.finished
-        ]
-        objectives = self._config.study.objectives
-        pictures = self._folder / "studies" / name
-        pictures.mkdir(parents=True, exist_ok=True)
-        title = f"{name}: front of {len(points)} trials"
-        directions = [objective.direction for objective in objectives]
-        save_png(
-            front_figure(points, list(map(shown_name, objectives)), title, directions),
-            pictures / "front.png",
+        pictures = draw_study(record)
+        choice = record.choice
+        runners_up = [trial.number for trial in choice.runners_up]
+        self.tracker.mark_trials(
+            {
+                trial.number: {
+                    MARK: mark_of(trial, record),
+                    "wake2vec.front": str(trial.number in record.front).lower(),
+                    "wake2vec.chosen": str(trial.number == choice.trial.number).lower(),
+                    "wake2vec.runner_up": str(trial.number in runners_up).lower(),
+                }
+                for trial in record.finished
+            }
         )
-        curves = {trial.number: loss_curve(record.progress(trial.digest)) for trial in record.trained}
-        save_png(curves_figure(curves, 0, choice.trial.number, "validation.loss"), pictures / "curves.png")
-        self.tracker.mark_trials(record.front, choice.trial.number)
         tags = {
             "wake2vec.front": ", ".join(map(str, sorted(record.front))),
             "wake2vec.chosen": str(choice.trial.number),
+            "wake2vec.runners_up": ", ".join(map(str, runners_up)),
+            "wake2vec.hypervolume": f"{record.hypervolumes[-1]:.6g}",
         }
-        note = study_note(record.finished, choice, self._config)
-        self.tracker.describe_study(note, tags, [pictures / "front.png", pictures / "curves.png"])
+        links = self.tracker.links("")
+        shown = [f"get-artifact?path={picture.name}&run_uuid={self.tracker.parent}" for picture in pictures]
+        self.tracker.describe_study(
+            study_note(record, links, shown),
+            experiment_note(record, links),
+            tags,
+            pictures,
+        )
 
-    def _close(self, digest: str, title: str, run_id: str, values: tuple[float, ...], sent: Sequence[Progress]) -> None:
-        work = WorkFolder(self._folder / "trials" / digest)
+    def _reopen(
+        self, trial: FinishedTrial | StoppedTrial | FailedTrial, digest: str, name: str = "", source: str = ""
+    ) -> str:
+        run = self._config.run_config(trial.params)
+        work = self._work(digest)
+        inputs = read_result(work).fingerprints if work.result_path.exists() else self._inputs
+        return self.open_trial(Trial(trial.number, run, trial.params, inputs, name, source), digest)
+
+    def _repeats(self, trial: FinishedTrial) -> list[Companion]:
+        return repeats(trial, self._config) if self._config.study.seeds > 1 else []
+
+    def _finish(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress]) -> None:
+        tags = {"wake2vec.feasible": str(trial.is_feasible).lower()}
+        self._close(trial.digest, run_id, trial.values, sent, tags)
+
+    def _is_shown(self, digest: str) -> bool:
+        return all((self._work(digest).path / name).exists() for name in FILES)
+
+    def show(self, digest: str, name: str) -> None:
+        """Write what a person looks at into the work folder: picture, audit, samples."""
+        work = self._work(digest)
         result = read_result(work)
+        title = f"{self._config.study.name}: {name}"
         save_png(embedding_figure(work.read_arrays("geometry"), result.numbers, title), work.path / "embedding.png")
         write_json(work.path / "audit.json", result.audit.model_dump())
         work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
-        names = ("result.json", "audit.json", "embedding.png", "sample.txt")
-        progress = work.progress()
-        if list(sent) != progress:
-            self.tracker.log_progress(run_id, progress)
-        objectives = dict(zip((o.name for o in self._config.study.objectives), values, strict=True))
-        knobs = flatten(result.config.model_dump())
-        params = {address: knobs[address] for address in self._config.study.space}
-        last = Progress(progress[-1].step, _without_curve(result.numbers, progress), progress[-1].time_s)
-        self.tracker.close_trial(run_id, last, params, objectives, [work.path / name for name in names])
+
+    def _close(
+        self,
+        digest: str,
+        run_id: str,
+        values: tuple[float, ...],
+        sent: Sequence[Progress],
+        tags: Mapping[str, str],
+    ) -> None:
+        work = self._work(digest)
+        result = read_result(work)
+        progress, files = work.progress(), [work.path / name for name in FILES]
+        objectives: Numbers = {
+            OBJECTIVE + objective.name: value
+            for objective, value in zip(self._config.study.objectives, values, strict=True)
+        }
+        # At step 0: the UI draws a bar for a figure that has no later step, and a curve of one point for others.
+        finals = Progress(0, objectives | _without_curve(result.numbers, progress), progress[-1].time_s)
+        records = [*progress, *work.progress(SYSTEM)]
+        left = [*_without(records, sent), finals]
+        every = {**tags, **machine_tags(result)}
+        self.tracker.close(run_id, Ended("finished", left, every, files, _end_of(records)))
+
+    def _began(self, digest: str) -> float | None:
+        """When the first record was made, in seconds since 1970; None: there is none."""
+        return next((record.time_s for record in self._work(digest).progress()), None)
+
+    def _records(self, digest: str) -> list[Progress]:
+        """Of the training, then of the machine."""
+        work = self._work(digest)
+        return [*work.progress(), *work.progress(SYSTEM)]
+
+    def _work(self, digest: str) -> WorkFolder:
+        return WorkFolder(self._folder / "trials" / digest)
 
 
-def loss_curve(progress: Iterable[Progress]) -> list[tuple[int, float]]:
-    """Validation loss by step."""
-    return [(record.step, loss) for record in progress if (loss := record.numbers.get("validation.loss")) is not None]
+def mark_of(trial: FinishedTrial, record: StudyRecord) -> str:
+    """What tells the trial from others, for a column: `baseline`, `front, chosen`, `breaks a bound`, or nothing."""
+    is_of = {
+        "baseline": trial.is_baseline,
+        "front": trial.number in record.front,
+        "chosen": trial.number == record.choice.trial.number,
+        "runner-up": any(trial.number == other.number for other in record.choice.runners_up),
+        "breaks a bound": not trial.is_feasible,
+    }
+    return ", ".join(mark for mark, holds in is_of.items() if holds)
+
+
+def machine_tags(result: RunResult) -> dict[str, str]:
+    """On what the trial was computed, and the most memory that it took there."""
+    peak = result.computed.peak_memory_gb
+    return {
+        "wake2vec.device": result.computed.device,
+        "wake2vec.precision": result.computed.precision,
+        **({} if peak is None else {"wake2vec.gpu_memory_gb": f"{peak:.2f}"}),
+    }
+
+
+def _without(records: Sequence[Progress], sent: Iterable[Progress]) -> list[Progress]:
+    """What MLflow hasn't taken: to find a row there already takes it longer than to write one."""
+    taken = {(record.step, record.time_s) for record in sent}
+    return [record for record in records if (record.step, record.time_s) not in taken]
+
+
+def _end_of(records: Sequence[Progress]) -> float | None:
+    return max((record.time_s for record in records), default=None)
 
 
 def _without_curve(numbers: Numbers, progress: Sequence[Progress]) -> Numbers:

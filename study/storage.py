@@ -165,6 +165,7 @@ def stopped_trials(study: optuna.Study) -> list[StoppedTrial]:
             trial.user_attrs["digest"],
             trial.user_attrs["stopped_at"],
             trial.user_attrs["stopped"],
+            trial.user_attrs.get("anchor", ""),
         )
         for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
     ]
@@ -173,7 +174,7 @@ def stopped_trials(study: optuna.Study) -> list[StoppedTrial]:
 def failed_trials(study: optuna.Study) -> list[FailedTrial]:
     """The trials that failed, in order of their numbers."""
     return [
-        FailedTrial(trial.number, trial.params, trial.user_attrs["fault"])
+        FailedTrial(trial.number, trial.params, trial.user_attrs["fault"], trial.user_attrs.get("anchor", ""))
         for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     ]
 

@@ -1,6 +1,6 @@
 """The pictures of a study: every pair of objectives with the front, and the curves of all trials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 from textwrap import fill
@@ -69,9 +69,16 @@ def front_figure(
 
 
 def curves_figure(
-    curves: Mapping[int, Sequence[tuple[int, float]]], baseline: int, chosen: int | None, label: str
+    curves: Mapping[int, Sequence[tuple[int, float]]],
+    baseline: int,
+    chosen: int | None,
+    label: str,
+    stopped: Set[int] = frozenset(),
 ) -> Figure:
-    """`label` over steps, a line a trial: the baseline and the chosen trial in colour, the others grey."""
+    """`label` over steps, a line a trial: the baseline and the chosen trial in colour, the others grey.
+
+    Those that were stopped early are dashed and end in a cross.
+    """
     figure = blank_figure(5.4, "")
     ax = figure.add_subplot()
     label_axes(ax, "step", label)
@@ -82,9 +89,8 @@ def curves_figure(
         return frozen(figure)
     named = [number for number in dict.fromkeys((baseline, chosen)) if number in tables]
     others = [number for number in tables if number not in named]
-    for number in others:
-        name = f"other trials (n = {len(others)})" if number == others[0] else None
-        ax.plot(*tables[number].T, color=GREY, alpha=0.45, linewidth=0.9, label=name)
+    _draw_others(ax, [tables[number] for number in others if number not in stopped], "other trials", "-")
+    _draw_others(ax, [tables[number] for number in others if number in stopped], "stopped early", "--")
     for number in named:
         steps, values = tables[number].T
         best = int(np.nanargmin(values))
@@ -102,6 +108,15 @@ def curves_figure(
         ax.set_title(f"{outside} of {len(tables)} trials leave the axes", loc="right", fontsize=9)
     figure.legend(loc="outside lower center", fontsize=9, frameon=False)
     return frozen(figure)
+
+
+def _draw_others(ax: Axes, tables: Sequence[Array], name: str, line: str) -> None:
+    for table in tables:
+        label = f"{name} (n = {len(tables)})" if table is tables[0] else None
+        style: dict[str, Any] = {"color": GREY, "alpha": 0.6, "linewidth": 0.9, "linestyle": line, "label": label}
+        if line == "--":
+            style |= {"marker": "x", "markevery": [len(table) - 1], "markersize": 6, "markeredgewidth": 1.6}
+        ax.plot(*table.T, **style)
 
 
 def _draw_points(ax: Axes, points: Sequence[FrontPoint], xs: Array, ys: Array, front_label: str) -> None:

@@ -8,30 +8,6 @@ from study.settings import Objective
 from study.trials import FinishedTrial, baseline_of, beats_baseline, front_numbers
 
 
-def study_note(trials: Sequence[FinishedTrial], choice: Choice, config: StudyConfig) -> str:
-    """The study's outcome in Markdown."""
-    objectives = config.study.objectives
-    header = ["trial", *config.study.space, *map(shown_name, objectives), ""]
-    rows = [
-        [
-            str(trial.number),
-            *map(show, trial.params.values()),
-            *map(show, trial.values),
-            mark_of(trial, trials, choice, config),
-        ]
-        for trial in shown_trials(trials, config)
-    ]
-    goals = "; ".join(f"{shown_name(objective)}: {goal_of(objective)}" for objective in objectives)
-    lines = [
-        f"**Study {config.study.name}**: {len(trials)} trials with a result. Objectives: {goals}.",
-        "",
-        *markdown_table(header, rows),
-        "",
-        f"Choice: {choice.reason}.",
-    ]
-    return "\n".join(lines)
-
-
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table; bars inside cells are escaped."""
     lines = [header, ["---"] * len(header), *rows]

@@ -44,6 +44,8 @@ class StoppedTrial:
     step: int
     """Updates done."""
     reason: str
+    name: str = ""
+    """Of the anchor, where it is one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class FailedTrial:
     number: int
     params: dict[str, Value]
     reason: str
+    name: str = ""
+    """Of the anchor, where it is one."""
 
 
 @dataclass(frozen=True)

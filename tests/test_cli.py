@@ -112,6 +112,7 @@ def test_the_ui_answers_on_loopback_with_links_to_the_trials_and_refuses_foreign
                 (False, False),
                 (True, False),
                 (False, True),
+                (False, False),
             ]
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
                 assert answer.status == 200

@@ -112,14 +112,14 @@ def test_the_same_seeds_give_the_same_stops_and_repeats_and_run_again_it_does_no
 def test_a_driver_that_dies_while_it_stops_a_trial_comes_to_the_same_verdict(
     rich: tuple[StudyConfig, Path, StudyOutcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.tracking import Tracker
+    from study.projection import Projection
 
     def die(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     config, _, outcome = rich
     with monkeypatch.context() as patched:
-        patched.setattr(Tracker, "end_early", die)
+        patched.setattr(Projection, "stopped", die)
         with pytest.raises(KeyboardInterrupt):
             drive(config, tmp_path, Silent())
     again = drive(config, tmp_path, Silent()).record

@@ -23,6 +23,8 @@ from study.driver import StudyOutcome, drive
 from study.tracking import Tracker, tracking_uri
 from wake2vec import NUMBERS, ConfigError, CorpusError, Progress, WorkFolder
 
+PICTURES = {"front.png", "curves.png", "hypervolume.png", "importances.png"}
+
 
 def results(folder: Path, outcome: StudyOutcome) -> list[tuple[object, ...]]:
     """All that must not depend on when or how often a driver died."""
@@ -62,7 +64,7 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
     client = mlflow.MlflowClient(tracking_uri(folder))
     experiment = client.get_experiment_by_name("small")
     (parent,) = client.search_runs([experiment.experiment_id], "tags.`wake2vec.role` = 'study'")
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"curves.png", "front.png"}
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == PICTURES
     assert parent.data.tags["wake2vec.chosen"] == str(outcome.choice.trial.number)
     runs = children(folder)
     assert len(runs) == TRIALS
@@ -88,9 +90,10 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
             "geometry.collapse_share_seen_5_up",
             "geometry.reference_coherence",
         }
-        assert run.data.metrics["objective/geometry.norm_gap_d.distance"] == trial.values[1]
-        assert set(run.data.params) == set(trial.params)
-        assert run.data.metrics["log10/train.lr"] == pytest.approx(math.log10(trial.params["train.lr"]))
+        assert run.data.metrics["obj/geometry.norm_gap_d.distance"] == trial.values[1]
+        assert set(run.data.params) == {*trial.params, *(f"Log10 {knob}" for knob in trial.params)}
+        log10 = math.log10(trial.params["train.lr"])
+        assert float(run.data.params["Log10 train.lr"]) == pytest.approx(log10, abs=1e-4)
         assert run.data.tags["train.optimizer"] == "adafactor"
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert files == {"result.json", "audit.json", "embedding.png", "sample.txt"}
@@ -235,5 +238,5 @@ def test_a_driver_that_dies_before_the_study_is_described_leaves_that_to_the_nex
     with sqlite3.connect(folder / "mlflow.db") as database:
         database.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'study small'")
     drive(study_config, folder, Silent())
-    assert {path.name for path in (folder / "studies" / "small").iterdir()} == {"front.png", "curves.png"}
+    assert {path.name for path in (folder / "studies" / "small").iterdir()} == PICTURES
     assert Tracker(folder, study_config).is_study_finished()

@@ -40,7 +40,7 @@ from wake2vec.result import NUMBERS, Neighbours, RunResult, read_result
 from wake2vec.run import check_names, run
 from wake2vec.subject import Source, StoredSubject, read_subject
 from wake2vec.vectors import TEXT_FORMATS
-from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_atomic, write_json
+from wake2vec.workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
 __all__ = [
     "INITIALISERS",
@@ -66,6 +66,7 @@ __all__ = [
     "Neighbours",
     "Numbers",
     "Progress",
+    "ProgressLog",
     "RunConfig",
     "RunResult",
     "Section",

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
+PROGRESS = "progress.jsonl"
+
 Numbers = dict[str, float | None]
 """Figures under their dotted addresses; None where a figure is undefined."""
 
@@ -41,13 +43,13 @@ class WorkFolder:
     def checkpoints_path(self) -> Path:
         return self.path / "checkpoints"
 
-    def start_progress(self) -> "ProgressLog":
+    def start_progress(self, name: str = PROGRESS) -> "ProgressLog":
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return ProgressLog(self.path / "progress.jsonl")
+        return ProgressLog(self.path / name)
 
-    def progress(self) -> list[Progress]:
+    def progress(self, name: str = PROGRESS) -> list[Progress]:
         """The records so far, in order of writing; a line that a crash cut off isn't one."""
-        return read_progress(self.path / "progress.jsonl")
+        return read_progress(self.path / name)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         data = save({key: np.asarray(value, order="C") for key, value in arrays.items()})

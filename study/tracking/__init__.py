@@ -1,0 +1,21 @@
+"""MLflow: a projection of the work folders, which are the truth. The only folder that knows MLflow."""
+
+from study.tracking.database import relocate, tracking_uri
+from study.tracking.links import MOST_COMPARED, Links
+from study.tracking.live import LiveLog
+from study.tracking.tracker import Ended, Tracker, Trial
+from study.tracking.views import LOG10, MARK, OBJECTIVE
+
+__all__ = [
+    "LOG10",
+    "MARK",
+    "MOST_COMPARED",
+    "OBJECTIVE",
+    "Ended",
+    "Links",
+    "LiveLog",
+    "Tracker",
+    "Trial",
+    "relocate",
+    "tracking_uri",
+]

@@ -1,0 +1,261 @@
+"""One experiment a study; in it one run for the study itself, and below it, flat, one for each trial.
+
+Everything here may be done again: a run is found by its tags, a figure with the same step and time makes no second row,
+and a tag is written only where it changed.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunStatus,
+    RunTag,
+    ViewType,
+)
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from study.config import StudyConfig
+from study.settings import Range, Value
+from study.tracking.database import tracking_uri
+from study.tracking.links import MOST_COMPARED, Links, links_into
+from study.tracking.views import LOG10, MARK, OBJECTIVE, trials_view
+from wake2vec import ConfigError, Progress, RunConfig, flatten
+
+ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
+INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
+STATUS = {"finished": RunStatus.FINISHED, "stopped": RunStatus.KILLED, "failed": RunStatus.FAILED}
+"""MLflow has no state for a trial that was ended early but KILLED."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What MLflow is told of a trial when it begins."""
+
+    number: int
+    run: RunConfig
+    params: Mapping[str, Value]
+    inputs: Mapping[str, str]
+    """Hashes of corpus, lexicon and base model, under their addresses."""
+    name: str = ""
+    """Of the anchor, where it is one."""
+    source: str = ""
+    """Where a warm start took it from."""
+
+    @property
+    def title(self) -> str:
+        name = "Phase 1 baseline" if self.number == 0 else self.name or (self.source and f"from {self.source}")
+        return f"trial {self.number}: {name}" if name else f"trial {self.number}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What MLflow is told when a run ends."""
+
+    state: Literal["finished", "stopped", "failed"]
+    records: Sequence[Progress]
+    """Those that it hasn't taken yet, and the figures without a curve."""
+    tags: Mapping[str, str]
+    artifacts: Sequence[Path] = ()
+    at_s: float | None = None
+    """Seconds since 1970; None: now."""
+
+
+class Tracker:
+    """The study's experiment in the MLflow database under `folder`; made when first used."""
+
+    def __init__(self, folder: Path, config: StudyConfig) -> None:
+        self._folder = folder.resolve()
+        self._config = config
+        self._client = MlflowClient(tracking_uri(folder))
+        self._experiment = self._open_experiment()
+        self.parent = self._open_run({"wake2vec.role": "study"}, f"study {config.study.name}", {}, None)
+        """Id of the study's own run."""
+        self._is_begun = False
+        for key, value in trials_view(config, self.parent).items():
+            if self._client.get_experiment(self._experiment).tags.get(key) != value:
+                self._client.set_experiment_tag(self._experiment, key, value)
+
+    def open_trial(self, trial: Trial, began_s: float | None = None) -> str:
+        """The id of the trial's run, made if there is none; it and the study's run are marked as running.
+
+        `began_s` is when it began, in seconds since 1970; None: now.
+        """
+        fixed = {key: value for key, value in flatten(trial.run.model_dump()).items() if key not in trial.params}
+        more = {
+            "wake2vec.state": "running",
+            "wake2vec.baseline": str(trial.number == 0).lower(),
+            MARK: "baseline" if trial.number == 0 else "",
+            "wake2vec.front": "false",
+            "wake2vec.chosen": "false",
+            **({"wake2vec.anchor": trial.name} if trial.name else {}),
+            **({"wake2vec.source": trial.source} if trial.source else {}),
+            **fixed,
+        }
+        tags = {
+            "mlflow.parentRunId": self.parent,
+            "wake2vec.role": "trial",
+            "wake2vec.trial": str(trial.number),
+        }
+        if not self._is_begun:
+            self._client.update_run(self.parent, status=RunStatus.to_string(RunStatus.RUNNING))
+            self._log_inputs(self.parent, trial)
+            self._is_begun = True
+        run_id = self._open_run(tags, trial.title, more, began_s)
+        params = {**trial.params, **self._logs(trial.params)}
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        self._log_inputs(run_id, trial)
+        return run_id
+
+    def open_companion(self, name: str, run: RunConfig, repeats: int | None, began_s: float | None = None) -> str:
+        """The id of the run of a reference, or of a repeat of that trial; made if there is none."""
+        tags = {
+            "mlflow.parentRunId": self.parent,
+            "wake2vec.role": "reference" if repeats is None else "repeat",
+            "wake2vec.companion": name,
+            **({} if repeats is None else {"wake2vec.repeats": str(repeats)}),
+        }
+        title = name if repeats is not None else f"reference: {name}"
+        return self._open_run(tags, title, {"wake2vec.state": "running", **flatten(run.model_dump())}, began_s)
+
+    def log_progress(self, run_id: str, records: Iterable[Progress]) -> None:
+        """Log each figure of the records with its step and the time when it was measured."""
+        rows = _rows(records)
+        for start in range(0, len(rows), ROWS_A_BATCH):
+            self._client.log_batch(run_id, metrics=rows[start : start + ROWS_A_BATCH])
+
+    def close(self, run_id: str, ended: Ended) -> None:
+        """Log what is left of a trial or companion, and mark its run as ended."""
+        tags = [RunTag(key, value) for key, value in {**ended.tags, "wake2vec.state": ended.state}.items()]
+        rows = _rows(ended.records)
+        room = ROWS_A_BATCH - len(tags)
+        for start in range(room, len(rows), ROWS_A_BATCH):
+            self._client.log_batch(run_id, metrics=rows[start : start + ROWS_A_BATCH])
+        for path in ended.artifacts:
+            self._client.log_artifact(run_id, str(path))
+        self._client.log_batch(run_id, metrics=rows[:room], tags=tags)
+        at_ms = None if ended.at_s is None else round(ended.at_s * 1000)
+        self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
+
+    def ended_runs(self) -> set[str]:
+        """The trials and companions whose runs are complete here: `trial 3`, `library default`."""
+        return {key for key, run in self._runs().items() if run.data.tags.get("wake2vec.state", "running") != "running"}
+
+    def is_study_finished(self) -> bool:
+        """Whether the study's run is marked as finished: a driver that died leaves it running."""
+        status: str = self._client.get_run(self.parent).info.status
+        return status == RunStatus.to_string(RunStatus.FINISHED)
+
+    def describe_study(
+        self, note: str, experiment_note: str, tags: Mapping[str, str], artifacts: Sequence[Path]
+    ) -> None:
+        """Put a note in Markdown, tags and files on the study's run; another note on the experiment."""
+        wanted = {**tags, "mlflow.note.content": note}
+        self._client.log_batch(self.parent, tags=[RunTag(key, value) for key, value in wanted.items()])
+        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", experiment_note)
+        for path in artifacts:
+            self._client.log_artifact(self.parent, str(path))
+        self._client.set_terminated(self.parent, RunStatus.to_string(RunStatus.FINISHED))
+
+    def mark_trials(self, tags: Mapping[int, Mapping[str, str]]) -> None:
+        """Tag trials by their numbers; nothing is written for one that has these tags already."""
+        runs = self._runs()
+        for number, wanted in tags.items():
+            run = runs[f"trial {number}"]
+            changed = [RunTag(key, value) for key, value in wanted.items() if run.data.tags.get(key) != value]
+            if changed:
+                self._client.log_batch(run.info.run_id, tags=changed)
+
+    def links(self, server: str) -> Links:
+        """Links into the UI of the server at this address: `http://127.0.0.1:5000`, or '' for the UI's own notes."""
+        return links_into(server, self._experiment, self.parent, self._compared())
+
+    def _compared(self) -> list[str]:
+        """Run ids of all finished trials, or of baseline, choice, runners-up and front where they are too many."""
+        first = self._config.study.objectives[0]
+        by = [f"metrics.`{OBJECTIVE}{first.name}` {'ASC' if first.direction == 'minimize' else 'DESC'}"]
+        finished = "tags.`wake2vec.role` = 'trial' and tags.`wake2vec.state` = 'finished'"
+        found = self._search(finished, by, MOST_COMPARED + 1)
+        if len(found) > MOST_COMPARED:
+            marks = ("baseline", "chosen", "runner_up", "front")
+            of_mark = (
+                self._search(f"{finished} and tags.`wake2vec.{mark}` = 'true'", by, MOST_COMPARED) for mark in marks
+            )
+            found = [run for runs in of_mark for run in runs]
+        return list(dict.fromkeys(run.info.run_id for run in found))[:MOST_COMPARED]
+
+    def _runs(self) -> dict[str, Run]:
+        """All runs below the study's, by `trial 3` or a companion's name. Slow: MLflow reads all their figures."""
+        found = {}
+        for run in self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'", [], 50_000):
+            tags = run.data.tags
+            found[tags.get("wake2vec.companion") or f"trial {tags['wake2vec.trial']}"] = run
+        return found
+
+    def _search(self, condition: str, order: list[str], most: int) -> list[Run]:
+        return list(self._client.search_runs([self._experiment], condition, max_results=most, order_by=order))
+
+    def _logs(self, params: Mapping[str, Value]) -> dict[str, str]:
+        """The log10 of each parameter of a log range."""
+        spaces = self._config.study.space
+        return {
+            LOG10 + key: f"{math.log10(float(value)):.4f}"
+            for key, value in params.items()
+            if isinstance(space := spaces[key], Range) and space.log
+        }
+
+    def _log_inputs(self, run_id: str, trial: Trial) -> None:
+        knobs = flatten(trial.run.model_dump())
+        sets = [
+            DatasetInput(
+                Dataset(Path(str(knobs[key])).name, digest, "local", json.dumps({"uri": str(knobs[key])})),
+                [InputTag(MLFLOW_DATASET_CONTEXT, INPUTS[key])],
+            )
+            for key, digest in trial.inputs.items()
+        ]
+        self._client.log_inputs(run_id, sets)
+
+    def _open_experiment(self) -> str:
+        name = self._config.study.name
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            location = (self._folder / "artifacts" / name).as_uri()
+            return self._client.create_experiment(name, artifact_location=location)
+        if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+            raise ConfigError(
+                f"the MLflow experiment {name} was deleted: restore it in the UI, or give study.name=<another name>"
+            )
+        return str(experiment.experiment_id)
+
+    def _open_run(self, tags: Mapping[str, str], name: str, more: Mapping[str, Value], began_s: float | None) -> str:
+        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        for run in self._client.search_runs([self._experiment], condition, ViewType.ACTIVE_ONLY, max_results=1):
+            if more and run.info.status != RunStatus.to_string(RunStatus.RUNNING):
+                self._client.update_run(run.info.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+            return str(run.info.run_id)
+        began_ms = None if began_s is None else round(began_s * 1000)
+        every = {**tags, **{key: str(value) for key, value in more.items()}}
+        return str(self._client.create_run(self._experiment, began_ms, every, name).info.run_id)
+
+
+def _rows(records: Iterable[Progress]) -> list[Metric]:
+    return [
+        Metric(address, value, round(record.time_s * 1000), record.step)
+        for record in records
+        for address, value in record.numbers.items()
+        if value is not None and math.isfinite(value)
+    ]

@@ -1,0 +1,105 @@
+"""Views of the MLflow UI: which columns its list of trials has, and which charts its chart page.
+
+Without one the list shows no figure and the charts begin with some of two hundred. The UI keeps a view that was shared
+as a tag of the experiment, JSON under `mlflow.sharedViewState.<key>`, and opens it by its key: so a link can bring its
+columns and charts along. That is MLflow 3.17's form; what it doesn't know it leaves out.
+"""
+
+import json
+from typing import Any
+
+from study.config import StudyConfig
+from study.settings import Range
+
+SHARED = "mlflow.sharedViewState."
+TRIALS = "trials"
+"""Key of the view."""
+OBJECTIVE = "obj/"
+LOG10 = "Log10 "
+"""Before the address of a knob of a log range, where its log10 stands: the UI's axes are linear. With a capital: the
+page that compares runs begins with the first three parameters in ASCII order."""
+MARK = "wake2vec.mark"
+SHOWN_AT_ONCE = "FIRST_20_RUNS"
+
+
+def trials_view(config: StudyConfig, parent: str) -> dict[str, str]:
+    """The tag of the experiment that holds the view of the trials below the run `parent`."""
+    study = config.study
+    first = study.objectives[0]
+    objectives = [OBJECTIVE + objective.name for objective in study.objectives]
+    columns = {
+        f"tags.`{MARK}`": 150,
+        **{f"metrics.`{name}`": 40 + 6 * len(name) for name in objectives},
+        **{f"params.`{knob}`": 40 + 6 * len(knob) for knob in study.space},
+    }
+    view = {
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}' and tags.`wake2vec.role` != 'repeat'",
+        "orderByKey": f"metrics.`{objectives[0]}`",
+        "orderByAsc": first.direction == "minimize",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "selectedColumns": list(columns),
+        "columnOrder": ["attributes.`Run Name`", *columns],
+        "columnWidths": {"attributes.`Run Name`": 210, **columns},
+        "runsHiddenMode": SHOWN_AT_ONCE,
+        "compareRunCharts": _charts(config, objectives),
+        "compareRunSections": [
+            {**_section("parallel", "Knobs and objectives"), "columns": 1, "cardHeight": 420},
+            _section("study", "Objectives and curves"),
+            {**_section("metrics", "Model metrics"), "display": False},
+            {**_section("system", "System metrics"), "display": False},
+        ],
+        "isAccordionReordered": True,
+    }
+    return {SHARED + TRIALS: json.dumps(view)}
+
+
+def _charts(config: StudyConfig, objectives: list[str]) -> list[dict[str, Any]]:
+    """Parallel coordinates from knobs to objectives, the first objective against each other, the curves of the loss."""
+    knobs = [
+        LOG10 + knob if isinstance(space, Range) and space.log else knob for knob, space in config.study.space.items()
+    ]
+    parallel: dict[str, Any] = {
+        "type": "PARALLEL",
+        "selectedParams": knobs,
+        "selectedMetrics": objectives,
+        "showAllRuns": True,
+    }
+    scatters: list[dict[str, Any]] = [
+        {"type": "SCATTER", "xaxis": {"key": objectives[0], "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
+        for y in objectives[1:]
+    ]
+    lines: list[dict[str, Any]] = [{"type": "LINE", "metricKey": key} for key in ("validation.loss", "training.loss")]
+    placed: list[tuple[str, dict[str, Any]]] = [("parallel", parallel)]
+    placed += [("study", chart) for chart in [*scatters, *lines]]
+    return [
+        {"uuid": f"study-{place}", "metricSectionId": section, "deleted": False, "isGenerated": False, **_full(chart)}
+        for place, (section, chart) in enumerate(placed)
+    ]
+
+
+def _full(chart: dict[str, Any]) -> dict[str, Any]:
+    """With what the UI expects of a line besides."""
+    if chart["type"] != "LINE":
+        return {"runsCountToCompare": 100, **chart}
+    return {
+        "runsCountToCompare": 100,
+        "selectedMetricKeys": [chart["metricKey"]],
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+        **chart,
+    }
+
+
+def _section(uuid: str, name: str) -> dict[str, Any]:
+    return {"uuid": uuid, "name": name, "display": True, "isReordered": False, "deleted": False, "isGenerated": True}

@@ -1,0 +1,220 @@
+"""MLflow as the notebook of a study that has everything: stopped, failed and infeasible trials, anchors, seeds."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import psutil
+import pytest
+from conftest import Silent
+
+from study.config import StudyConfig, check_config
+from study.driver import StudyOutcome, drive
+from study.projection import Projection
+from study.record import read_record
+from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
+from study.tracking import MOST_COMPARED, Tracker, tracking_uri
+from wake2vec import Progress, WorkFolder, fingerprint_inputs
+
+STOPPED = "trial 4"
+Everything = tuple[Path, StudyOutcome, StudyConfig]
+
+
+@pytest.fixture(scope="module")
+def everything(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Everything:
+    study = {
+        **tree["study"],
+        "trials": 5,
+        "space": {**tree["study"]["space"], "train.lr": {"low": 1e-4, "high": 1e30, "log": True}},
+        "anchors": {
+            "noise 2.0": {"init.noise_scale": 2.0},
+            "much too fast": {"train.lr": 1e30},
+            "library default": {"train.weight_decay": 0.1},
+        },
+        "bounds": ["geometry.norm_ratio <= baseline + 0.01"],
+        "stopping": {"grace_steps": 3, "stuck_nats": None, "keep_share": None},
+        "seeds": 2,
+        "finalists": 1,
+    }
+    config = check_config({**tree, "study": study})
+    folder = tmp_path_factory.mktemp("everything") / "mlruns"
+    return folder, drive(config, folder, Silent()), config
+
+
+def runs_of(folder: Path) -> dict[str, mlflow.entities.Run]:
+    client = mlflow.MlflowClient(tracking_uri(folder))
+    (experiment,) = [found for found in client.search_experiments() if found.name == "small"]
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def tags_of(run: mlflow.entities.Run) -> dict[str, str]:
+    return {key.removeprefix("wake2vec."): value for key, value in run.data.tags.items() if key.startswith("wake2vec.")}
+
+
+def rows(folder: Path, table: str, columns: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        return sorted(database.execute(f"SELECT {columns} FROM {table}").fetchall(), key=str)  # noqa: S608
+
+
+def contents(folder: Path) -> list[list[tuple[object, ...]]]:
+    """All of MLflow that must be the same however often it was written, under the runs' names instead of their ids."""
+    names = dict(rows(folder, "runs", "run_uuid, name"))
+    tables = {"metrics": "run_uuid, key, step, timestamp, value", "params": "run_uuid, key, value"}
+    found = [[(names[run], *rest) for run, *rest in rows(folder, table, cells)] for table, cells in tables.items()]
+    tags = [(names[run], key, value) for run, key, value in rows(folder, "tags", "run_uuid, key, value")]
+    plain = [tag for tag in tags if tag[1] not in {"mlflow.parentRunId", "mlflow.note.content"}]
+    return [sorted(table, key=str) for table in (*found, plain)]
+
+
+def test_each_way_in_which_a_trial_ends_is_told_by_its_tags(everything: Everything) -> None:
+    runs = runs_of(everything[0])
+    baseline, noisy = tags_of(runs["trial 0: Phase 1 baseline"]), tags_of(runs["trial 1: noise 2.0"])
+    assert baseline | {"state": "finished", "baseline": "true", "feasible": "true"} == baseline
+    assert noisy | {"state": "finished", "anchor": "noise 2.0", "feasible": "false", "chosen": "false"} == noisy
+    assert "breaks a bound" in noisy["mark"]
+    stopped = tags_of(runs[STOPPED])
+    assert (stopped["state"], stopped["mark"], stopped["stopped_at"]) == ("stopped", "stopped", "3")
+    assert stopped["stopped"].startswith("diverged: validation loss")
+    failed = tags_of(runs["trial 2: much too fast"])
+    assert (failed["state"], failed["mark"]) == ("failed", "failed")
+    assert "must be finite" in failed["fault"]
+    assert {runs[name].info.status for name in (STOPPED, "trial 2: much too fast")} == {"KILLED", "FAILED"}
+
+
+def test_references_and_repeats_have_roles_of_their_own(everything: Everything) -> None:
+    runs = runs_of(everything[0])
+    roles: dict[str, set[str]] = {}
+    for name, run in runs.items():
+        roles.setdefault(tags_of(run)["role"], set()).add(name)
+    assert roles["reference"] == {"reference: library default"}
+    assert roles["repeat"] == {"trial 0, seed 43"}
+    assert len(roles["trial"]) == 5
+    parent = runs["study small"].info.run_id
+    assert all(run.data.tags["mlflow.parentRunId"] == parent for name, run in runs.items() if name != "study small")
+
+
+def test_the_inputs_stand_with_their_digests(everything: Everything) -> None:
+    folder, _, config = everything
+    digests = fingerprint_inputs(config.run)
+    for name in ("study small", "trial 1: noise 2.0", "trial 2: much too fast"):
+        inputs = runs_of(folder)[name].inputs.dataset_inputs
+        assert {(found.dataset.digest, found.tags[0].value) for found in inputs} == {
+            (digests["corpus.path"], "corpus"),
+            (digests["vocabulary.lexicon"], "lexicon"),
+            (digests["model.path"], "base model"),
+        }
+
+
+def test_a_figure_without_a_curve_stands_at_step_0(everything: Everything) -> None:
+    folder = everything[0]
+    run = runs_of(folder)["trial 0: Phase 1 baseline"]
+    client = mlflow.MlflowClient(tracking_uri(folder))
+    (point,) = client.get_metric_history(run.info.run_id, "obj/validation.loss")
+    assert (point.step, point.value) == (0, run.data.metrics["validation.loss"])
+    assert [at.step for at in client.get_metric_history(run.info.run_id, "validation.loss")] == [0, 3, 6, 8]
+
+
+def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need_no_server(
+    everything: Everything,
+) -> None:
+    note = runs_of(everything[0])["study small"].data.tags["mlflow.note.content"]
+    for part in (
+        "2 trials with a result, 1 stopped early, 2 failed",
+        "`geometry.norm_ratio <= baseline + 0.01`; 1 of 2 trials break one",
+        "**Over 2 seeds**",
+        "| library default |",
+        "(/#/experiments/",
+        "viewStateShareKey=trials",
+        "get-artifact?path=importances.png",
+        "make export PROFILE=<its YAML>",
+    ):
+        assert part in note
+    assert len(note) < 8000, "MLflow cuts it"
+
+
+def test_a_database_made_anew_holds_the_same_and_a_second_projection_adds_nothing(
+    everything: Everything, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(everything[0], tmp_path / "mlruns")
+    (folder / "mlflow.db").unlink()
+    shutil.rmtree(folder / "artifacts")
+    config, inputs = everything[2], fingerprint_inputs(everything[2].run)
+    before = None
+    for _ in range(2):
+        projection, record = Projection(config, folder, inputs), read_record(config, folder)
+        projection.missing(record)
+        projection.study(record)
+        again = contents(folder)
+        assert before is None or again == before
+        before = again
+    assert before == contents(everything[0])
+
+
+def test_marks_are_written_where_they_changed_only(everything: Everything, tmp_path: Path) -> None:
+    folder = shutil.copytree(everything[0], tmp_path / "mlruns")
+    tracker = Tracker(folder, everything[2])
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        database.execute("CREATE TABLE writes (run TEXT, key TEXT)")
+        body = "BEGIN INSERT INTO writes VALUES (NEW.run_uuid, NEW.key); END"
+        for event in ("INSERT", "UPDATE"):
+            database.execute(f"CREATE TRIGGER on_{event} AFTER {event} ON tags {body}")
+    tracker.mark_trials({0: {"wake2vec.baseline": "true", "wake2vec.chosen": "true"}, 1: {"wake2vec.chosen": "true"}})
+    assert [key for _, key in rows(folder, "writes", "run, key")] == ["wake2vec.chosen"]
+
+
+def test_the_view_behind_the_links_names_what_is_there(everything: Everything) -> None:
+    folder, _, config = everything
+    client = mlflow.MlflowClient(tracking_uri(folder))
+    experiment = client.get_experiment_by_name("small")
+    view = json.loads(experiment.tags["mlflow.sharedViewState.trials"])
+    run = runs_of(folder)["trial 0: Phase 1 baseline"]
+    named = {column.split("`")[1] for column in view["selectedColumns"]}
+    assert named <= {*run.data.tags, *run.data.metrics, *run.data.params}
+    (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
+    assert set(parallel["selectedParams"]) <= set(run.data.params)
+    assert set(parallel["selectedMetrics"]) <= set(run.data.metrics)
+    found = client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
+    assert {tags_of(run)["role"] for run in found} == {"trial", "reference"}
+    links = Tracker(folder, config).links("http://127.0.0.1:5000")
+    assert links.comparison.count("%22%2C%22") == 1, "two finished trials are compared"
+
+
+def test_a_large_study_is_compared_by_its_front(everything: Everything, tmp_path: Path) -> None:
+    folder, _, config = everything
+    copied = shutil.copytree(folder, tmp_path / "mlruns")
+    client = mlflow.MlflowClient(tracking_uri(copied))
+    (experiment,) = [found for found in client.search_experiments() if found.name == "small"]
+    for number in range(5, MOST_COMPARED + 10):
+        marks = {"role": "trial", "trial": str(number), "state": "finished", "front": str(number % 10 == 0).lower()}
+        client.create_run(experiment.experiment_id, tags={f"wake2vec.{key}": mark for key, mark in marks.items()})
+    compared = Tracker(copied, config).links("").comparison
+    assert compared.count("%22%2C%22") + 1 <= 6
+
+
+def test_the_load_of_the_machine_is_sampled_seldom_and_kept_beside_the_record(tmp_path: Path) -> None:
+    work, times = WorkFolder(tmp_path / "trial"), iter([0.0, 1.0, 12.0, 12.0, 13.0, 25.0, 25.0])
+    sampler = SystemSampler(work, lambda: next(times))
+    samples = [sample for step in range(4) for sample in sampler(Progress(step, {}, 0.0))]
+    sampler.close()
+    assert [sample.step for sample in samples] == [1, 3]
+    assert work.progress(SYSTEM) == samples
+    memory = samples[0].numbers["system/process_memory_megabytes"]
+    assert memory == pytest.approx(psutil.Process().memory_info().rss / 1e6, rel=0.5)
+    assert not work.progress(), "the record of training is the trial's alone"
+    assert SECONDS_BETWEEN_SAMPLES >= 5
+
+
+def test_the_system_s_samples_reach_mlflow_with_the_trial(everything: Everything, tmp_path: Path) -> None:
+    folder, _, config = everything
+    copied = shutil.copytree(folder, tmp_path / "mlruns")
+    record = read_record(config, copied)
+    log = record.work_folder(record.baseline.digest).start_progress(SYSTEM)
+    log.add(5, {"system/cpu_utilization_percentage": 50.0})
+    log.close()
+    (copied / "mlflow.db").unlink()
+    Projection(config, copied, fingerprint_inputs(config.run)).missing(record)
+    metrics = runs_of(copied)["trial 0: Phase 1 baseline"].data.metrics
+    assert metrics["system/cpu_utilization_percentage"] == 50.0
