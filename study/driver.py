@@ -13,7 +13,8 @@ import optuna
 from optuna.trial import TrialState
 
 from study.choose import Choice
-from study.companions import FAULT, Companion, references, repeats
+from study.companion_runs import missing_companions, run_companion
+from study.companions import Companion
 from study.config import StudyConfig
 from study.projection import Projection
 from study.proposal import propose
@@ -47,7 +48,6 @@ from wake2vec import (
     prepare,
     read_result,
     run,
-    write_json,
 )
 
 
@@ -157,7 +157,7 @@ class Driver:
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
         self._projection.missing(record)
-        ran = self._run_companions(record)
+        ran = self._run_companions(missing_companions(record, self._inputs))
         record = self._record()
         if added or ran or not self._tracker.is_study_finished():
             self._projection.study(record)
@@ -247,36 +247,13 @@ class Driver:
             return None
         return read_result(WorkFolder(self._trials_folder / finished[0].digest))
 
-    def _run_companions(self, record: StudyRecord) -> bool:
-        """Run the references and the repeats that have no result; gives whether there were any."""
-        companions = references(self._config)
-        if self._config.study.seeds > 1:
-            again = {trial.number: trial for trial in (record.baseline, *record.finalists)}
-            companions += [companion for trial in again.values() for companion in repeats(trial, self._config)]
-        missing = [companion for companion in companions if not self._is_over(companion)]
+    def _run_companions(self, missing: Sequence[Companion]) -> bool:
+        """Gives whether there were any."""
         for companion in missing:
             self._check_stop()
-            self._run_companion(companion)
+            self._watcher.companion_started(companion.name, companion.run)
+            run_companion(companion, self._inputs, self._projection, self._watcher.progressed, self._stop)
         return bool(missing)
-
-    def _is_over(self, companion: Companion) -> bool:
-        work = WorkFolder(self._trials_folder / companion.digest(self._inputs))
-        return work.result_path.exists() or (work.path / FAULT).exists()
-
-    def _run_companion(self, companion: Companion) -> None:
-        run_id = self._projection.open_companion(companion)
-        self._watcher.companion_started(companion.name, companion.run)
-        digest = companion.digest(self._inputs)
-        try:
-            result = run(
-                companion.run, self._trials_folder, self._watcher.progressed, self._stop, self._folder / "cache"
-            )
-            values = objective_values(result, self._config)
-        except TrialFailedError as fault:
-            write_json(self._trials_folder / digest / FAULT, {"fault": str(fault)})  # it isn't tried again
-            self._projection.companion_failed(digest, run_id, str(fault))
-            return
-        self._projection.companion(companion, digest, values, run_id)
 
     def _record(self) -> StudyRecord:
         return record_of(self._study, self._config, self._folder)

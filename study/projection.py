@@ -23,8 +23,8 @@ class Projection:
     """Of one study, into the MLflow database beside it; `inputs` are the hashes of the study's inputs."""
 
     def __init__(self, config: StudyConfig, folder: Path, inputs: Mapping[str, str]) -> None:
-        self._config = config
-        self._folder = folder
+        self.config = config
+        self.folder = folder
         self._inputs = dict(inputs)
         self.tracker = Tracker(folder, config)
 
@@ -77,9 +77,9 @@ class Projection:
                 self.stopped(stopped, self._reopen(stopped, stopped.digest, stopped.name))
         for failed in record.failed:
             if f"trial {failed.number}" not in known:
-                digest = self._config.run_config(failed.params).digest(self._inputs)
+                digest = self.config.run_config(failed.params).digest(self._inputs)
                 self.failed(failed, digest, self._reopen(failed, digest, failed.name))
-        companions = [*references(self._config), *(c for trial in record.finished for c in self._repeats(trial))]
+        companions = [*references(self.config), *(c for trial in record.finished for c in self._repeats(trial))]
         for companion in companions:
             digest = companion.digest(self._inputs)
             values = None if companion.name in known else record.companion_values(companion, self._inputs)
@@ -120,13 +120,13 @@ class Projection:
     def _reopen(
         self, trial: FinishedTrial | StoppedTrial | FailedTrial, digest: str, name: str = "", source: str = ""
     ) -> str:
-        run = self._config.run_config(trial.params)
+        run = self.config.run_config(trial.params)
         work = self._work(digest)
         inputs = read_result(work).fingerprints if work.result_path.exists() else self._inputs
         return self.open_trial(Trial(trial.number, run, trial.params, inputs, name, source), digest)
 
     def _repeats(self, trial: FinishedTrial) -> list[Companion]:
-        return repeats(trial, self._config) if self._config.study.seeds > 1 else []
+        return repeats(trial, self.config) if self.config.study.seeds > 1 else []
 
     def _finish(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress]) -> None:
         tags = {"wake2vec.feasible": str(trial.is_feasible).lower()}
@@ -139,7 +139,7 @@ class Projection:
         """Write what a person looks at into the work folder: picture, audit, samples."""
         work = self._work(digest)
         result = read_result(work)
-        title = f"{self._config.study.name}: {name}"
+        title = f"{self.config.study.name}: {name}"
         save_png(embedding_figure(work.read_arrays("geometry"), result.numbers, title), work.path / "embedding.png")
         write_json(work.path / "audit.json", result.audit.model_dump())
         work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
@@ -157,7 +157,7 @@ class Projection:
         progress, files = work.progress(), [work.path / name for name in FILES]
         objectives: Numbers = {
             OBJECTIVE + objective.name: value
-            for objective, value in zip(self._config.study.objectives, values, strict=True)
+            for objective, value in zip(self.config.study.objectives, values, strict=True)
         }
         # At step 0: the UI draws a bar for a figure that has no later step, and a curve of one point for others.
         finals = Progress(0, objectives | _without_curve(result.numbers, progress), progress[-1].time_s)
@@ -176,7 +176,7 @@ class Projection:
         return [*work.progress(), *work.progress(SYSTEM)]
 
     def _work(self, digest: str) -> WorkFolder:
-        return WorkFolder(self._folder / "trials" / digest)
+        return WorkFolder(self.folder / "trials" / digest)
 
 
 def mark_of(trial: FinishedTrial, record: StudyRecord) -> str:
