@@ -8,21 +8,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.figures import ROOT, Figure, publish
-from study.choose import choose
+from study.companions import repeats
 from study.config import StudyConfig, load_config
 from study.export import export_trial
-from study.storage import finished_trials, load_study
+from study.noise import Interval, interval
+from study.record import StudyRecord, read_record
 from study.table import shown_name
 from study.trials import FinishedTrial, beats_baseline
 from wake2vec import RunResult, WorkFolder, prepare, read_result
 from wake2vec.config import DEFAULT_FOLDER
 
+SETTINGS = ["study.seeds=5"]
 PICTURES = ROOT / "docs" / "pictures"
 ISSUES = (
     ("geometry.norm_gap_d", "norm gap d (Phase 1: 5.49)"),
@@ -37,30 +40,31 @@ ISSUES = (
 
 
 def main() -> None:
-    config = load_config("tiny")
+    config = load_config("tiny", SETTINGS)
     folder = ROOT / "mlruns"
-    trials = run_study(folder, config)
-    figures = [*base_model_figures(), *issue_figures(trials, folder), *comparison_figures(trials, config, folder)]
-    figures += export_figures(config, folder)
-    keep_pictures(trials, config, folder)
+    record = run_study(folder, config)
+    figures = [*base_model_figures(), *issue_figures(record.finished, folder), *comparison_figures(record)]
+    figures += [*best_figures(record), *export_figures(record)]
+    keep_pictures(record)
     with tempfile.TemporaryDirectory() as again:
-        same = run_study(Path(again), config) == trials
+        repeated = run_study(Path(again), config)
+        same = (repeated.finished, repeated.stopped) == (record.finished, record.stopped)
     figures.append(Figure("the same seeds twice: all parameters and objectives equal", str(same), "", "True", same))
     publish("study", "make figures", figures)
 
 
-def run_study(folder: Path, config: StudyConfig) -> list[FinishedTrial]:
-    subprocess.run([sys.executable, "-m", "study", "run", "tiny", "--folder", str(folder)], check=True)
-    return finished_trials(load_study(folder, config.study.name))
+def run_study(folder: Path, config: StudyConfig) -> StudyRecord:
+    command = [sys.executable, "-m", "study", "run", "tiny", *SETTINGS, "--folder", str(folder)]
+    subprocess.run(command, check=True)
+    return read_record(config, folder)
 
 
-def keep_pictures(trials: list[FinishedTrial], config: StudyConfig, folder: Path) -> None:
+def keep_pictures(record: StudyRecord) -> None:
     """The pictures that the README and the docs show, as the study made them."""
-    chosen = choose(trials, config).trial
     PICTURES.mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder / "studies" / config.study.name / "front.png", PICTURES / "front.png")
-    for name, trial in (("baseline", trials[0]), ("chosen", chosen)):
-        shutil.copy(folder / "trials" / trial.digest / "embedding.png", PICTURES / f"{name}.png")
+    shutil.copy(record.folder / "studies" / record.config.study.name / "front.png", PICTURES / "front.png")
+    for name, trial in (("baseline", record.baseline), ("chosen", record.choice.trial)):
+        shutil.copy(record.work_folder(trial.digest).path / "embedding.png", PICTURES / f"{name}.png")
 
 
 def base_model_figures() -> list[Figure]:
@@ -80,8 +84,9 @@ def issue_figures(trials: list[FinishedTrial], folder: Path) -> list[Figure]:
     return [Figure(f"baseline: {meaning}", numbers[address] or 0.0, "") for address, meaning in ISSUES]
 
 
-def comparison_figures(trials: list[FinishedTrial], config: StudyConfig, folder: Path) -> list[Figure]:
+def comparison_figures(record: StudyRecord) -> list[Figure]:
     """The trials that beat the baseline in every objective, and the best of them by loss."""
+    trials, config, folder = record.finished, record.config, record.folder
     better = [trial for trial in trials if beats_baseline(trial, trials[0], config)]
     figures = [
         Figure("trials, baseline included", len(trials), "", ">= 12", len(trials) >= 12),
@@ -97,13 +102,45 @@ def comparison_figures(trials: list[FinishedTrial], config: StudyConfig, folder:
     return figures
 
 
-def export_figures(config: StudyConfig, folder: Path) -> list[Figure]:
+def best_figures(record: StudyRecord) -> list[Figure]:
+    """The chosen trial against Phase 1's recipe, means over seeds with 95 % intervals."""
+    chosen = record.choice.trial
+    figures = [Figure("the chosen trial", chosen.number, ""), Figure("  seeds", record.config.study.seeds, "")]
+
+    def told(address: str, bar: str, holds: Callable[[Interval, Interval], bool]) -> None:
+        before, after = (over_seeds(record, trial, address) for trial in (record.baseline, chosen))
+        text = f"{shown(after)}, baseline {shown(before)}"
+        figures.append(Figure(f"  {address}", text, "", bar, holds(before, after)))
+
+    told("validation.loss", "<= baseline's", lambda before, after: after.mean <= before.mean)
+    told("geometry.collapse_share", "<= .1 x baseline's", lambda before, after: after.mean <= 0.1 * before.mean)
+    told("geometry.norm_gap_d", "-.2 to .2", lambda before, after: abs(after.mean) <= 0.2)
+    base = over_seeds(record, chosen, "geometry.top1_share_base")
+    told("geometry.top1_share_new", f"<= base rows' {base.mean:.3g}", lambda before, after: after.mean <= base.mean)
+    for address in ("geometry.cosine_new_new_mean", "geometry.isotropy_new", "geometry.norm_ratio"):
+        before, after = (over_seeds(record, trial, address) for trial in (record.baseline, chosen))
+        figures.append(Figure(f"  {address}", f"{shown(after)}, baseline {shown(before)}", ""))
+    return figures
+
+
+def over_seeds(record: StudyRecord, trial: FinishedTrial, address: str) -> Interval:
+    result = record.result(trial.digest)
+    digests = [companion.digest(result.fingerprints) for companion in repeats(trial, record.config)]
+    return interval([run.numbers[address] or 0.0 for run in (result, *map(record.result, digests))])
+
+
+def shown(found: Interval) -> str:
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def export_figures(record: StudyRecord) -> list[Figure]:
     """The chosen trial's folder, loaded with `AutoModelForCausalLM` and `AutoTokenizer` alone."""
+    config, folder = record.config, record.folder
     target = Path(tempfile.mkdtemp()) / "export"
     exported = export_trial(config, folder, None, target)
     model = AutoModelForCausalLM.from_pretrained(target)
     tokenizer = AutoTokenizer.from_pretrained(target)
-    run = config.run_config(finished_trials(load_study(folder, config.study.name))[exported.trial].params)
+    run = config.run_config(record.choice.trial.params)
     ids = prepare(run).corpus.validation["input_ids"][:]
     with torch.no_grad():
         losses = [model(input_ids=part, labels=part).loss.item() * len(part) for part in ids.split(16)]
