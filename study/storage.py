@@ -92,9 +92,8 @@ def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -
 
 def load_study(folder: Path, name: str) -> optuna.Study:
     """Raises ConfigError: there is no such study."""
-    if (folder / "optuna.db").exists():
-        with contextlib.suppress(KeyError):
-            return optuna.load_study(study_name=name, storage=storage_url(folder))
+    if name in study_names(folder):
+        return optuna.load_study(study_name=name, storage=storage_url(folder))
     raise ConfigError(f"no study {name} in {folder}: run `make study` first")
 
 
@@ -199,11 +198,20 @@ def input_hashes(study: optuna.Study) -> dict[str, str]:
 
 
 def study_names(folder: Path) -> list[str]:
-    """The studies in a results folder, by name; none where there is no database."""
-    if not (folder / "optuna.db").exists():
+    """The studies in a results folder, by name; none where there is no database.
+
+    Optuna isn't asked: it would make the tables of a database that a driver is just making, and one of the two would
+    die of it.
+    """
+    path = folder / "optuna.db"
+    if not path.exists():
         return []
-    check_database(folder / "optuna.db")
-    return sorted(optuna.get_all_study_names(storage_url(folder)))
+    check_database(path)
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        try:
+            return sorted(name for (name,) in database.execute("SELECT study_name FROM studies"))
+        except sqlite3.OperationalError:  # no such table yet, or it is being made
+            return []
 
 
 def check_database(path: Path) -> None:
