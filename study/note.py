@@ -77,7 +77,7 @@ def _front(record: StudyRecord) -> list[str]:
         for trial in kept
     ]
     more = [f"\n{len(shown) - len(kept)} more trials of the front: see the list."] if len(shown) > len(kept) else []
-    return [*markdown_table(header, rows), *more]
+    return [*_table(header, rows), *more]
 
 
 def _mark(trial: FinishedTrial, record: StudyRecord) -> str:
@@ -100,7 +100,7 @@ def _seeds(record: StudyRecord) -> list[str]:
     ]
     header = ["", "baseline", f"trial {chosen.number}", "difference, seed by seed", ""]
     title = f"**Over {own[0].count} seeds**, means with 95 % intervals:"
-    return ["\n".join([title, "", *markdown_table(header, rows)])]
+    return ["\n".join([title, "", *_table(header, rows)])]
 
 
 def _told(difference: Interval) -> str:
@@ -117,7 +117,16 @@ def _references(record: StudyRecord) -> list[str]:
         return []
     header = ["reference", *map(shown_name, record.config.study.objectives)]
     rows = [[reference.name, *map(show, reference.values)] for reference in record.references]
-    return ["\n".join(markdown_table(header, rows))]
+    return ["\n".join(_table(header, rows))]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """With a space after each cell: MLflow's page sets columns side by side without any."""
+    return markdown_table(_padded(header), [_padded(row) for row in rows])
+
+
+def _padded(cells: Sequence[str]) -> list[str]:
+    return [f"{cell}&ensp;" for cell in cells]
 
 
 def _commands(record: StudyRecord) -> str:

@@ -125,7 +125,7 @@ def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need
         "2 trials with a result, 1 stopped early, 2 failed",
         "`geometry.norm_ratio <= baseline + 0.01`; 1 of 2 trials break one",
         "**Over 2 seeds**",
-        "| library default |",
+        "| library default&ensp; |",
         "(/#/experiments/",
         "viewStateShareKey=trials",
         "get-artifact?path=importances.png",
