@@ -18,20 +18,10 @@ import typer
 from transformers.utils import logging as transformers_logging
 
 from study import lexicon, outputs, reading
+from study.commands import DEFAULT_PROFILE, RESULTS, make_command
 from study.config import StudyConfig, load_config
 from study.following import MORE_TRIALS, following, say_commands
-from study.invocation import (
-    DEFAULT_PROFILE,
-    RESULTS,
-    Folder,
-    Overrides,
-    Prefer,
-    Profile,
-    asked,
-    console,
-    continuing,
-    make_command,
-)
+from study.invocation import Folder, Overrides, Prefer, Profile, asked, console, continuing
 from study.record import StudyRecord
 from study.status import status_of
 from study.stop import Stop, seconds_of

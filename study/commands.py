@@ -1,26 +1,43 @@
 """How a study is taken away and repeated: the commands of make, and the whole configuration as a profile of its own."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-from study.config import MAKE_NAMES, StudyConfig
+from study.config import MAKE_NAMES, StudyConfig, missing_settings, read_profile
 
+DEFAULT_PROFILE = "tiny"
+RESULTS = Path("mlruns")
+"""Where results lie, if nothing else is said."""
 VARIABLES = {"study.trials": "TRIALS", **MAKE_NAMES}
 
 
-def make_command(target: str, profile: str, overrides: Sequence[str]) -> str:
-    """`make report PROFILE=t4 CORPUS=text.txt SET="train.rows=new"`, as a shell takes it.
+def make_command(
+    target: str,
+    profile: str,
+    overrides: Sequence[str] | None = None,
+    folder: Path = RESULTS,
+    settings: Mapping[str, object] = MappingProxyType({}),
+) -> str:
+    """`make study PROFILE=t4 TRIALS=38 SET="train.rows=new"`: a target, for the study that was asked for.
 
-    Overrides that make has a variable for stand under its name; a later one of a key wins, as it does in a profile.
+    Overrides that make has a variable for stand under its name; a later one of a key wins, as it does in a profile, and
+    `settings`, which are make's variables, win over both. What the profile leaves to the user and was not given is
+    shown as `CORPUS=...`.
     """
-    given = dict(override.split("=", 1) for override in overrides)
-    words = ["make", target] + ([f"PROFILE={profile}"] if profile != "tiny" else [])
-    words += [f"{VARIABLES[key]}={value}" for key, value in given.items() if key in VARIABLES]
+    given = dict(override.split("=", 1) for override in overrides or [])
+    words = {} if profile == DEFAULT_PROFILE else {"PROFILE": profile}
+    words |= {VARIABLES[key]: value for key, value in given.items() if key in VARIABLES}
+    words |= {VARIABLES.get(key, key): "..." for key in missing_settings(read_profile(profile, overrides or []))}
+    words |= {name: str(value) for name, value in settings.items()}
     rest = shlex.join(f"{key}={value}" for key, value in given.items() if key not in VARIABLES)
-    return shlex.join(words) + (f" SET={shlex.quote(rest)}" if rest else "")
+    words |= {"SET": rest} if rest else {}
+    words |= {"RESULTS": str(folder)} if folder != RESULTS else {}
+    return " ".join(["make", target, *(f"{name}={shlex.quote(value)}" for name, value in words.items())])
 
 
 def profile_text(config: StudyConfig) -> str:

@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from study.invocation import console, make_command
+from study.commands import make_command
+from study.invocation import console
 from study.status import Status
 
 MORE_TRIALS = 8

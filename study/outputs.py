@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from study.invocation import DEFAULT_PROFILE, RESULTS, Folder, Overrides, Prefer, Profile, asked, asked_to_read, console
+from study.commands import DEFAULT_PROFILE, RESULTS
+from study.invocation import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console
 
 
 def ui(

@@ -8,21 +8,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from study.commands import DEFAULT_PROFILE, RESULTS
 from study.contents import as_json, compare_content, list_content, show_content, status_content, studies_content
 from study.differences import legend
 from study.entries import Entry, entries_of, entry_named, reference_entries, sorted_entries, state_of
 from study.following import following, say_commands
-from study.invocation import (
-    DEFAULT_PROFILE,
-    RESULTS,
-    AsJson,
-    Folder,
-    Overrides,
-    Prefer,
-    Profile,
-    asked_to_read,
-    console,
-)
+from study.invocation import AsJson, Folder, Overrides, Prefer, Profile, asked_to_read, console
 from study.pair import Pair, evaluations, pair_of
 from study.pair_tables import (
     bound_tables,

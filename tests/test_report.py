@@ -185,9 +185,11 @@ def test_intervals_bounds_references_and_stopped_trials_are_told(lab: Lab, page_
 
 
 def test_one_seed_is_said_to_give_no_interval(
-    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(done[0], tmp_path / "mlruns")
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(profile_text(study_config))
     page = write_report(study_config, folder, "small.yaml", ["study.trials=4"]).read_text()
     assert "no interval was measured" in page and "study.seeds=3" in page
     assert "make export PROFILE=small.yaml TRIALS=4" in page
@@ -225,5 +227,5 @@ def test_the_commands_are_those_of_make() -> None:
     assert make_command("report", "tiny", []) == "make report"
     overrides = ["corpus.path=a b.txt", "train.rows=new", "study.trials=9", "study.trials=20", "study.name=x"]
     assert make_command("export", "t4", overrides) == (
-        "make export PROFILE=t4 'CORPUS=a b.txt' TRIALS=20 SET='train.rows=new study.name=x'"
+        "make export PROFILE=t4 CORPUS='a b.txt' TRIALS=20 LEXICON=... SET='train.rows=new study.name=x'"
     )
