@@ -30,8 +30,10 @@ def run_companion(
     projection: Projection,
     observe: Callable[[Progress], None],
     stop: Callable[[], bool],
-) -> None:
-    """Run it, or go on with it; one that fails leaves its fault in its work folder and isn't tried again.
+) -> tuple[float, ...] | str:
+    """Run it, or go on with it, and give its objective values.
+
+    One that fails gives its reason, leaves it in its work folder and isn't tried again.
 
     Raises:
         TrialStopped: `stop` said so.
@@ -44,5 +46,6 @@ def run_companion(
     except TrialFailedError as fault:
         write_json(projection.folder / "trials" / digest / FAULT, {"fault": str(fault)})
         projection.companion_failed(digest, run_id, str(fault))
-        return
+        return str(fault)
     projection.companion(companion, digest, values, run_id)
+    return values

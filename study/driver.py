@@ -70,6 +70,10 @@ class Watcher(Protocol):
     def companion_started(self, name: str, run_config: RunConfig) -> None:
         return
 
+    def companion_ended(self, outcome: tuple[float, ...] | str) -> None:
+        """`outcome` has the objective values, or the reason where it failed."""
+        return
+
 
 @dataclass(frozen=True)
 class StudyOutcome:
@@ -252,7 +256,8 @@ class Driver:
         for companion in missing:
             self._check_stop()
             self._watcher.companion_started(companion.name, companion.run)
-            run_companion(companion, self._inputs, self._projection, self._watcher.progressed, self._stop)
+            outcome = run_companion(companion, self._inputs, self._projection, self._watcher.progressed, self._stop)
+            self._watcher.companion_ended(outcome)
         return bool(missing)
 
     def _record(self) -> StudyRecord:

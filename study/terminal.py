@@ -77,13 +77,21 @@ class Bars:
         self._is_fresh = True
         self._bars.reset(self._trial, total=run_config.train.steps, description=name[:10], figure="", visible=True)
 
+    def companion_ended(self, outcome: tuple[float, ...] | str) -> None:
+        self._console.print(
+            f"  {f'failed: {outcome}' if isinstance(outcome, str) else self._told(outcome)}", highlight=False
+        )
+
     def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
         if isinstance(outcome, str):
             text = f"failed: {outcome}"
         elif isinstance(outcome, StoppedTrial):
             text = f"stopped, {outcome.reason}"
         else:
-            labels = map(objective_label, self._config.study.objectives)
-            text = ", ".join(f"{label} {show(value)}" for label, value in zip(labels, outcome.values, strict=True))
+            text = self._told(outcome.values)
         self._console.print(f"  {text}", highlight=False)
         self._bars.advance(self._study)
+
+    def _told(self, values: tuple[float, ...]) -> str:
+        labels = map(objective_label, self._config.study.objectives)
+        return ", ".join(f"{label} {show(value)}" for label, value in zip(labels, values, strict=True))
