@@ -46,6 +46,7 @@ def main() -> None:
     figures = [*base_model_figures(), *issue_figures(record.finished, folder), *comparison_figures(record)]
     figures += [*best_figures(record), *export_figures(record)]
     keep_pictures(record)
+    publish("study", "make figures", figures)  # what a machine that is taken away meanwhile leaves
     with tempfile.TemporaryDirectory() as again:
         repeated = run_study(Path(again), config)
         same = (repeated.finished, repeated.stopped) == (record.finished, record.stopped)
