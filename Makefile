@@ -73,11 +73,11 @@ bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: 
 gpu: .venv/bench ## The same on a GPU: TinyLlama's shape in the limits of a Tesla T4
 	@for part in engine trial geometry; do $(BIN)/python -m bench.$$part || exit; done
 
-figures: .venv/dev ## The study twice, 300 kills and a fresh clone, measured: docs/benchmarks.md (an hour)
-	@for part in study kills clone; do $(BIN)/python -m bench.$$part || exit; done
+figures: .venv/dev ## The study twice, its report and notebook, 300 kills, a fresh clone, measured: docs/benchmarks.md (an hour)
+	@for part in study report notebook kills clone; do $(BIN)/python -m bench.$$part || exit; done
 
-findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement (40 minutes)
-	@for part in forms initialisers mechanism agreement; do $(BIN)/python -m bench.$$part || exit; done
+findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement, optimiser (3 hours)
+	@for part in forms initialisers mechanism agreement optimiser; do $(BIN)/python -m bench.$$part || exit; done
 
 screenshots: .venv/dev report ## The MLflow UI and the report in the machine's Chromium: docs/screenshots
 	@$(BIN)/python -m bench.screenshots
