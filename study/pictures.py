@@ -1,15 +1,14 @@
 """The pictures of a study as a whole, in its folder: front, curves, hypervolume, importances."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from study.canvas import save_png
 from study.history_plots import Moment, hypervolume_figure, importances_figure
 from study.importance import importances
-from study.record import Cost, StudyRecord, cost_of
+from study.record import Cost, StudyRecord, cost_of, loss_curve
 from study.study_plots import FrontPoint, curves_figure, front_figure
 from study.table import shown_name
-from wake2vec import Progress
 
 
 def draw_study(record: StudyRecord) -> list[Path]:
@@ -54,11 +53,6 @@ def front_points(record: StudyRecord) -> list[FrontPoint]:
         )
         for trial in record.finished
     ]
-
-
-def loss_curve(progress: Iterable[Progress]) -> list[tuple[int, float]]:
-    """Validation loss by step."""
-    return [(record.step, loss) for record in progress if (loss := record.numbers.get("validation.loss")) is not None]
 
 
 def moments_of(record: StudyRecord, costs: Mapping[int, Cost]) -> list[Moment]:

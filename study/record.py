@@ -247,6 +247,11 @@ def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRe
     )
 
 
+def loss_curve(progress: Sequence[Progress]) -> list[tuple[int, float]]:
+    """Validation loss, nats a token, by step."""
+    return [(record.step, loss) for record in progress if (loss := record.numbers.get("validation.loss")) is not None]
+
+
 def cost_of(progress: Sequence[Progress]) -> Cost:
     """Steps and seconds from a record of progress."""
     times = [record.time_s for record in progress]

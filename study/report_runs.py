@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from study.record import Cost, Reference, StudyRecord, cost_of
+from study.record import Cost, Reference, StudyRecord, cost_of, loss_curve
 from study.settings import Value
 from study.table import show, shown_name
 from study.trials import FinishedTrial, StoppedTrial
@@ -105,5 +105,4 @@ def _reference(reference: Reference, record: StudyRecord) -> ShownRun:
 
 def _training(digest: str, record: StudyRecord) -> tuple[Curve, Cost]:
     progress = record.progress(digest)
-    losses = [(record.step, record.numbers.get("validation.loss")) for record in progress]
-    return [(step, loss) for step, loss in losses if loss is not None], cost_of(progress)
+    return loss_curve(progress), cost_of(progress)
