@@ -24,9 +24,9 @@ from bench.screenshots import FLAGS, open_page
 from study.config import StudyConfig, load_config
 from study.projection import Projection
 from study.record import objective_values, read_record
+from study.search.space import distributions, suggest
 from study.server import mlflow_server
 from study.settings import Choices, Value
-from study.space import distributions, suggest
 from study.storage import fingerprint_of, open_study
 from study.tracking import LiveLog, Tracker, Trial
 from study.trials import FinishedTrial

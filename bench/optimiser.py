@@ -17,8 +17,8 @@ from study.config import StudyConfig, load_config
 from study.driver import Watcher, drive
 from study.hypervolume import hypervolume, relative_costs
 from study.record import StudyRecord, objective_values
+from study.search.space import suggest
 from study.settings import Value
-from study.space import suggest
 from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import run
 

@@ -14,8 +14,8 @@ from optuna.trial import TrialState, create_trial
 from bench.figures import ROOT, Figure, publish
 from study.config import load_config
 from study.record import StudyRecord, read_record
-from study.report import write_report
-from study.space import distributions
+from study.report.page import write_report
+from study.search.space import distributions
 from study.storage import load_study, storage_url
 from study.trials import FinishedTrial
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bench.figures import ROOT, Figure, publish
 from study.companions import repeats
 from study.config import StudyConfig, load_config
-from study.export import export_trial
+from study.export.export import export_trial
 from study.noise import Interval, interval
 from study.record import StudyRecord, read_record
 from study.table import shown_name

@@ -17,15 +17,15 @@ import optuna
 import typer
 from transformers.utils import logging as transformers_logging
 
-from study import lexicon, outputs, reading
 from study.commands import DEFAULT_PROFILE, RESULTS, make_command
 from study.config import StudyConfig, load_config
-from study.following import MORE_TRIALS, following, say_commands
-from study.invocation import Folder, Overrides, Prefer, Profile, asked, console, continuing
 from study.record import StudyRecord
-from study.status import status_of
 from study.stop import Stop, seconds_of
-from study.trial_tables import closing_lines, comparison_tables, front_tables
+from study.terminal import lexicon, outputs, reading
+from study.terminal.following import MORE_TRIALS, following, say_commands
+from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, console, continuing
+from study.terminal.status import status_of
+from study.terminal.trial_tables import closing_lines, comparison_tables, front_tables
 from wake2vec import TrialStopped, Wake2VecError
 
 app = typer.Typer(
@@ -80,7 +80,7 @@ def run(
     stop = Stop(seconds_of(time_given) if time_given else None)
     console.print(f"study {config.study.name}: loading", highlight=False)
     from study.driver import drive
-    from study.terminal import Bars
+    from study.terminal.bars import Bars
 
     started = time.monotonic()
     stop.listen(lambda: console.print("stopping with a checkpoint; once more stops at once"))
@@ -113,7 +113,7 @@ def plan(profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None) -> Non
     """Say what a study will take on this machine, from a short probe; nothing is run or kept."""
     config = load_config(profile, overrides or [])
     console.print(f"study {config.study.name}: loading, then a few steps", highlight=False)
-    from study.plan import plan_tables
+    from study.terminal.plan_tables import plan_tables
 
     for table in plan_tables(config):
         console.print(table)
@@ -166,8 +166,8 @@ def mirroring(folder: Path, target: Path | None) -> Iterator[None]:
     if target is None:
         yield
         return
-    from study.mirror import Mirror, check_mirror
-    from study.restore import restore
+    from study.mirror.mirror import Mirror, check_mirror
+    from study.mirror.restore import restore
 
     check_mirror(folder, target)
     if restore(folder, target):

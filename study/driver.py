@@ -17,10 +17,11 @@ from study.companion_runs import missing_companions, run_companion
 from study.companions import Companion
 from study.config import StudyConfig
 from study.projection import Projection
-from study.proposal import propose
 from study.record import StudyRecord, objective_values, record_of, violations
-from study.space import suggest
-from study.stopping import Stopper
+from study.search.proposal import propose
+from study.search.space import suggest
+from study.search.stopping import Stopper
+from study.search.warm_start import import_trials
 from study.storage import (
     check_database,
     fingerprint_of,
@@ -31,7 +32,6 @@ from study.storage import (
 from study.system import SystemSampler
 from study.tracking import LiveLog, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
-from study.warm_start import import_trials
 from wake2vec import (
     Audit,
     ConfigError,

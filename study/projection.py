@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from study.canvas import save_png
 from study.companions import Companion, references, repeats
 from study.config import StudyConfig
-from study.embedding_plot import embedding_figure
 from study.note import experiment_note, study_note
-from study.pictures import draw_study
+from study.pictures.canvas import save_png
+from study.pictures.draw import draw_study
+from study.pictures.embedding_plot import embedding_figure
 from study.record import StudyRecord
 from study.system import SYSTEM
 from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial

@@ -113,7 +113,7 @@ class Bound(Section):
 
 
 class StoppingSettings(Section):
-    """When a trial is ended early: see `study.stopping`."""
+    """When a trial is ended early: see `study.search.stopping`."""
 
     grace_steps: int = Field(ge=1)
     """No trial is judged before it has trained so many steps."""
@@ -142,7 +142,7 @@ class StudySection(Section):
     seed: int = Field(0, ge=0)
     """Of the sampler."""
     sampler: Literal["gp", "tpe", "random"] = "gp"
-    """What proposes trials: see `study.space`."""
+    """What proposes trials: see `study.search.space`."""
     startup_trials: int = Field(10, ge=1)
     """Trials before the sampler models what it saw: baseline, anchors, and the rest drawn at random."""
     space: dict[str, Range | Choices] = Field(min_length=1)

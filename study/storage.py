@@ -73,7 +73,7 @@ def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -
         study_name=config.study.name,
         storage=storage_url(folder),
         directions=directions,
-        sampler=optuna.samplers.RandomSampler(),  # never asked: `study.proposal` gives every parameter
+        sampler=optuna.samplers.RandomSampler(),  # never asked: `study.search.proposal` gives every parameter
         load_if_exists=True,
     )
     if "fingerprint" not in study.user_attrs:

@@ -11,9 +11,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
+from study.analysis.geometry_table import sections
+from study.analysis.undefined import undefined_reasons
 from study.cli import app
-from study.geometry_table import sections
-from study.undefined import undefined_reasons
 from wake2vec import NUMBERS, PHASE1_ADDRESSES, RunConfig, WorkFolder, export_folder, run
 
 

@@ -10,11 +10,11 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 
-from study.card import NOT_STATED
 from study.config import StudyConfig, load_config
 from study.driver import StudyOutcome
-from study.export import export_trial, parse_formats
-from study.registry import register_export
+from study.export.card import NOT_STATED
+from study.export.export import export_trial, parse_formats
+from study.export.registry import register_export
 from study.tracking import relocate
 from wake2vec import ConfigError
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from study.config import StudyConfig
 from study.driver import StudyOutcome
-from study.export import export_trial
+from study.export.export import export_trial
 from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, read_result, run
 
 Done = tuple[Path, StudyOutcome]

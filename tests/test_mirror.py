@@ -14,11 +14,11 @@ from conftest import Silent
 from test_study import metric_rows, results
 from training_folder import Training, complete, hashes, plain_mirror
 
-import study.copies
+import study.mirror.copies
 from study.config import StudyConfig
 from study.driver import StudyOutcome, drive
-from study.mirror import Mirror, check_mirror
-from study.restore import restore
+from study.mirror.mirror import Mirror, check_mirror
+from study.mirror.restore import restore
 from study.storage import storage_url
 from study.tracking import tracking_uri
 from wake2vec import Progress
@@ -99,7 +99,7 @@ def test_what_is_there_is_not_copied_again_and_another_process_knows_it(
         return pytest.fail(f"copied again: {file.name}")
 
     with monkeypatch.context() as patched:
-        patched.setattr(study.copies, "pour", no_copy)
+        patched.setattr(study.mirror.copies, "pour", no_copy)
         plain_mirror(training, drive_folder).sync()
     assert hashes(drive_folder) == before
     training.act_until(lambda: len(training.finished()) == 3)
@@ -154,7 +154,7 @@ def test_a_hanging_drive_holds_the_study_up_for_no_longer_than_it_was_given(
     training: Training, drive_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hanging, answer = threading.Event(), threading.Event()
-    pour = study.copies.pour
+    pour = study.mirror.copies.pour
 
     def hang(content: BinaryIO, file: BinaryIO) -> str:
         if "rows.safetensors" in str(Path(f"/proc/self/fd/{file.fileno()}").readlink()):
@@ -162,7 +162,7 @@ def test_a_hanging_drive_holds_the_study_up_for_no_longer_than_it_was_given(
             answer.wait()
         return pour(content, file)
 
-    monkeypatch.setattr(study.copies, "pour", hang)
+    monkeypatch.setattr(study.mirror.copies, "pour", hang)
     told: list[str] = []
     with Mirror(training.folder, drive_folder, told.append, patience_s=0.1) as mirror:
         assert hanging.wait(60)

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 import pytest
 from training_folder import Training, complete, faults_of, hashes, plain_mirror, write_checkpoint
 
-import study.copies
-from study.copier import Copier
-from study.mirror import check_mirror
-from study.restore import restore
-from study.snapshots import take_snapshots
+import study.mirror.copies
+from study.mirror.copier import Copier
+from study.mirror.mirror import check_mirror
+from study.mirror.restore import restore
+from study.mirror.snapshots import take_snapshots
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
@@ -39,7 +39,7 @@ class Operations:
         for name in ("replace", "mkdir", "unlink", "rmdir", "utime", "fsync"):
             patched.setattr(os, name, self._counted(getattr(os, name)))
         patched.setattr(shutil, "rmtree", self._rmtree)
-        patched.setattr(study.copies, "pour", self._pour)
+        patched.setattr(study.mirror.copies, "pour", self._pour)
 
     def _step(self) -> None:
         if self._busy:
@@ -187,7 +187,7 @@ def test_a_checkpoint_that_goes_while_it_is_copied_gives_way_to_the_next(
     training: Training, drive_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = training.folder / "trials" / f"{2:016x}" / "checkpoints"
-    pour = study.copies.pour
+    pour = study.mirror.copies.pour
     steps = iter((50, 60))
 
     def prune(content: BinaryIO, file: BinaryIO) -> str:
@@ -195,7 +195,7 @@ def test_a_checkpoint_that_goes_while_it_is_copied_gives_way_to_the_next(
             write_checkpoint(folder, step)
         return pour(content, file)
 
-    monkeypatch.setattr(study.copies, "pour", prune)
+    monkeypatch.setattr(study.mirror.copies, "pour", prune)
     mirrored = drive_folder / folder.relative_to(training.folder)
     (training.folder / "artifacts").rename(training.folder / ".artifacts")  # the checkpoint is copied first
     plain_mirror(training, drive_folder).sync()
@@ -210,7 +210,7 @@ def test_the_record_reaches_a_checkpoint_that_comes_while_it_is_copied(
     training: Training, drive_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = training.folder / "trials" / f"{2:016x}"
-    pour = study.copies.pour
+    pour = study.mirror.copies.pour
     once = iter([True])
 
     def goes_on(content: BinaryIO, file: BinaryIO) -> str:
@@ -222,7 +222,7 @@ def test_the_record_reaches_a_checkpoint_that_comes_while_it_is_copied(
             write_checkpoint(work / "checkpoints", 80)
         return digest
 
-    monkeypatch.setattr(study.copies, "pour", goes_on)
+    monkeypatch.setattr(study.mirror.copies, "pour", goes_on)
     plain_mirror(training, drive_folder).sync()
     restore(training.folder.with_name("restored"), drive_folder)
     assert list(drive_folder.glob("trials/*/checkpoints/step-*"))

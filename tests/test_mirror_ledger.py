@@ -12,8 +12,8 @@ import mlflow
 import pytest
 from training_folder import Training, complete, hashes, plain_mirror
 
-from study.mirror import Mirror, check_mirror
-from study.restore import restore
+from study.mirror.mirror import Mirror, check_mirror
+from study.mirror.restore import restore
 from study.tracking import relocate
 from wake2vec import ConfigError
 

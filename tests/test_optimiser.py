@@ -11,8 +11,8 @@ from conftest import TRIALS, Silent
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.proposal import _probable_end, propose
 from study.record import StudyRecord, read_record
+from study.search.proposal import _probable_end, propose
 from study.storage import load_study
 from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import ConfigError, WorkFolder

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from study.config import StudyConfig
 from study.driver import StudyOutcome
-from study.history_plots import Moment, hypervolume_figure, importances_figure
-from study.importance import importances
-from study.pictures import moments_of
+from study.pictures.draw import moments_of
+from study.pictures.history_plots import Moment, hypervolume_figure, importances_figure
+from study.pictures.study_plots import curves_figure
 from study.record import Cost
-from study.study_plots import curves_figure
+from study.search.importance import importances
 from study.trials import FinishedTrial, StoppedTrial
 
 

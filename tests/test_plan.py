@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from study.cli import app
 from study.config import StudyConfig
-from study.plan import mean_steps, study_seconds
+from study.terminal.plan_tables import mean_steps, study_seconds
 from wake2vec import RunConfig, plan_trial, prepare
 from wake2vec.config import MachineConfig
 from wake2vec.memory import PassMemory, measure_pass, micro_batch_blocks, peak_bytes

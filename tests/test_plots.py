@@ -7,9 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from study.canvas import save_png
-from study.embedding_plot import embedding_figure
-from study.study_plots import FrontPoint, curves_figure, front_figure
+from study.pictures.canvas import save_png
+from study.pictures.embedding_plot import embedding_figure
+from study.pictures.study_plots import FrontPoint, curves_figure, front_figure
 
 BASE, NEW, COLLAPSED = 640, 890, 534
 TAUS = np.array([0.5, 0.8, 0.9, 0.95, 0.98])

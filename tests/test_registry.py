@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from study.config import StudyConfig
 from study.driver import StudyOutcome
-from study.export import Exported, export_trial
-from study.registry import register_export
+from study.export.export import Exported, export_trial
+from study.export.registry import register_export
 from study.tracking import relocate, tracking_uri
 from wake2vec import ConfigError, prepare
 

@@ -19,7 +19,7 @@ from study.commands import make_command, profile_text
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.record import read_record
-from study.report import write_report
+from study.report.page import write_report
 from wake2vec import ConfigError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"

@@ -20,10 +20,10 @@ def test_the_file_map_names_what_is_there() -> None:
     assert top <= {name.rstrip("/") for name in mapped}
     for package in ("study", "wake2vec"):
         section = README.split(f"── {package}/")[1].split("\n├── ")[0]
-        there = {
-            path.name for path in (ROOT / package).iterdir() if path.suffix == ".py" and not path.name.startswith("__")
-        }
-        assert there == set(re.findall(r"(\w+\.py)", section)), package
+        there = {path for path in (ROOT / package).iterdir() if not path.name.startswith("__")}
+        files = {path.name for path in there if path.suffix == ".py"}
+        assert files == set(re.findall(r"(\w+\.py)", section)), package
+        assert {f"{path.name}/" for path in there if path.is_dir()} == set(re.findall(r"── (\w+/)", section)), package
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:

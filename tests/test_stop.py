@@ -20,7 +20,7 @@ from study.cli import continuing
 from study.config import StudyConfig
 from study.driver import StudyOutcome, drive
 from study.stop import Stop, seconds_of
-from study.terminal import Bars
+from study.terminal.bars import Bars
 from wake2vec import ConfigError, Progress, TrialStopped
 
 

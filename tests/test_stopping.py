@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.config import StudyConfig, check_config
-from study.stopping import Stopper, dominates, trials_ahead
+from study.search.stopping import Stopper, dominates, trials_ahead
 from wake2vec import Numbers, Progress
 
 FIGURES = ("validation.loss", "geometry.norm_gap_d", "geometry.isotropy_new", "geometry.collapse_share")

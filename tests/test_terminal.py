@@ -21,15 +21,15 @@ from typer.testing import CliRunner
 
 from study.choose import preferring
 from study.cli import app
-from study.columns import Column, fitted
 from study.config import StudyConfig, check_config
-from study.differences import judged, plus_minus, signed
 from study.driver import drive
-from study.figures import relative_differences
 from study.noise import Interval
 from study.record import StudyRecord, read_record
 from study.settings import Objective
 from study.storage import driver_of, load_study, only_driver
+from study.terminal.columns import Column, fitted
+from study.terminal.differences import judged, plus_minus, signed
+from study.terminal.figures import relative_differences
 from wake2vec import TrialStopped
 
 ROOT = Path(__file__).parents[1]

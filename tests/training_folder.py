@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from study.mirror import Mirror
+from study.mirror.mirror import Mirror
 
 
 class Training:

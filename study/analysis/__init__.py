@@ -1,0 +1,1 @@
+"""The geometry report of any checkpoint: tables, a page, JSON, and a comparison with an older report."""

@@ -1,0 +1,166 @@
+"""The model card: an export's README, with what a reader must know before using, citing or repeating it."""
+
+import inspect
+import re
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from study.config import StudyConfig
+from study.noise import Interval
+from study.record import StudyRecord
+from study.table import goal_of, show, shown_name
+from study.trials import FinishedTrial
+from wake2vec import INITIALISERS, NUMBERS, RunConfig, RunResult, fingerprint_inputs, flatten
+
+HEADLINE = (
+    "validation.loss",
+    "validation.bits_per_byte",
+    "validation.loss_base_targets",
+    "validation.loss_new_seen_targets",
+    "geometry.norm_gap_d",
+    "geometry.norm_ratio",
+    "geometry.collapse_share",
+    "geometry.cosine_new_new_mean",
+    "geometry.top1_share_new",
+    "geometry.isotropy_new",
+    "sample.spacing_excess",
+)
+"""Figures that a reader sees without unfolding the rest."""
+INPUTS = {"model.path": "base model", "corpus.path": "corpus", "vocabulary.lexicon": "lexicon"}
+DEFAULT_RIGHTS = {
+    "model.path": "made for this project from texts in the public domain; Apache-2.0",
+    "corpus.path": (
+        "First Folio (1623), text in the public domain; its files come from the package `shakespeare` 0.6, CC BY 2.5 "
+        "(Open Knowledge Foundation)"
+    ),
+    "vocabulary.lexicon": "a list of words of that text; Apache-2.0",
+}
+NOT_STATED = "**not stated**"
+
+
+def model_card(record: StudyRecord, trial: FinishedTrial, reason: str, rights: str | None) -> str:
+    """The card in Markdown, with the front matter that the model hub reads; the same text every time.
+
+    `rights` is what the user says of base model, corpus and lexicon; None: nothing.
+
+    Raises:
+        ConfigError: the result of the trial or of the baseline is gone.
+    """
+    config, result, baseline_result = record.config, record.result(trial.digest), record.result(record.baseline.digest)
+    environment = Environment(loader=PackageLoader("study.export"), autoescape=False, undefined=StrictUndefined)
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
+    aimed_at = {objective.result for objective in config.study.objectives}
+    return environment.get_template("model_card.md").render(
+        front_matter=yaml.safe_dump(_front_matter(result.config.model.path), sort_keys=False),
+        study=config.study.name,
+        trial=trial,
+        result=result,
+        run=result.config,
+        reason=reason,
+        objectives=_objectives(record, trial),
+        seeds=len(record.repeated_values(trial)),
+        headline=[row for row in _figures(baseline_result, result, HEADLINE) if row[0] not in aimed_at],
+        figures=_figures(baseline_result, result, [name for name in NUMBERS if not name.startswith("vocabulary.")]),
+        initialiser=_initialiser(result.config.init.name),
+        inputs=_inputs(result),
+        rights=rights,
+        not_stated=NOT_STATED,
+        profile=yaml.safe_dump(_profile(config, trial, result), sort_keys=False, allow_unicode=True),
+        audit=result.audit.model_dump(),
+    )
+
+
+def _front_matter(base: str) -> dict[str, object]:
+    """What the hub indexes. The licence isn't ours to give: it follows from base model and texts."""
+    matter: dict[str, object] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "license": "other",
+        "license_name": "see-rights-in-the-model-card",
+        "tags": ["wake2vec", "vocabulary-extension"],
+    }
+    if not Path(base).is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+        matter |= {"base_model": base, "base_model_relation": "finetune"}
+    return matter
+
+
+def _objectives(record: StudyRecord, trial: FinishedTrial) -> list[tuple[str, ...]]:
+    """Name, goal, baseline, this trial and their difference, with 95 % intervals over seeds where there are any."""
+    rows: list[tuple[str, ...]] = []
+    columns = (record.intervals(record.baseline), record.intervals(trial), record.differences(trial))
+    for objective, before, after, difference in zip(record.config.study.objectives, *columns, strict=True):
+        told = _over_seeds(difference)
+        if difference.count > 1 and difference.holds(0.0):
+            told += ", within the noise"
+        rows.append((shown_name(objective), goal_of(objective), _over_seeds(before), _over_seeds(after), told))
+    return rows
+
+
+def _over_seeds(found: Interval) -> str:
+    return show(found.mean) + (f" ({show(found.low)} to {show(found.high)})" if found.count > 1 else "")
+
+
+def _interval(result: RunResult, address: str) -> str:
+    """The 95 % interval of a figure of this trial; empty where there is none."""
+    low, high = (result.numbers.get(f"{address}_{end}") for end in ("low", "high"))
+    return "" if low is None or high is None else f"{show(low)} to {show(high)}"
+
+
+def _figures(baseline: RunResult, result: RunResult, names: list[str] | tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [
+        (name, NUMBERS[name], _shown(baseline.numbers[name]), _shown(result.numbers[name]), _interval(result, name))
+        for name in names
+    ]
+
+
+def _initialiser(name: str) -> str:
+    """What the initialiser's docstring says of it first: the formula, and where it comes from."""
+    paragraphs = (inspect.getdoc(INITIALISERS[name]) or "").split("\n\n")
+    return " ".join(" ".join(paragraphs[:2]).split())
+
+
+def _inputs(result: RunResult) -> list[tuple[str, str, str, str]]:
+    """What each input is, its name, its hash, and its rights where they are known."""
+    return [
+        (INPUTS[address], name, result.fingerprints[address], said or NOT_STATED)
+        for address, (name, said) in _known_inputs(result).items()
+    ]
+
+
+def _known_inputs(result: RunResult) -> dict[str, tuple[str, str | None]]:
+    """Of each input its name and rights. The embedded default is known by its hashes, wherever it lies."""
+    default = RunConfig()
+    shipped = fingerprint_inputs(default)
+    known: dict[str, tuple[str, str | None]] = {}
+    for address in INPUTS:
+        own, ours = (_leaf(config, address) for config in (result.config, default))
+        is_ours = result.fingerprints[address] == shipped[address]
+        known[address] = (
+            (f"wake2vec/default/{Path(ours).name}", DEFAULT_RIGHTS[address]) if is_ours else (_name(own), None)
+        )
+    return known
+
+
+def _leaf(config: RunConfig, address: str) -> str:
+    return str(flatten(config.model_dump())[address])
+
+
+def _name(path: str) -> str:
+    """A name on the hub as it is; of a path the last part: a card tells nothing of the machine."""
+    return Path(path).name if Path(path).exists() or Path(path).is_absolute() else path
+
+
+def _profile(config: StudyConfig, trial: FinishedTrial, result: RunResult) -> dict[str, object]:
+    """The study up to this trial as a profile, with the inputs' names in place of their paths."""
+    tree: dict[str, dict[str, object]] = config.run.model_dump(mode="json", exclude={"machine"})
+    for address, (name, _) in _known_inputs(result).items():
+        section, key = address.split(".")
+        tree[section][key] = name
+    study = config.study.model_dump(mode="json", exclude_defaults=True) | {"trials": trial.number + 1}
+    return {"study": study, **tree}
+
+
+def _shown(figure: float | None) -> str:
+    return "undefined" if figure is None else show(figure)

@@ -1,0 +1,77 @@
+"""Export of a study's trial: which one, its model card, and where the folder goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.config import StudyConfig
+from study.export.card import model_card
+from study.record import StudyRecord, read_record
+from study.trials import FinishedTrial
+from wake2vec import TEXT_FORMATS, ConfigError, export_folder
+
+
+@dataclass(frozen=True)
+class Exported:
+    trial: int
+    digest: str
+    """Of the trial's configuration and inputs."""
+    reason: str
+    folder: Path
+    logged_loss: float
+    reloaded_loss: float
+    text_formats: tuple[str, ...]
+    """In which the new rows were written, beside safetensors."""
+
+
+def export_trial(
+    config: StudyConfig,
+    folder: Path,
+    number: int | None,
+    target: Path | None,
+    text_formats: Sequence[str] | None = None,
+    rights: str | None = None,
+) -> Exported:
+    """Export trial `number`, or the one that the choice rule takes, to `target` or `exports/<study>-trial-<number>`.
+
+    `text_formats`: see `wake2vec.export_folder`. `rights`: a sentence for the model card.
+
+    Raises:
+        Wake2VecError: no such study or trial, or the export isn't what was trained.
+    """
+    record = read_record(config, folder)
+    chosen, reason = _pick(record, number)
+    result = record.result(chosen.digest)
+    target = target or folder.parent / "exports" / f"{config.study.name}-trial-{chosen.number}"
+    card = model_card(record, chosen, reason, rights)
+    done = export_folder(result, record.work_folder(chosen.digest), target, card, text_formats)
+    logged = result.numbers["validation.loss"] or 0.0
+    return Exported(chosen.number, result.digest, reason, target, logged, done.loss, done.text_formats)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """`word2vec`, `projector`, both of them in any order, `both` or `none`, as names of text formats.
+
+    Raises:
+        ConfigError: another name.
+    """
+    names = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    whole = {("none",): (), ("both",): tuple(TEXT_FORMATS)}
+    if names in whole:
+        return whole[names]
+    if not names or any(name not in TEXT_FORMATS for name in names):
+        raise ConfigError(f"the new rows can be written as {', '.join(TEXT_FORMATS)}, both or none: not as {text!r}")
+    return tuple(name for name in TEXT_FORMATS if name in names)
+
+
+def _pick(record: StudyRecord, number: int | None) -> tuple[FinishedTrial, str]:
+    """The trial and why: the same words for the chosen one, whether it was named or not."""
+    choice = record.choice
+    if number is None or number == choice.trial.number:
+        return choice.trial, choice.reason
+    for trial in record.finished:
+        if trial.number == number:
+            return trial, f"trial {number} was asked for; the study's rule takes trial {choice.trial.number}"
+    known = ", ".join(str(trial.number) for trial in record.finished)
+    name = record.config.study.name
+    raise ConfigError(f"the study {name} has no trial {number} with a result: give one of {known}")

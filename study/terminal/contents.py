@@ -1,0 +1,132 @@
+"""What the reading commands print as JSON, in full precision: docs/terminal.md has the keys."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from study.noise import Interval
+from study.record import StudyRecord
+from study.terminal.differences import judged
+from study.terminal.entries import Entry, finished_of, step_of
+from study.terminal.figures import ISSUES, null_of, relative_differences
+from study.terminal.pair import Pair
+from study.terminal.status import Line, Status
+from study.trials import beats_baseline
+
+Content = dict[str, Any]
+
+
+def as_json(content: object) -> str:
+    """Figures that aren't finite are null: JSON knows no others."""
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def status_content(status: Status) -> Content:
+    return asdict(status)
+
+
+def studies_content(lines: Iterable[Line]) -> Content:
+    return {"studies": [asdict(line) for line in lines]}
+
+
+def list_content(record: StudyRecord, trials: Sequence[Entry], references: Sequence[Entry]) -> Content:
+    return {
+        "study": record.config.study.name,
+        "knobs": list(record.config.study.space),
+        "objectives": {objective.name: objective.goal for objective in record.config.study.objectives},
+        "trials": [entry_content(record, entry) for entry in trials],
+        "references": [entry_content(record, entry) for entry in references],
+    }
+
+
+def show_content(record: StudyRecord, entry: Entry, pair: Pair | None) -> Content:
+    result = record.result(entry.digest) if entry.values is not None and entry.digest else None
+    return {
+        "study": record.config.study.name,
+        "trial": entry_content(record, entry),
+        "against_baseline": None if pair is None else _objectives_content(record, pair),
+        "step": None if pair is None else pair.step,
+        "bounds": _bounds_content(record, entry),
+        "figures": None if result is None else result.numbers,
+        "issues": None
+        if result is None
+        else {
+            address: {"value": result.numbers[address], "null": null_of(address, result.numbers)} for address in ISSUES
+        },
+        "device": None if result is None else result.computed.device,
+        "work_folder": None if entry.digest is None else str(record.work_folder(entry.digest).path),
+        "samples": [] if result is None else result.samples,
+    }
+
+
+def compare_content(record: StudyRecord, pair: Pair) -> Content:
+    return {
+        "study": record.config.study.name,
+        "trials": [entry_content(record, pair.before), entry_content(record, pair.after)],
+        "step": pair.step,
+        "knobs": {address: list(values) for address, values in pair.knobs.items()},
+        "objectives": _objectives_content(record, pair),
+        "figures": {
+            address: {"values": [own[address] for own in pair.numbers], "relative": relative}
+            for address, relative in relative_differences(*pair.numbers)
+        },
+    }
+
+
+def entry_content(record: StudyRecord, entry: Entry) -> Content:
+    """One trial or reference."""
+    names = [objective.name for objective in record.config.study.objectives]
+    trial = finished_of(entry, record) if entry.kind == "finished" else None
+    intervals = record.intervals(trial) if trial else []
+    cost = record.cost(entry.digest) if entry.digest else None
+    return {
+        "number": entry.number,
+        "name": entry.name or None,
+        "kind": entry.kind,
+        "is_baseline": trial is not None and trial.is_baseline,
+        "is_chosen": trial is not None and trial.number == record.choice.trial.number,
+        "is_on_front": trial is not None and trial.number in record.front,
+        "beats_baseline": trial is not None and beats_baseline(trial, record.baseline, record.config),
+        "keeps_bounds": None if trial is None else trial.is_feasible,
+        "source": entry.source or None,
+        "params": entry.params,
+        "objectives": None if entry.values is None else dict(zip(names, entry.values, strict=True)),
+        "seeds": None
+        if not intervals or intervals[0].count < 2
+        else dict(zip(names, map(_interval_content, intervals), strict=True)),
+        "step": step_of(entry, record),
+        "seconds": None if cost is None else cost.seconds,
+        "digest": entry.digest,
+        "reason": entry.reason or None,
+    }
+
+
+def _objectives_content(record: StudyRecord, pair: Pair) -> Content:
+    return {
+        objective.name: {
+            "values": [pair.means[0][place].mean, pair.means[1][place].mean],
+            "difference": _interval_content(pair.differences[place]),
+            "verdict": judged(objective, pair.differences[place]),
+        }
+        for place, objective in enumerate(record.config.study.objectives)
+    }
+
+
+def _bounds_content(record: StudyRecord, entry: Entry) -> list[Content]:
+    violations = finished_of(entry, record).violations if entry.kind == "finished" else ()
+    pairs = zip(record.config.study.bounds, violations, strict=False)
+    return [{"bound": str(bound), "violation": by, "is_kept": by <= 0} for bound, by in pairs]
+
+
+def _interval_content(interval: Interval) -> Content:
+    return asdict(interval)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,137 @@
+"""Commands that make something of results: `python -m study ui`, `export`, `report`, `analyse`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from study.commands import DEFAULT_PROFILE, RESULTS
+from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console
+
+
+def ui(
+    profile: Profile = DEFAULT_PROFILE,
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    port: Annotated[int, typer.Option(help="On loopback.")] = 5000,
+) -> None:
+    """Serve the MLflow UI on loopback and print links that open on the trials."""
+    from study.server import mlflow_server
+    from study.storage import load_study
+    from study.tracking import Tracker
+
+    config = asked_to_read(profile, overrides, None)
+    load_study(folder, config.study.name)
+    console.print("MLflow is starting: this can take half a minute")
+    with mlflow_server(folder, port) as address:
+        links = Tracker(folder, config).links(address)
+        for what, link in (
+            ("all trials, sorted", links.sorted_list),
+            ("charts", links.charts),
+            ("comparison", links.comparison),
+            ("the study: note, pictures", links.study),
+        ):
+            console.print(f"\n{what}:")
+            typer.echo(link)  # whole, on one line, so that a terminal can open it
+        console.print("\nCtrl-C stops the server.")
+        while True:
+            time.sleep(3600)
+
+
+def export(
+    profile: Profile = DEFAULT_PROFILE,
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    trial: Annotated[int | None, typer.Option(help="Which trial; without it, the one that the study chose.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Target folder; exports/<study>-trial-<number> without it.")] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="Text formats of the new rows: word2vec, projector, both, or none; those up to 200 MB without."
+        ),
+    ] = None,
+    rights: Annotated[str | None, typer.Option(help="A sentence for the model card on the rights in the data.")] = None,
+    register: Annotated[bool, typer.Option(help="Register the export in MLflow: a second copy of the model.")] = True,
+    prefer: Prefer = None,
+) -> None:
+    """Write a trial as a Hugging Face folder: model, tokenizer, vectors, model card; checked by loading it again.
+
+    It is registered in MLflow too, under the study's name: `best` is the one that the study chose, `trial-7` any.
+    """
+    from study.export.export import export_trial, parse_formats
+
+    formats = None if vectors is None else parse_formats(vectors)
+    config = asked(profile, overrides, prefer)
+    done = export_trial(config, folder, trial, out, formats, rights)
+    console.print(f"Exported to {done.folder}: {done.reason}.", highlight=False)
+    console.print(
+        f"Loaded again with plain transformers: validation loss {done.reloaded_loss:.5f} "
+        f"(logged {done.logged_loss:.5f}).",
+        highlight=False,
+    )
+    written = ", ".join(("safetensors", *done.text_formats))
+    left_out = (
+        " Text formats would be large: VECTORS=both writes them." if formats is None and not done.text_formats else ""
+    )
+    console.print(f"The new rows alone: {done.folder / 'vectors'} ({written}).{left_out}", highlight=False)
+    if register:
+        from study.export.registry import register_export
+
+        aliases = (f"trial-{done.trial}", *(("best",) if trial is None else ()))
+        registered = register_export(folder, config.study.name, done.trial, done.digest, done.folder, aliases)
+        console.print(f"Registered in MLflow: {registered.uri}, version {registered.version}.", highlight=False)
+
+
+def report(
+    profile: Profile = DEFAULT_PROFILE,
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    prefer: Prefer = None,
+) -> None:
+    """Write one self-contained HTML page about a study, and the same in Markdown."""
+    from study.report.page import write_report
+
+    page = write_report(asked_to_read(profile, overrides, prefer), folder, profile, overrides or [])
+    console.print(f"Report: {page}", highlight=False)
+    console.print(f"in Markdown: {page.with_suffix('.md')}", highlight=False)
+
+
+def analyse(
+    model: Annotated[Path, typer.Argument(help="A Hugging Face folder, or a .safetensors file that holds a matrix.")],
+    base_size: Annotated[int | None, typer.Option(help="Rows of the base model; often the folder tells.")] = None,
+    before: Annotated[
+        Path | None, typer.Option(help="The base model, or the checkpoint before training: drift from it.")
+    ] = None,
+    corpus: Annotated[Path | None, typer.Option(help="The training text: the new tokens in it are counted.")] = None,
+    block_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a training block; 256 without it.")] = None,
+    validation_share: Annotated[
+        float | None, typer.Option(min=0, max=0.9, help="Held out at the text's end; 0.1 without it.")
+    ] = None,
+    references: Annotated[
+        str | None, typer.Option(help="Base rows that no text reaches: 3-258, 700. The tokenizer tells without it.")
+    ] = None,
+    tensor: Annotated[str | None, typer.Option(help="Which tensor, where there are several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Target folder; analysis/<name of the model> without it.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="An earlier summary in JSON, or `phase1`: a table of old and new.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
+) -> None:
+    """Report the geometry of any checkpoint's embedding, without training: tables, a picture, a page, JSON."""
+    from study.analysis.analyse import PAGE, write_analysis
+    from study.analysis.text import analysis_tables, parse_ids
+    from wake2vec import Source
+
+    ids = parse_ids(references) if references else None
+    source = Source(model, base_size, before, corpus, block_tokens, validation_share, ids, tensor)
+    done = write_analysis(source, out, against)
+    if as_json:
+        typer.echo(json.dumps(done.report, indent=2, ensure_ascii=False))
+        return
+    for table in analysis_tables(done.report, done.shared, against):
+        console.print(table, highlight=False)
+        console.print()
+    console.print("In brackets: the null, what noise reads (docs/metrics.md). Page, picture, JSON:", highlight=False)
+    typer.echo(f"  {done.folder / PAGE}")

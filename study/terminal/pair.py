@@ -1,0 +1,91 @@
+"""Two entries of a study side by side: knobs, objectives and figures, at their ends or at the last step of both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from study.noise import Interval, interval, paired_difference
+from study.record import StudyRecord
+from study.settings import Value
+from study.terminal.entries import Entry, finished_of
+from wake2vec import ConfigError, Numbers, Progress, flatten
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two entries have in common, and what they don't."""
+
+    before: Entry
+    after: Entry
+    step: int | None
+    """Where the figures were read: the last evaluation that both have; None: each at its own end."""
+    differences: list[Interval]
+    """Of each objective, `after` less `before`, over the seeds that both have."""
+    means: tuple[list[Interval], list[Interval]]
+    """Of each objective, over those seeds."""
+    numbers: tuple[Numbers, Numbers]
+
+    @property
+    def knobs(self) -> dict[str, tuple[Value | None, Value | None]]:
+        """Those that differ; None where an entry doesn't say."""
+        addresses = dict.fromkeys([*self.before.params, *self.after.params])
+        both = {address: (self.before.params.get(address), self.after.params.get(address)) for address in addresses}
+        return {address: values for address, values in both.items() if values[0] != values[1]}
+
+
+def pair_of(record: StudyRecord, before: Entry, after: Entry) -> Pair:
+    """Raises ConfigError: one of them failed, or has no evaluation yet, or they were evaluated at no step in common."""
+    before, after = _completed(record, before, after), _completed(record, after, before)
+    if before.values is not None and after.values is not None:
+        return _at_their_ends(record, before, after)
+    ours, theirs = evaluations(record, before), evaluations(record, after)
+    for entry, own in ((before, ours), (after, theirs)):
+        if not own:
+            raise ConfigError(f"{entry.label} has no figures to compare: it is {entry.kind}; give another trial")
+    common = [step for step in ours if step in theirs]
+    if not common:
+        raise ConfigError(f"{before.label} and {after.label} were evaluated at no step in common: give other trials")
+    step = common[-1]
+    values = [_values(record, own[step]) for own in (ours, theirs)]
+    differences = [paired_difference([a], [b]) for a, b in zip(*values, strict=True)]
+    means = tuple([interval([value]) for value in own] for own in values)
+    return Pair(before, after, step, differences, (means[0], means[1]), (ours[step].numbers, theirs[step].numbers))
+
+
+def evaluations(record: StudyRecord, entry: Entry) -> dict[int, Progress]:
+    """The records of an entry that define every objective, under their steps, in their order."""
+    progress = record.progress(entry.digest) if entry.digest else []
+    wanted = [objective.result for objective in record.config.study.objectives]
+    return {one.step: one for one in progress if all(one.numbers.get(address) is not None for address in wanted)}
+
+
+def _at_their_ends(record: StudyRecord, before: Entry, after: Entry) -> Pair:
+    assert before.values is not None and after.values is not None
+    assert before.digest is not None and after.digest is not None
+    if "reference" in (before.kind, after.kind):
+        ours, theirs = [before.values], [after.values]
+    else:
+        ours, theirs = record.shared_values(finished_of(before, record), finished_of(after, record))
+    columns = list(zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True))
+    return Pair(
+        before,
+        after,
+        None,
+        [paired_difference(a, b) for a, b in columns],
+        ([interval(a) for a, _ in columns], [interval(b) for _, b in columns]),
+        (record.result(before.digest).numbers, record.result(after.digest).numbers),
+    )
+
+
+def _completed(record: StudyRecord, entry: Entry, other: Entry) -> Entry:
+    """The entry with the knobs that the other changes and it doesn't: those of the profile."""
+    knobs = flatten(record.config.run.model_dump())
+    missing = {address: knobs[address] for address in other.params if address not in entry.params}
+    return entry if not missing or not entry.params else replace(entry, params={**entry.params, **missing})
+
+
+def _values(record: StudyRecord, moment: Progress) -> Sequence[float]:
+    figures = (moment.numbers[objective.result] for objective in record.config.study.objectives)
+    return [
+        objective.value(figure or 0.0)
+        for objective, figure in zip(record.config.study.objectives, figures, strict=True)
+    ]

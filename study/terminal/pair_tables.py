@@ -1,0 +1,110 @@
+"""One trial, or two, in tables: `study show` and `study compare`."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from study.noise import interval
+from study.record import StudyRecord
+from study.table import show, shown_name
+from study.terminal.columns import HARD_SPACE, Column, fitted
+from study.terminal.differences import judged, plus_minus, signed
+from study.terminal.entries import Entry, finished_of
+from study.terminal.figures import ISSUES, null_of, relative_differences, shown
+from study.terminal.pair import Pair
+from wake2vec import Numbers
+
+FIGURES = 12
+ABSENT = "–"
+
+
+def knob_tables(record: StudyRecord, title: str, entries: Sequence[Entry], addresses: Sequence[str]) -> list[Table]:
+    """Knobs of the entries side by side; none where there are no addresses."""
+    if not addresses:
+        return []
+    columns = [
+        Column(
+            head_of(entry, record),
+            [show(entry.params[address]) if address in entry.params else ABSENT for address in addresses],
+        )
+        for entry in entries
+    ]
+    return fitted(title, Column("", list(addresses), "left"), columns)
+
+
+def head_of(entry: Entry, record: StudyRecord) -> str:
+    """Of a column: short, and on one line."""
+    is_baseline = record.finished and entry.number == record.baseline.number
+    return "baseline" if is_baseline else entry.label.replace(" ", " " if entry.number is None else HARD_SPACE)
+
+
+def objective_tables(record: StudyRecord, pair: Pair, title: str) -> list[Table]:
+    """Means over the seeds that both have, and the paired differences: the second less the first."""
+    at = "" if pair.step is None else f", both at step {pair.step}"
+    names = Column("", [shown_name(objective) for objective in record.config.study.objectives], "left")
+    on_one_line = fitted(f"{title}{at}", names, _objective_columns(record, pair, " "))
+    if len(on_one_line) == 1:
+        return on_one_line
+    return fitted(f"{title}{at}", names, _objective_columns(record, pair, "\n"))
+
+
+def _objective_columns(record: StudyRecord, pair: Pair, between: str) -> list[Column]:
+    """`between` parts a mean from its interval."""
+    judgements = zip(record.config.study.objectives, pair.differences, strict=True)
+    return [
+        *(
+            Column(head_of(entry, record), [between.join(filter(None, plus_minus(mean))) for mean in means])
+            for entry, means in zip((pair.before, pair.after), pair.means, strict=True)
+        ),
+        Column("difference", [signed(difference).replace(" ", between) for difference in pair.differences]),
+        Column("", [judged(objective, difference) for objective, difference in judgements], "left"),
+    ]
+
+
+def bound_tables(record: StudyRecord, entry: Entry) -> list[Table]:
+    """Which bounds a finished trial keeps; none where there are none, or it isn't known."""
+    bounds = record.config.study.bounds
+    violations = finished_of(entry, record).violations if entry.kind == "finished" else ()
+    if not bounds or len(violations) != len(bounds):
+        return []
+    kept = [f"{'kept' if by <= 0 else 'broken'}, by {show(abs(by))}" for by in violations]
+    return fitted("Bounds", Column("", list(map(str, bounds)), "left"), [Column("", kept, "left")])
+
+
+def own_objective_tables(record: StudyRecord, entry: Entry) -> list[Table]:
+    """The objectives of an entry with a result; means where it was repeated."""
+    intervals = (
+        record.intervals(finished_of(entry, record))
+        if entry.kind == "finished"
+        else [interval([value]) for value in entry.values or ()]
+    )
+    names = [shown_name(objective) for objective in record.config.study.objectives]
+    cells = [" ".join(plus_minus(one)).strip() for one in intervals]
+    return fitted("Objectives", Column("", names, "left"), [Column(head_of(entry, record), cells)])
+
+
+def issue_tables(record: StudyRecord, entries: Sequence[Entry], numbers: Sequence[Numbers]) -> list[Table]:
+    """The figures of the known issues, with what they read where there is no issue."""
+    columns = [
+        Column(head_of(entry, record), [shown(own.get(address)) for address in ISSUES])
+        for entry, own in zip(entries, numbers, strict=True)
+    ]
+    nulls = [null_of(address, numbers[-1]) for address in ISSUES]
+    columns.append(Column("null", ["" if null is None else show(null) for null in nulls]))
+    return fitted("The issues' figures", Column("", list(ISSUES), "left"), columns)
+
+
+def figure_tables(record: StudyRecord, pair: Pair) -> list[Table]:
+    """The figures that differ most for their size; the objectives are told elsewhere."""
+    told = {objective.result for objective in record.config.study.objectives}
+    most = [each for each in relative_differences(*pair.numbers) if each[0] not in told and each[1]][:FIGURES]
+    columns = [
+        Column(head_of(entry, record), [shown(numbers[address]) for address, _ in most])
+        for entry, numbers in zip((pair.before, pair.after), pair.numbers, strict=True)
+    ]
+    columns.append(Column("change", [f"{relative:+.0%}" for _, relative in most]))
+    return fitted(
+        "Figures that differ most, as shares of the larger value",
+        Column("", [address for address, _ in most], "left"),
+        columns,
+    )

@@ -1,0 +1,245 @@
+"""Commands that read a study: `python -m study status`, `list`, `show`, `compare`. They write nothing."""
+
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from study.commands import DEFAULT_PROFILE, RESULTS
+from study.record import StudyRecord, read_record
+from study.table import duration
+from study.terminal.contents import (
+    as_json,
+    compare_content,
+    list_content,
+    show_content,
+    status_content,
+    studies_content,
+)
+from study.terminal.differences import legend
+from study.terminal.entries import Entry, entries_of, entry_named, reference_entries, sorted_entries, state_of
+from study.terminal.following import following, say_commands
+from study.terminal.invocation import AsJson, Folder, Overrides, Prefer, Profile, asked_to_read, console
+from study.terminal.pair import Pair, evaluations, pair_of
+from study.terminal.pair_tables import (
+    bound_tables,
+    figure_tables,
+    issue_tables,
+    knob_tables,
+    objective_tables,
+    own_objective_tables,
+)
+from study.terminal.spent import spent
+from study.terminal.status import Status, facts_table, lines_of, lines_tables, reached_tables, status_of
+from study.terminal.trial_tables import front_entries, reference_tables, repeat_tables, trials_tables
+from wake2vec import ConfigError
+
+SAMPLES = 3
+WIDTH = 80
+AnyStudy = Annotated[
+    str | None, typer.Argument(help="A profile, or the path of a YAML file; without it, all studies in a line each.")
+]
+Named = Annotated[str, typer.Argument(help="A trial's number, `chosen`, `baseline`, or the name of an anchor.")]
+
+
+def status(
+    profile: AnyStudy = None,
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    prefer: Prefer = None,
+    as_json_: AsJson = False,
+) -> None:
+    """Say where a study stands: how far it is, what it has cost and reached, what to type next."""
+    if profile is None:
+        _all_studies(folder, as_json_)
+        return
+    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    found = status_of(record)
+    commands = following(found, profile, overrides, folder, prefer)
+    if as_json_:
+        typer.echo(as_json({**status_content(found), "next": commands}))
+        return
+    _say(f"Study {found.study} in {folder}: {_stage(found)}")
+    _show([facts_table(found)])
+    for table in reached_tables(record, found):
+        _say("")
+        _show([table])
+    _say("\nNext:")
+    say_commands(commands)
+
+
+def list_(
+    profile: Profile = DEFAULT_PROFILE,
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    prefer: Prefer = None,
+    sort: Annotated[str, typer.Option(help="An objective (best first), a knob, `time` or `trial`.")] = "trial",
+    front: Annotated[bool, typer.Option("--front", help="Only the baseline and the front.")] = False,
+    as_json_: AsJson = False,
+) -> None:
+    """List all trials: state, knobs, objectives, time; references and repeats below."""
+    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    entries = sorted_entries(record, front_entries(record) if front else entries_of(record), sort)
+    if as_json_:
+        typer.echo(as_json(list_content(record, entries, reference_entries(record))))
+        return
+    if not entries:
+        _say(f"The study {record.config.study.name} has no trials yet.")
+        return
+    sections = [trials_tables(record, entries)]
+    if record.finished:
+        sections += [reference_tables(record), repeat_tables(record)]
+    for tables in filter(None, sections):
+        _show(tables)
+        _say("")
+    if record.finished:
+        _say("* on the front: no other trial is as good in all objectives and better in one.")
+        _say("`beats it`: as good as the baseline in all, better in one.")
+    for entry in entries:
+        if entry.reason:
+            _say(f"Trial {entry.number} {entry.kind}: {entry.reason}.")
+    if record.finished:
+        _say(f"Chosen: {record.choice.reason}.")
+
+
+def show(
+    trial: Named,
+    profile: Profile = DEFAULT_PROFILE,
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    prefer: Prefer = None,
+    as_json_: AsJson = False,
+) -> None:
+    """Show one trial: knobs, objectives against the baseline, bounds, the issues' figures, cost, samples."""
+    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    entry = entry_named(record, trial)
+    pair = _against_baseline(record, entry)
+    if as_json_:
+        typer.echo(as_json(show_content(record, entry, pair)))
+        return
+    _say(f"{entry.title} of study {record.config.study.name}: {_states(entry, record)}")
+    if entry.reason:
+        _say(f"{entry.reason[0].upper()}{entry.reason[1:]}.")
+    for tables in _sections(record, entry, pair):
+        _say("")
+        _show(tables)
+    if pair is not None:
+        _say(legend(pair.differences, record.config.study.seeds))
+    _say("")
+    _show([_place_table(record, entry)])
+    for sample in record.result(entry.digest).samples[:SAMPLES] if entry.values and entry.digest else ():
+        _say(f"\n{_first_lines(sample)}")
+
+
+def compare(
+    first: Named,
+    second: Named,
+    profile: Profile = DEFAULT_PROFILE,
+    overrides: Overrides = None,
+    folder: Folder = RESULTS,
+    prefer: Prefer = None,
+    as_json_: AsJson = False,
+) -> None:
+    """Compare two trials: knobs that differ, objectives with what is noise, the figures that differ most."""
+    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    before, after = entry_named(record, first), entry_named(record, second)
+    pair = pair_of(record, before, after)
+    if as_json_:
+        typer.echo(as_json(compare_content(record, pair)))
+        return
+    for entry in (pair.before, pair.after):
+        _say(f"{entry.title}: {_states(entry, record)}")
+    title = f"{pair.after.title} against {pair.before.label}"
+    knobs = knob_tables(record, "Knobs that differ", (pair.before, pair.after), list(pair.knobs))
+    for tables in (knobs, objective_tables(record, pair, title)):
+        _say("")
+        _show(tables) if tables else _say("No knob differs.")
+    _say(legend(pair.differences, record.config.study.seeds))
+    _say("")
+    _show(figure_tables(record, pair))
+
+
+def _all_studies(folder: Path, as_json_: bool) -> None:
+    lines = lines_of(folder)
+    if as_json_:
+        typer.echo(as_json(studies_content(lines)))
+    elif not lines:
+        raise ConfigError(f"{folder} holds no study: run `make study` first")
+    else:
+        _show(lines_tables(lines, folder))
+        _say("\n`study status PROFILE` says more of one.")
+
+
+def _stage(found: Status) -> str:
+    if found.driver is not None:
+        return "running"
+    if found.is_done:
+        return "done"
+    return "not running, not done"
+
+
+def _against_baseline(record: StudyRecord, entry: Entry) -> Pair | None:
+    """None for the baseline itself, and where one of them has no evaluation."""
+    baseline = next((one for one in entries_of(record) if one.number == 0), entry)
+    if baseline == entry or not evaluations(record, baseline) or not evaluations(record, entry):
+        return None
+    return pair_of(record, baseline, entry)
+
+
+def _sections(record: StudyRecord, entry: Entry, pair: Pair | None) -> Iterable[list[Table]]:
+    if pair is not None:
+        yield knob_tables(record, "Knobs", (pair.before, pair.after), list(pair.after.params))
+        yield objective_tables(record, pair, f"{entry.title} against the baseline")
+        yield from filter(None, [bound_tables(record, entry)])
+        yield issue_tables(record, (pair.before, pair.after), pair.numbers)
+        return
+    yield knob_tables(record, "Knobs", (entry,), list(entry.params))
+    if entry.values is not None and entry.digest is not None:
+        yield own_objective_tables(record, entry)
+        yield issue_tables(record, (entry,), [record.result(entry.digest).numbers])
+
+
+def _states(entry: Entry, record: StudyRecord) -> str:
+    """All that is to say of its state: `chosen, on the front`."""
+    state = "reference" if entry.kind == "reference" else state_of(entry, record)
+    known = [state] if state else []
+    if entry.kind == "finished" and entry.number in record.front:
+        known.append("on the front")
+    if entry.name and entry.kind != "reference":
+        known.append(f"anchor {entry.name}")
+    if entry.source:
+        known.append(f"from {entry.source}")
+    return ", ".join(known) or "not on the front"
+
+
+def _place_table(record: StudyRecord, entry: Entry) -> Table:
+    """Cost and place."""
+    table = Table(box=None, show_header=False, width=WIDTH, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(width=11, style="dim")
+    table.add_column(ratio=1, overflow="fold")
+    if entry.digest is not None:
+        cost, total = record.cost(entry.digest), spent(record)
+        share = f", {cost.steps / total.steps:.0%} of the study's steps" if total.steps else ""
+        table.add_row("cost", f"{cost.steps:,} steps, {duration(cost.seconds)} on {total.device}{share}")
+        table.add_row("digest", entry.digest)
+        table.add_row("work folder", str(record.work_folder(entry.digest).path))
+    return table
+
+
+def _first_lines(sample: str) -> str:
+    """Of a sample, which may hold anything: what a terminal would take as a command is a dot."""
+    lines = " / ".join(sample.splitlines())
+    printable = "".join(letter if letter.isprintable() else "·" for letter in lines)
+    return textwrap.shorten(printable, 2 * WIDTH - 8, placeholder=" ...")
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, markup=False)
+
+
+def _show(tables: Iterable[Table]) -> None:
+    for table in tables:
+        console.print(table, highlight=False, markup=False)

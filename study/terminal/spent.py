@@ -1,0 +1,74 @@
+"""What a study has cost, and what it had reached when so much was spent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from study.companions import references, repeats
+from study.record import StudyRecord
+from study.terminal.entries import Entry, entries_of
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Cost of a study so far, repeats, references, stopped, failed and open trials among it."""
+
+    steps: int
+    """Updates done."""
+    seconds: float
+    """Wall time of training and evaluations, without pauses."""
+    device: str
+    """Where the baseline was computed; `this device` where that isn't known."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best value of an objective, and what had been spent when its trial was done."""
+
+    value: float
+    trial: int
+    steps: int
+    seconds: float
+
+
+def spent(record: StudyRecord) -> Spent:
+    costs = [record.cost(digest) for digest in [*_own_digests(record), *companion_digests(record)]]
+    device = record.result(record.baseline.digest).computed.device if record.finished else "this device"
+    return Spent(sum(cost.steps for cost in costs), sum(cost.seconds for cost in costs), device)
+
+
+def bests(record: StudyRecord) -> list[Best]:
+    """Of each objective, among the finished trials that keep all bounds; of all where none does."""
+    steps, seconds = 0, 0.0
+    found: list[Best | None] = [None] * len(record.config.study.objectives)
+    is_any_feasible = any(trial.is_feasible for trial in record.finished)
+    trials = {trial.number: trial for trial in record.finished}
+    for entry in entries_of(record):
+        if entry.digest and not entry.source:
+            cost = record.cost(entry.digest)
+            steps, seconds = steps + cost.steps, seconds + cost.seconds
+        trial = trials.get(entry.number or 0) if entry.kind == "finished" else None
+        if trial is None or (is_any_feasible and not trial.is_feasible):
+            continue
+        for place, objective in enumerate(record.config.study.objectives):
+            best, value = found[place], trial.values[place]
+            if best is None or objective.sign * value < objective.sign * best.value:
+                found[place] = Best(value, trial.number, steps, seconds)
+    return [best for best in found if best is not None]
+
+
+def companion_digests(record: StudyRecord) -> list[str]:
+    """Of the references and of the repeats of baseline and finalists, run or not."""
+    if not record.finished:
+        return []
+    inputs = record.result(record.baseline.digest).fingerprints
+    companions = references(record.config)
+    if record.config.study.seeds > 1:
+        again = {trial.number: trial for trial in (record.baseline, *record.finalists)}
+        companions += [companion for trial in again.values() for companion in repeats(trial, record.config)]
+    return [companion.digest(inputs) for companion in companions]
+
+
+def _own_digests(record: StudyRecord) -> Iterator[str]:
+    """Of all trials but those that another study has paid for; each once."""
+    own: dict[str, Entry] = {entry.digest: entry for entry in entries_of(record) if entry.digest and not entry.source}
+    yield from own
