@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import optuna
 
@@ -107,11 +108,10 @@ class StudyRecord:
         Raises:
             ConfigError: no trial has a result yet.
         """
-        means = [replace(trial, values=tuple(v.mean for v in self.intervals(trial))) for trial in self.finalists]
         complete = all(len(self.repeated_values(trial)) == self.config.study.seeds for trial in self.finalists)
         if self.config.study.seeds == 1 or not complete:
             return self.nominated
-        choice = choose(self.finished, self.config, means)
+        choice = choose(self.finished, self.config, [self._mean_over_seeds(trial) for trial in self.finalists])
         own = {trial.number: trial for trial in self.finished}
         return replace(
             choice,
@@ -125,13 +125,32 @@ class StudyRecord:
 
     def values_by_seed(self, trial: FinishedTrial) -> dict[int, tuple[float, ...]]:
         """The same, under their seeds."""
-        fingerprints = self.result(trial.digest).fingerprints if self.config.study.seeds > 1 else {}
-        values = {self.config.run_config(trial.params).seed: trial.values}
-        for companion in repeats(trial, self.config):
-            other = self.companion_values(companion, fingerprints)
-            if other is not None:
-                values[companion.run.seed] = other
-        return values
+        repeated = {seed: objective_values(result, self.config) for seed, result in self._repeats(trial).items()}
+        return {self.config.run_config(trial.params).seed: trial.values, **repeated}
+
+    def mean_violations(self, trial: FinishedTrial) -> tuple[float, ...]:
+        """By how much the trial breaks each bound in the mean of its seeds; 0 or less: it keeps it.
+
+        A bound on the baseline is judged seed by seed, with those that the baseline was run with too.
+        """
+        before, after = self._repeats(self.baseline), self._repeats(trial)
+        pairs = [(after[seed], before[seed]) for seed in after if seed in before]
+        pairs.append((self.result(trial.digest), self.result(self.baseline.digest)))
+        by_seed = [violations(ours, theirs, self.config) for ours, theirs in pairs]
+        return tuple(map(fmean, zip(*by_seed, strict=True)))
+
+    def _mean_over_seeds(self, trial: FinishedTrial) -> FinishedTrial:
+        values = tuple(over_seeds.mean for over_seeds in self.intervals(trial))
+        return replace(trial, values=values, violations=self.mean_violations(trial))
+
+    def _repeats(self, trial: FinishedTrial) -> dict[int, RunResult]:
+        """The results of the trial with the other seeds, under them, where every objective is defined."""
+        if self.config.study.seeds == 1:
+            return {}
+        fingerprints = self.result(trial.digest).fingerprints
+        companions = repeats(trial, self.config)
+        results = {each.run.seed: self._companion_result(each, fingerprints) for each in companions}
+        return {seed: result for seed, result in results.items() if result is not None}
 
     def intervals(self, trial: FinishedTrial) -> list[Interval]:
         """Of each objective over the seeds."""
@@ -171,13 +190,20 @@ class StudyRecord:
 
     def companion_values(self, companion: Companion, fingerprints: dict[str, str]) -> tuple[float, ...] | None:
         """Its objective values; None where it has no result, or one that an objective is undefined for."""
+        result = self._companion_result(companion, fingerprints)
+        return None if result is None else objective_values(result, self.config)
+
+    def _companion_result(self, companion: Companion, fingerprints: dict[str, str]) -> RunResult | None:
         work = self.work_folder(companion.digest(fingerprints))
         if not work.result_path.exists():
             return None
+        result = read_result(work)
         try:
-            return objective_values(read_result(work), self.config)
+            objective_values(result, self.config)
+            violations(result, None, self.config)
         except TrainingDivergedError:
             return None
+        return result
 
     @cached_property
     def hypervolumes(self) -> list[float]:

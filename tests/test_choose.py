@@ -1,6 +1,7 @@
 """Fronts and choices on planted trials with known answers: every rule, ties, bounds, nothing feasible or defined."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,17 @@ def test_finalists_are_chosen_among_by_their_means_over_seeds() -> None:
     choice = choose(trials, CONFIG, means)
     assert choice.trial.number == 2
     assert "by the means over 5 seeds of 2 finalists" in choice.reason
+
+
+def test_a_finalist_that_breaks_a_bound_in_the_mean_is_not_chosen() -> None:
+    trials = planted(BASELINE, BALANCED, (4.45, 1.0, 0.8, 0.1), violations=((0.0,), (-0.1,), (-0.1,)))
+    finalists = [replace(trials[1], violations=(0.02,)), trials[2]]
+    config = study(bounds=("validation.loss <= baseline",))
+    assert choose(trials, config).trial.number == 1
+    assert choose(trials, config, finalists).trial.number == 2
+    choice = choose(trials, config, finalists[:1])
+    assert choice.trial.number == 1
+    assert choice.reason.startswith("no finalist keeps all bounds in the mean of 5 seeds: trial 1 breaks the fewest")
 
 
 @given(st.lists(st.tuples(*[st.floats(0.1, 10)] * 4), min_size=1, max_size=8), st.floats(0.01, 100))

@@ -51,5 +51,14 @@ def test_a_study_measures_it_in_units_of_its_baseline_without_what_breaks_a_boun
     config = load_config("tiny")
     values = [(4.0, 2.0, 0.8, 0.5), (2.0, 1.0, 0.4, 0.25), (4.1, 0.0, 0.0, 0.0), (2.0, 0.0, 0.0, 0.0)]
     trials = [FinishedTrial(n, {}, value, "", (float(n == 3),)) for n, value in enumerate(values)]
-    assert study_hypervolume(trials[:3], trials[0], config) == pytest.approx(0.5**4)
+    assert study_hypervolume(trials[:2], trials[0], config) == pytest.approx(0.5**4)
     assert hypervolume_history(trials, trials[0], config) == pytest.approx([0, 0.5**4, 0.5**4, 0.5**4])
+
+
+def test_an_objective_in_which_the_baseline_leaves_no_room_spans_no_volume_but_must_be_kept() -> None:
+    config = load_config("tiny")
+    values = [(4.0, 0.0, 0.8, 0.5), (2.0, 0.0, 0.4, 0.25), (1.0, 0.1, 0.1, 0.0)]
+    baseline, kept, lost = (FinishedTrial(n, {}, value, "") for n, value in enumerate(values))
+    assert study_hypervolume([baseline, kept, lost], baseline, config) == pytest.approx(0.5**3)
+    perfect = FinishedTrial(0, {}, (0.0,) * 4, "")
+    assert study_hypervolume([perfect, kept], perfect, config) == 0

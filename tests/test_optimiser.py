@@ -92,6 +92,15 @@ def test_a_choice_keeps_the_bounds(rich: tuple[StudyConfig, Path, StudyOutcome])
     assert {trial.is_feasible for trial in record.finished} == {True, False}
 
 
+def test_a_bound_on_the_baseline_is_judged_seed_by_seed(rich: tuple[StudyConfig, Path, StudyOutcome]) -> None:
+    record = rich[2].record
+    trial = record.choice.trial
+    difference = record.differences(trial)[0]
+    assert difference.count == 2
+    assert record.mean_violations(trial) == pytest.approx([difference.mean + 0.002])
+    assert record.mean_violations(trial) != pytest.approx(trial.violations)  # its own seed says something else
+
+
 def test_the_same_seeds_give_the_same_stops_and_repeats_and_run_again_it_does_nothing(
     rich: tuple[StudyConfig, Path, StudyOutcome], tmp_path: Path
 ) -> None:
