@@ -41,9 +41,9 @@ from wake2vec.measure import Subject, measure
 from wake2vec.memory import measure_pass, peak_bytes
 from wake2vec.model import merged_model
 from wake2vec.precision import best_device, compute_dtype
-from wake2vec.run import start_training
 from wake2vec.schedule import batch_at
 from wake2vec.train import Training
+from wake2vec.trial import start_training
 
 CHECKPOINT_EVERY_S = 300
 ROUNDS = 3

@@ -22,7 +22,7 @@ from wake2vec.closing import measure_closing
 from wake2vec.geometry import cosine, isotropy, norms, spectrum
 from wake2vec.geometry.group import joined, read_group
 from wake2vec.measure import Subject, measure
-from wake2vec.run import initialise
+from wake2vec.trial import initialise
 
 REFERENCES = 100
 ROUNDS = 3

@@ -13,15 +13,15 @@ from wake2vec.evaluate import validate
 from wake2vec.initialisers import INITIALISERS, InitMaterial, similarity
 from wake2vec.material import Material
 from wake2vec.measure import measure
-from wake2vec.run import initialise, start_training
+from wake2vec.trial import initialise, start_training
 
 TRAINING = ["train.steps=100", "train.lr=0.0089"]
 """One setting that trains well: the rate of a trial that a study of the profile `tiny` chose (`docs/log.md`)."""
-VARIANTS = {
+VARIANTS: dict[str, list[str]] = {
     "gaussian, noise .1 (Phase 1)": ["init.name=gaussian", "init.noise_scale=0.1"],
     "gaussian, noise 1": ["init.name=gaussian", "init.noise_scale=1.0"],
     "base_normal, noise 1": ["init.name=base_normal", "init.noise_scale=1.0"],
-    **{name: [f"init.name={name}"] for name in INITIALISERS if name not in {"gaussian", "base_normal"}},
+    **{str(name): [f"init.name={name}"] for name in INITIALISERS if name not in {"gaussian", "base_normal"}},
 }
 SHOWN = {
     "norm ratio": "geometry.norm_ratio",

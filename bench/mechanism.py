@@ -21,9 +21,9 @@ from wake2vec.geometry.mutual import mutual_collapse
 from wake2vec.geometry.spectrum import covariance, principal_axes
 from wake2vec.material import Material
 from wake2vec.measure import measure
-from wake2vec.run import start_training
 from wake2vec.schedule import batch_at
 from wake2vec.train import Training
+from wake2vec.trial import start_training
 
 SETTINGS: dict[str, list[str]] = {
     "baseline": [],

@@ -15,7 +15,6 @@ from typing import Annotated
 
 import optuna
 import typer
-from transformers.utils import logging as transformers_logging
 
 from study.commands import DEFAULT_PROFILE, RESULTS, make_command
 from study.config import StudyConfig, load_config
@@ -194,11 +193,11 @@ def _quiet_libraries() -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")

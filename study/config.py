@@ -12,7 +12,7 @@ from pydantic import ValidationError, model_validator
 from yaml import YAMLError
 
 from study.settings import Choices, StudySection, Value
-from wake2vec import NUMBERS, ConfigError, RunConfig, Section, check_names, flatten, unflatten
+from wake2vec import NUMBERS, ConfigError, RunConfig, Section, flatten, unflatten
 
 PROFILES = Path(__file__).parent / "profiles"
 GPU_MEMORY = "computed.gpu_memory_gb"
@@ -65,7 +65,7 @@ class StudyConfig(Section):
 
     def _faults_of(self, where: str, values: dict[str, Value]) -> list[str]:
         try:
-            check_names(self.run_config(values))
+            self.run_config(values)
         except ValidationError as fault:
             return [f"{where}: {_one_line(error)}" for error in fault.errors()]
         except ConfigError as fault:

@@ -43,7 +43,6 @@ from wake2vec import (
     TrialStopped,
     Wake2VecError,
     WorkFolder,
-    check_names,
     fingerprint_inputs,
     prepare,
     read_result,
@@ -109,7 +108,6 @@ def drive(
         Wake2VecError: an input, the configuration or the study database can't be used (nothing was made then), or
             no trial had a result.
     """
-    check_names(config.run)
     inputs = fingerprint_inputs(config.run)
     check_database(folder / "optuna.db")
     check_database(folder / "mlflow.db")

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def interval(values: Sequence[float]) -> Interval:
     mean, count = statistics.fmean(values), len(values)
     if count == 1:
         return Interval(mean, -math.inf, math.inf, 1)
-    half = float(student_t.ppf(0.975, count - 1)) * statistics.stdev(values) / math.sqrt(count)
+    half = float(stdtrit(count - 1, 0.975)) * statistics.stdev(values) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, count)
 
 

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from wake2vec import RunConfig, prepare
 from wake2vec.initialisers import INITIALISERS, NGRAMS, SHARPNESS, InitMaterial, sparsemax
-from wake2vec.run import initialise
+from wake2vec.trial import initialise
 
 BASE, DIM, NEW = 500, 16, 4000
 TURN = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(2))).Q

@@ -18,7 +18,7 @@ from study.terminal.plan_tables import mean_steps, study_seconds
 from wake2vec import RunConfig, plan_trial, prepare
 from wake2vec.config import MachineConfig
 from wake2vec.memory import PassMemory, measure_pass, micro_batch_blocks, peak_bytes
-from wake2vec.run import start_training
+from wake2vec.trial import start_training
 
 Vary = Callable[..., RunConfig]
 CPU = torch.device("cpu")

@@ -12,8 +12,8 @@ from wake2vec import RunConfig, prepare
 from wake2vec.loss import CHUNK_TOKENS, add_loss_gradients, token_losses
 from wake2vec.model import merged_model
 from wake2vec.precision import DTYPES, LOSS_TOLERANCE
-from wake2vec.run import start_training
 from wake2vec.train import Training
+from wake2vec.trial import start_training
 
 Vary = Callable[..., RunConfig]
 HALF = ["float16", "bfloat16"]

@@ -2,8 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import wake2vec
 from wake2vec.config import DEFAULT_FOLDER
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +27,16 @@ def test_the_file_map_names_what_is_there() -> None:
         files = {path.name for path in there if path.suffix == ".py"}
         assert files == set(re.findall(r"(\w+\.py)", section)), package
         assert {f"{path.name}/" for path in there if path.is_dir()} == set(re.findall(r"── (\w+/)", section)), package
+
+
+def test_every_name_of_the_door_opens() -> None:
+    for name in wake2vec.__all__:
+        assert getattr(wake2vec, name) is not None, name
+
+
+def test_commands_that_read_load_neither_torch_nor_transformers() -> None:
+    code = "import sys, study.cli; print({'torch', 'transformers', 'mlflow', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:

@@ -14,7 +14,7 @@ from wake2vec import RunConfig, StorageError, TrialStopped, WorkFolder, prepare,
 from wake2vec.checkpoint import State, newest_checkpoint, write_checkpoint
 from wake2vec.errors import MemoryExhaustedError
 from wake2vec.model import EmbeddingModel
-from wake2vec.run import start_training
+from wake2vec.trial import start_training
 from wake2vec.workfolder import Progress
 
 Vary = Callable[..., RunConfig]

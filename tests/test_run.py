@@ -71,19 +71,9 @@ def test_the_digest_follows_contents_not_paths(config: RunConfig, vary: Vary, in
     assert same.digest(fingerprint_inputs(same)) != config.digest(fingerprint_inputs(config))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"init": {"name": "magic"}}, r"init\.name must be one of gaussian, .*: it is magic"),
-        ({"train": {"optimizer": "sgd"}}, r"train\.optimizer must be one of adafactor, adamw: it is sgd"),
-        ({"corpus": {"path": "nowhere.txt"}}, r"the corpus must be a text file: nowhere\.txt does not exist"),
-    ],
-)
-def test_what_cannot_be_used_is_refused_before_anything_is_made(
-    vary: Vary, tmp_path: Path, change: dict[str, object], message: str
-) -> None:
-    with pytest.raises(Wake2VecError, match=message):
-        run(vary(**change), tmp_path / "trials")
+def test_what_cannot_be_used_is_refused_before_anything_is_made(vary: Vary, tmp_path: Path) -> None:
+    with pytest.raises(Wake2VecError, match=r"the corpus must be a text file: nowhere\.txt does not exist"):
+        run(vary(corpus={"path": "nowhere.txt"}), tmp_path / "trials")
     assert not (tmp_path / "trials").exists()
 
 

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import optuna
 import pytest
@@ -11,7 +11,9 @@ from study.config import PROFILES, StudyConfig, check_config, load_config
 from study.search.space import sampler_for, suggest
 from study.settings import Bound
 from wake2vec import ConfigError, flatten
+from wake2vec.config import InitialiserName, OptimizerName
 from wake2vec.initialisers import INITIALISERS
+from wake2vec.train import OPTIMIZERS
 
 GAUSSIAN = {"init.name": "gaussian"}
 
@@ -83,7 +85,7 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
         ),
         (
             {"study__space": {"init.name": {"choices": ["gaussian", "spere"]}}, "study__baseline": GAUSSIAN},
-            r"study\.space: init\.name must be one of gaussian, .*: it is spere",
+            r"study\.space: init\.name: Input should be 'gaussian', .* \(it is 'spere'\)",
         ),
         (
             {"study__space": {"vocabulary.form": {"choices": ["phase1", 3]}}},
@@ -93,7 +95,7 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
         ({"study__bounds": ["validation.los <= 4"]}, r"study\.bounds knows no validation\.los; did you mean"),
         ({"study__anchors": {"big": {"init.noise": 1.0}}}, r"study\.anchors\.big knows no init\.noise; did you mean"),
         ({"study__anchors": {"big": {"train.lr": -1.0}}}, r"study\.anchors\.big: train\.lr: Input should be greater"),
-        ({"study__anchors": {"odd": {"init.name": "spere"}}}, r"study\.anchors\.odd: init\.name must be one of"),
+        ({"study__anchors": {"odd": {"init.name": "spere"}}}, r"study\.anchors\.odd: init\.name: Input should be 'gau"),
         ({"study__anchors": {"odd": {"corpus.path": "x"}}}, r"study\.anchors\.odd must keep the study's corpus\.path"),
         ({"study__anchors": {"a'b": {"train.lr": 0.001}}}, r"study\.anchors\.a'b.*: String should match pattern"),
         ({"study__choice": {"rule": "best"}}, r"study\.choice\.rule: Input should be 'nearest_to_ideal', 'lexicog"),
@@ -180,6 +182,11 @@ def test_an_initialiser_can_be_a_knob_of_the_study() -> None:
     suggested = [suggest(study.ask(), config) for _ in range(100)]
     assert {values["init.name"] for values in suggested} == set(names)
     assert {config.run_config(values).init.name for values in suggested} == set(names)
+
+
+def test_the_configuration_names_the_initialisers_and_optimizers_that_there_are() -> None:
+    assert set(get_args(InitialiserName)) == set(INITIALISERS)
+    assert set(get_args(OptimizerName)) == set(OPTIMIZERS)
 
 
 def test_what_a_profile_needs_is_named() -> None:

@@ -15,10 +15,10 @@ from wake2vec.evaluate import target_counts, validate
 from wake2vec.material import Material, prepare
 from wake2vec.measure import measure
 from wake2vec.model import EmbeddingModel, load_model, merged_model
-from wake2vec.run import initialise, start_training
 from wake2vec.schedule import batch_at
 from wake2vec.stopwatch import Stopwatch
 from wake2vec.train import Training, train
+from wake2vec.trial import initialise, start_training
 from wake2vec.vocabulary import FORMS
 
 Vary = Callable[..., RunConfig]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
 from wake2vec import NUMBERS
-from wake2vec.audit import Cut, Unseen, audit, boundary_faults
+from wake2vec.audit import audit, boundary_faults
+from wake2vec.audit_record import Cut, Unseen
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.corpus import build_corpus, split_text
 from wake2vec.errors import LexiconError

@@ -15,6 +15,8 @@ DEFAULT_FOLDER = Path(__file__).parent / "default"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Form = Literal["phase1", "word", "space"]
 Capitals = Literal["exact", "added"]
+InitialiserName = Literal["gaussian", "base_normal", "library_default", "mean", "sphere", "piece_mean", "similarity"]
+OptimizerName = Literal["adafactor", "adamw"]
 RESULT_FORMAT = 4
 """Raised when a change to the code makes results of equal configurations differ."""
 
@@ -49,7 +51,7 @@ class VocabularyConfig(Section):
 
 
 class InitConfig(Section):
-    name: str = "gaussian"
+    name: InitialiserName = "gaussian"
     """Which initialiser makes the new rows: see `wake2vec.initialisers`."""
     noise_scale: float = Field(0.1, ge=0)
     """`gaussian`, `base_normal`: noise in standard deviations of the base rows."""
@@ -61,7 +63,7 @@ class TrainConfig(Section):
     steps: int = Field(3000, ge=1)
     lr: float = Field(3e-4, gt=0)
     """Peak learning rate."""
-    optimizer: str = "adafactor"
+    optimizer: OptimizerName = "adafactor"
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly from 0; then it falls linearly to 0."""
     weight_decay: float = Field(0.0, ge=0)

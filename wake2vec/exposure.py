@@ -7,13 +7,7 @@ the text. So figures of new rows are read by class.
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-COUNT_CLASSES: dict[str, tuple[int, int | None]] = {
-    "unseen": (0, 0),
-    "seen_1": (1, 1),
-    "seen_2_4": (2, 4),
-    "seen_5_up": (5, None),
-}
-"""Fewest and most occurrences of a class, both included; None: no limit. They partition the counts."""
+from wake2vec.audit_record import COUNT_CLASSES
 
 
 def exposure_classes(counts: Int[Tensor, " *shape"]) -> dict[str, Bool[Tensor, " *shape"]]:

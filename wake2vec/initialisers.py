@@ -14,6 +14,8 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
+from wake2vec.config import InitialiserName
+
 NGRAMS = (2, 4)
 SHARPNESS = 10.0
 """What similarities are multiplied by before sparsemax: higher ones leave fewer base tokens with a weight."""
@@ -147,7 +149,7 @@ def sparsemax(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return np.maximum(scores - (sums[support] - 1) / (support + 1), 0)
 
 
-INITIALISERS: dict[str, Callable[[InitMaterial], Float[Tensor, "new dim"]]] = {
+INITIALISERS: dict[InitialiserName, Callable[[InitMaterial], Float[Tensor, "new dim"]]] = {
     "gaussian": gaussian,
     "base_normal": base_normal,
     "library_default": library_default,

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.audit import Audit
+from wake2vec.audit_record import Audit
 from wake2vec.capitals import with_capitals
 from wake2vec.config import Capitals, CorpusConfig, Form
 from wake2vec.errors import CorpusError, LexiconError, ModelError

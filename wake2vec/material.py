@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from wake2vec.audit import Audit, audit
+from wake2vec.audit import audit
+from wake2vec.audit_record import Audit
 from wake2vec.base_tokens import ReferenceRows, base_kinds, base_texts, reference_rows
 from wake2vec.capitals import with_capitals
 from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig

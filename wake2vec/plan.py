@@ -16,8 +16,8 @@ from wake2vec.loss import workspace_bytes
 from wake2vec.material import Material, prepare
 from wake2vec.measure import measure
 from wake2vec.memory import measure_pass, peak_bytes
-from wake2vec.run import device_name, start_training
 from wake2vec.train import Training
+from wake2vec.trial import device_name, start_training
 
 PROBE_STEPS = 3
 PROBE_TOKENS = 8

@@ -4,10 +4,9 @@ import json
 
 from pydantic import BaseModel, ConfigDict
 
-from wake2vec.audit import FIGURES, Audit
+from wake2vec.audit_record import COUNT_CLASSES, FIGURES, Audit
 from wake2vec.config import RESULT_FORMAT, RunConfig
 from wake2vec.errors import ConfigError
-from wake2vec.exposure import COUNT_CLASSES
 from wake2vec.workfolder import Numbers, WorkFolder
 
 
@@ -60,7 +59,7 @@ class RunResult(BaseModel):
     """Of Python and the libraries that make the numbers."""
     computed: Computed
     seconds: dict[str, float]
-    """Wall time by part, of the run that finished the trial: see `wake2vec.run`."""
+    """Wall time by part, of the run that finished the trial: see `wake2vec.trial`."""
 
 
 def read_result(work: WorkFolder) -> RunResult:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import Adafactor
 
 from wake2vec.checkpoint import State
-from wake2vec.config import RunConfig, TrainConfig
+from wake2vec.config import OptimizerName, RunConfig, TrainConfig
 from wake2vec.corpus import Corpus
 from wake2vec.errors import MemoryExhaustedError, TrainingDivergedError
 from wake2vec.model import EmbeddingModel
@@ -35,7 +35,7 @@ def adamw(rows: nn.Parameter, config: TrainConfig) -> Optimizer:
     return torch.optim.AdamW([rows], lr=config.lr, weight_decay=config.weight_decay)
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Parameter, TrainConfig], Optimizer]] = {
+OPTIMIZERS: dict[OptimizerName, Callable[[nn.Parameter, TrainConfig], Optimizer]] = {
     "adafactor": adafactor,
     "adamw": adamw,
 }

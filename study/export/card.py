@@ -12,7 +12,7 @@ from study.noise import Interval
 from study.record import StudyRecord
 from study.table import goal_of, show, shown_name
 from study.trials import FinishedTrial
-from wake2vec import INITIALISERS, NUMBERS, RunConfig, RunResult, fingerprint_inputs, flatten
+from wake2vec import INITIALISERS, NUMBERS, InitialiserName, RunConfig, RunResult, fingerprint_inputs, flatten
 
 HEADLINE = (
     "validation.loss",
@@ -115,7 +115,7 @@ def _figures(baseline: RunResult, result: RunResult, names: list[str] | tuple[st
     ]
 
 
-def _initialiser(name: str) -> str:
+def _initialiser(name: InitialiserName) -> str:
     """What the initialiser's docstring says of it first: the formula, and where it comes from."""
     paragraphs = (inspect.getdoc(INITIALISERS[name]) or "").split("\n\n")
     return " ".join(" ".join(paragraphs[:2]).split())

@@ -9,27 +9,8 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
-from study.terminal.lexicon_table import audit_table, first_words_table, words_table
-from wake2vec import (
-    Capitals,
-    ConfigError,
-    CorpusConfig,
-    CorpusError,
-    Filters,
-    Form,
-    ModelError,
-    StorageError,
-    audit_lexicon,
-    find_candidates,
-    lexicon_file,
-    load_tokenizer,
-    read_text,
-    resolve_folder,
-    scores_file,
-    tokens_saved,
-    warnings_of,
-    write_atomic,
-)
+import wake2vec
+from wake2vec import Capitals, ConfigError, CorpusConfig, CorpusError, Form, ModelError, StorageError
 
 WIDTH = 80
 Base = Annotated[str, typer.Option("--base", help="Folder of the base model, or its name on the hub.")]
@@ -58,20 +39,22 @@ def build(
     scores = target.with_suffix(".csv")
     if scores == target:
         raise ConfigError(f"the word list can't be a .csv, its scores are that: {target}; let --out end in .txt")
-    text = read_text(corpus, "corpus", CorpusError)
-    tokenizer = load_tokenizer(resolve_folder(base))
-    limits = Filters(min_count, max_zipf, min_letters, max_letters)
-    found = find_candidates(text, tokenizer, limits)
+    text = wake2vec.read_text(corpus, "corpus", CorpusError)
+    tokenizer = wake2vec.load_tokenizer(wake2vec.resolve_folder(base))
+    limits = wake2vec.Filters(min_count, max_zipf, min_letters, max_letters)
+    found = wake2vec.find_candidates(text, tokenizer, limits)
     source = [
         f"made by: study lexicon build {corpus.name} --base {Path(base).name} {_options(limits)}",
         f"text: {corpus.name}, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:16]}",
         f"base: {Path(base).name}, {len(tokenizer):,} pieces",
     ]
-    _write_new({scores: scores_file(found), target: lexicon_file(found, source)}, force)
+    _write_new({scores: wake2vec.scores_file(found), target: wake2vec.lexicon_file(found, source)}, force)
+    from study.terminal.lexicon_table import first_words_table, words_table
+
     console = _console()
     console.print(words_table(found, corpus.name))
     try:
-        before, after = tokens_saved(found, text, tokenizer)
+        before, after = wake2vec.tokens_saved(found, text, tokenizer)
         saved = f"{before - after:,} saved ({1 - after / before:.1%})"
         typer.echo(f"\nTokens of the text, form space: {before:,} -> {after:,}, {saved}.")
     except ModelError as fault:
@@ -91,12 +74,15 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Say what a lexicon does to a text, form by form, before anything is trained."""
-    found = audit_lexicon(lexicon, base, CorpusConfig(path=str(corpus)), [form] if form else get_args(Form), capitals)
-    warnings = warnings_of(found)
+    forms = [form] if form else get_args(Form)
+    found = wake2vec.audit_lexicon(lexicon, base, CorpusConfig(path=str(corpus)), forms, capitals)
+    warnings = wake2vec.warnings_of(found)
     if as_json:
         typer.echo(json.dumps({**found.model_dump(), "warnings": warnings}, indent=2, ensure_ascii=False))
     else:
         if found.forms:
+            from study.terminal.lexicon_table import audit_table
+
             _console().print(audit_table(found, lexicon.name, corpus.name))
         typer.echo("\nTo mind" if warnings else "\nNothing to mind.")
         for name, lines in warnings.items():
@@ -115,7 +101,7 @@ def _told(faults: dict[Form, str]) -> str:
     return "; ".join(f"{names}: {fault}" for fault, names in forms.items())
 
 
-def _options(limits: Filters) -> str:
+def _options(limits: "wake2vec.Filters") -> str:
     """The limits as they are typed."""
     options = {
         "--min-count": limits.min_count,
@@ -140,7 +126,7 @@ def _write_new(files: dict[Path, bytes], force: bool) -> None:
         )
     for path, data in files.items():
         try:
-            write_atomic(path, data)
+            wake2vec.write_atomic(path, data)
         except OSError as fault:
             raise StorageError(f"the word list can't be written: {path}: {fault.strerror}; give --out") from None
 

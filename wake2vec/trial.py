@@ -14,7 +14,7 @@ from torch import Tensor
 from wake2vec.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.closing import measure_closing, nearest_tokens
 from wake2vec.config import RESULT_FORMAT, RunConfig
-from wake2vec.errors import ConfigError, TrialAbandoned, TrialFailedError, TrialStopped
+from wake2vec.errors import TrialAbandoned, TrialFailedError, TrialStopped
 from wake2vec.evaluate import validate
 from wake2vec.generate import sample_numbers, sample_texts
 from wake2vec.initialisers import INITIALISERS, InitMaterial
@@ -24,7 +24,7 @@ from wake2vec.memory import micro_batch_blocks
 from wake2vec.model import EmbeddingModel
 from wake2vec.result import Computed, RunResult, read_result
 from wake2vec.stopwatch import Stopwatch
-from wake2vec.train import OPTIMIZERS, Training, train
+from wake2vec.train import Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
 
 Observer = Callable[[Progress], None]
@@ -55,7 +55,6 @@ def run(
     if folder.result_path.exists():
         discard_checkpoints(folder.checkpoints_path)
         return read_result(folder)
-    check_names(config)
     watch = Stopwatch()
     with watch("load"):
         material = prepare(config, cache)
@@ -91,16 +90,6 @@ def run(
     write_json(folder.result_path, result.model_dump())
     discard_checkpoints(folder.checkpoints_path)
     return result
-
-
-def check_names(config: RunConfig) -> None:
-    """Raises ConfigError: no initialiser or optimizer of that name."""
-    for address, name, known in (
-        ("init.name", config.init.name, INITIALISERS),
-        ("train.optimizer", config.train.optimizer, OPTIMIZERS),
-    ):
-        if name not in known:
-            raise ConfigError(f"{address} must be one of {', '.join(known)}: it is {name}")
 
 
 def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"]:

@@ -1,0 +1,102 @@
+from .audit_record import Audit
+from .candidates import (
+    Candidates,
+    Filters,
+    find_candidates,
+    lexicon_file,
+    scores_file,
+    tokens_saved,
+)
+from .closing import measure_fully, nearest_tokens
+from .config import Capitals, CorpusConfig, Form, InitialiserName, RunConfig, Section, flatten, unflatten
+from .errors import (
+    ConfigError,
+    CorpusError,
+    ExportError,
+    LexiconError,
+    ModelError,
+    StorageError,
+    TrainingDivergedError,
+    TrialAbandoned,
+    TrialFailedError,
+    TrialStopped,
+    Wake2VecError,
+)
+from .export import ExportedFolder, export_folder
+from .initialisers import INITIALISERS
+from .lexicon import read_text
+from .lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
+from .material import fingerprint_inputs, prepare
+from .measure import Measurement
+from .model import load_tokenizer, resolve_folder
+from .phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
+from .plan import TrialPlan, plan_trial
+from .result import NUMBERS, Neighbours, RunResult, read_result
+from .subject import Source, StoredSubject, read_subject
+from .trial import run
+from .vectors import TEXT_FORMATS
+from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
+
+__all__ = [
+    "INITIALISERS",
+    "NUMBERS",
+    "PHASE1_ADDRESSES",
+    "PHASE1_CAP",
+    "PHASE1_PRINTED",
+    "TEXT_FORMATS",
+    "Audit",
+    "Candidates",
+    "Capitals",
+    "ConfigError",
+    "CorpusConfig",
+    "CorpusError",
+    "ExportError",
+    "ExportedFolder",
+    "Filters",
+    "Form",
+    "InitialiserName",
+    "LexiconAudit",
+    "LexiconError",
+    "Measurement",
+    "ModelError",
+    "Neighbours",
+    "Numbers",
+    "Progress",
+    "ProgressLog",
+    "RunConfig",
+    "RunResult",
+    "Section",
+    "Source",
+    "StorageError",
+    "StoredSubject",
+    "TrainingDivergedError",
+    "TrialAbandoned",
+    "TrialFailedError",
+    "TrialPlan",
+    "TrialStopped",
+    "Wake2VecError",
+    "WorkFolder",
+    "audit_lexicon",
+    "export_folder",
+    "find_candidates",
+    "fingerprint_inputs",
+    "flatten",
+    "lexicon_file",
+    "load_tokenizer",
+    "measure_fully",
+    "nearest_tokens",
+    "phase1_summary",
+    "plan_trial",
+    "prepare",
+    "read_result",
+    "read_subject",
+    "read_text",
+    "resolve_folder",
+    "run",
+    "scores_file",
+    "tokens_saved",
+    "unflatten",
+    "warnings_of",
+    "write_atomic",
+    "write_json",
+]
