@@ -4,15 +4,16 @@ Optuna knows nothing of them, so they mislead no sampler. They need no bookkeepi
 follows from the study's, and its work folder is named by its digest.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from study.config import StudyConfig
 from study.trials import FinishedTrial
-from wake2vec import RunConfig
+from wake2vec import RunConfig, WorkFolder, write_json
 
 FAULT = "fault.json"
-"""In the work folder of a companion that failed."""
+"""In the work folder of a companion that failed: why."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,16 @@ def repeats(trial: FinishedTrial, config: StudyConfig) -> list[Companion]:
         Companion(f"trial {trial.number}, seed {seed}", run.model_copy(update={"seed": seed}), trial.number)
         for seed in seeds
     ]
+
+
+def fault_of(work: WorkFolder) -> str | None:
+    """Why the companion failed, in a sentence; None where it has a result, or wasn't tried."""
+    path = work.path / FAULT
+    if work.result_path.exists() or not path.exists():
+        return None
+    return str(json.loads(path.read_text(encoding="utf-8"))["fault"])
+
+
+def note_fault(work: WorkFolder, fault: str) -> None:
+    """Write down why the companion failed: it isn't tried again."""
+    write_json(work.path / FAULT, {"fault": fault})

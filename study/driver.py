@@ -14,10 +14,9 @@ from optuna.trial import TrialState
 
 from study.choose import Choice
 from study.companion_runs import missing_companions, run_companion
-from study.companions import Companion
 from study.config import StudyConfig
 from study.projection import Projection
-from study.record import StudyRecord, objective_values, record_of, violations
+from study.record import CompanionRun, StudyRecord, objective_values, record_of, violations
 from study.search.proposal import propose
 from study.search.space import suggest
 from study.search.stopping import Stopper
@@ -159,7 +158,7 @@ class Driver:
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
         self._projection.missing(record)
-        ran = self._run_companions(missing_companions(record, self._inputs))
+        ran = self._run_companions(missing_companions(record))
         record = self._record()
         if added or ran or not self._tracker.is_study_finished():
             self._projection.study(record)
@@ -249,12 +248,12 @@ class Driver:
             return None
         return read_result(WorkFolder(self._trials_folder / finished[0].digest))
 
-    def _run_companions(self, missing: Sequence[Companion]) -> bool:
+    def _run_companions(self, missing: Sequence[CompanionRun]) -> bool:
         """Gives whether there were any."""
-        for companion in missing:
+        for companion, work in missing:
             self._check_stop()
             self._watcher.companion_started(companion.name, companion.run)
-            outcome = run_companion(companion, self._inputs, self._projection, self._watcher.progressed, self._stop)
+            outcome = run_companion(companion, work, self._projection, self._watcher.progressed, self._stop)
             self._watcher.companion_ended(outcome)
         return bool(missing)
 

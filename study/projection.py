@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from study.companions import Companion, references, repeats
+from study.companions import Companion
 from study.config import StudyConfig
 from study.note import experiment_note, study_note
 from study.pictures.canvas import save_png
 from study.pictures.draw import draw_study
 from study.pictures.embedding_plot import embedding_figure
-from study.record import StudyRecord
+from study.record import StudyRecord, objective_values
 from study.system import SYSTEM
 from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
@@ -79,12 +79,12 @@ class Projection:
             if f"trial {failed.number}" not in known:
                 digest = self.config.run_config(failed.params).digest(self._inputs)
                 self.failed(failed, digest, self._reopen(failed, digest, failed.name))
-        companions = [*references(self.config), *(c for trial in record.finished for c in self._repeats(trial))]
-        for companion in companions:
-            digest = companion.digest(self._inputs)
-            values = None if companion.name in known else record.companion_values(companion, self._inputs)
-            if values is not None:
-                self.companion(companion, digest, values, self.open_companion(companion))
+        repeated = (run for trial in record.finished for run in record.repeats_of(trial))  # finalists once, or now
+        for companion, work in (*record.reference_runs, *repeated):
+            result = None if companion.name in known else record.companion_result(work)
+            if result is not None:
+                values = objective_values(result, self.config)
+                self.companion(companion, work.path.name, values, self.open_companion(companion))
 
     def study(self, record: StudyRecord) -> None:
         """Pictures, note and tags of the study as a whole."""
@@ -124,9 +124,6 @@ class Projection:
         work = self._work(digest)
         inputs = read_result(work).fingerprints if work.result_path.exists() else self._inputs
         return self.open_trial(Trial(trial.number, run, trial.params, inputs, name, source), digest)
-
-    def _repeats(self, trial: FinishedTrial) -> list[Companion]:
-        return repeats(trial, self.config) if self.config.study.seeds > 1 else []
 
     def _finish(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress]) -> None:
         tags = {"wake2vec.feasible": str(trial.is_feasible).lower()}

@@ -10,7 +10,7 @@ from statistics import fmean
 import optuna
 
 from study.choose import Choice, choose
-from study.companions import Companion, references, repeats
+from study.companions import Companion, fault_of, references, repeats
 from study.config import GPU_MEMORY, StudyConfig
 from study.hypervolume import hypervolume_history
 from study.noise import Interval, interval, paired_difference
@@ -32,6 +32,10 @@ from wake2vec import ConfigError, Progress, RunResult, TrainingDivergedError, Wo
 PAUSE_S = 60.0
 PAUSE_IN_STEPS = 50
 """A gap between two records that is longer than both was no work: the machine was away."""
+
+
+CompanionRun = tuple[Companion, WorkFolder]
+"""A run that is no trial, and where it has its result or will have it."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,7 @@ class StudyRecord:
 
     def _repeats(self, trial: FinishedTrial) -> dict[int, RunResult]:
         """The results of the trial with the other seeds, under them, where every objective is defined."""
-        if self.config.study.seeds == 1:
-            return {}
-        fingerprints = self.result(trial.digest).fingerprints
-        companions = repeats(trial, self.config)
-        results = {each.run.seed: self._companion_result(each, fingerprints) for each in companions}
+        results = {companion.run.seed: self.companion_result(work) for companion, work in self.repeats_of(trial)}
         return {seed: result for seed, result in results.items() if result is not None}
 
     def intervals(self, trial: FinishedTrial) -> list[Interval]:
@@ -180,21 +180,27 @@ class StudyRecord:
     @cached_property
     def references(self) -> list[Reference]:
         """The anchors outside the space that have a result."""
-        fingerprints = self.result(self.baseline.digest).fingerprints
-        found = []
-        for companion in references(self.config):
-            values = self.companion_values(companion, fingerprints)
-            if values is not None:
-                found.append(Reference(companion.name, values, companion.digest(fingerprints)))
-        return found
+        found = [(companion.name, self.companion_result(work), work) for companion, work in self.reference_runs]
+        return [
+            Reference(name, objective_values(result, self.config), work.path.name)
+            for name, result, work in found
+            if result is not None
+        ]
 
-    def companion_values(self, companion: Companion, fingerprints: dict[str, str]) -> tuple[float, ...] | None:
-        """Its objective values; None where it has no result, or one that an objective is undefined for."""
-        result = self._companion_result(companion, fingerprints)
-        return None if result is None else objective_values(result, self.config)
+    @cached_property
+    def companions(self) -> list[CompanionRun]:
+        """The references, and the repeats of the baseline and the finalists, run or not; none without a result."""
+        again = {trial.number: trial for trial in (self.baseline, *self.finalists)} if self.finished else {}
+        return [*self.reference_runs, *(run for trial in again.values() for run in self.repeats_of(trial))]
 
-    def _companion_result(self, companion: Companion, fingerprints: dict[str, str]) -> RunResult | None:
-        work = self.work_folder(companion.digest(fingerprints))
+    def repeats_of(self, trial: FinishedTrial) -> list[CompanionRun]:
+        """The trial with each other seed of the study, run or not."""
+        if self.config.study.seeds == 1:
+            return []
+        return self._placed(repeats(trial, self.config), trial)
+
+    def companion_result(self, work: WorkFolder) -> RunResult | None:
+        """None where the companion has no result, or one that an objective or a bounded figure is undefined for."""
         if not work.result_path.exists():
             return None
         result = read_result(work)
@@ -204,6 +210,25 @@ class StudyRecord:
         except TrainingDivergedError:
             return None
         return result
+
+    @cached_property
+    def reference_faults(self) -> dict[str, str]:
+        """Why references have no result, under their names, of those that were tried."""
+        faults = {companion.name: fault_of(work) for companion, work in self.reference_runs}
+        return {name: fault for name, fault in faults.items() if fault is not None}
+
+    @cached_property
+    def reference_runs(self) -> list[CompanionRun]:
+        """The anchors outside the space, run or not."""
+        return self._placed(references(self.config), self.baseline) if self.finished else []
+
+    def _placed(self, companions: Sequence[Companion], beside: FinishedTrial) -> list[CompanionRun]:
+        """With their work folders; their inputs are those of the trial, or the study's where its result is gone."""
+        if not companions:
+            return []
+        work = self.work_folder(beside.digest)
+        inputs = read_result(work).fingerprints if work.result_path.exists() else self.inputs
+        return [(companion, self.work_folder(companion.digest(inputs))) for companion in companions]
 
     @cached_property
     def hypervolumes(self) -> list[float]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from study.companions import references, repeats
+from study.companions import references
 from study.noise import Interval
 from study.record import Cost, StudyRecord
 from study.report.figures import front_rows
@@ -130,6 +130,8 @@ def references_table(record: StudyRecord) -> Table:
         changes = record.config.study.anchors[companion.name]
         told = ", ".join(f"{address}={show(value)}" for address, value in changes.items())
         reference = found.get(companion.name)
+        fault = record.reference_faults.get(companion.name)
+        told += f"; failed: {fault}" if fault else ""
         values = list(map(show, reference.values)) if reference else ["no result"] * len(record.config.study.objectives)
         rows.append([companion.name, told, *values])
     header = ["reference", "what it changes of the baseline", *map(shown_name, record.config.study.objectives)]
@@ -204,9 +206,5 @@ def cost_table(record: StudyRecord, runs: Sequence[ShownRun]) -> Table:
 
 
 def _repeat_costs(record: StudyRecord) -> list[Cost]:
-    if record.config.study.seeds == 1:
-        return []
-    fingerprints = record.result(record.baseline.digest).fingerprints
-    again = {trial.number: trial for trial in (record.baseline, *record.finalists)}
-    digests = [c.digest(fingerprints) for trial in again.values() for c in repeats(trial, record.config)]
-    return [record.cost(digest) for digest in digests if record.work_folder(digest).result_path.exists()]
+    runs = [work for companion, work in record.companions if companion.repeats is not None]
+    return [record.cost(work.path.name) for work in runs if work.result_path.exists()]

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from study.companions import references, repeats
 from study.record import StudyRecord
 from study.terminal.entries import Entry, entries_of
 
@@ -31,7 +30,8 @@ class Best:
 
 
 def spent(record: StudyRecord) -> Spent:
-    costs = [record.cost(digest) for digest in [*_own_digests(record), *companion_digests(record)]]
+    companions = [work.path.name for _, work in record.companions]
+    costs = [record.cost(digest) for digest in [*_own_digests(record), *companions]]
     device = record.result(record.baseline.digest).computed.device if record.finished else "this device"
     return Spent(sum(cost.steps for cost in costs), sum(cost.seconds for cost in costs), device)
 
@@ -54,18 +54,6 @@ def bests(record: StudyRecord) -> list[Best]:
             if best is None or objective.sign * value < objective.sign * best.value:
                 found[place] = Best(value, trial.number, steps, seconds)
     return [best for best in found if best is not None]
-
-
-def companion_digests(record: StudyRecord) -> list[str]:
-    """Of the references and of the repeats of baseline and finalists, run or not."""
-    if not record.finished:
-        return []
-    inputs = record.result(record.baseline.digest).fingerprints
-    companions = references(record.config)
-    if record.config.study.seeds > 1:
-        again = {trial.number: trial for trial in (record.baseline, *record.finalists)}
-        companions += [companion for trial in again.values() for companion in repeats(trial, record.config)]
-    return [companion.digest(inputs) for companion in companions]
 
 
 def _own_digests(record: StudyRecord) -> Iterator[str]:

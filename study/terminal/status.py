@@ -8,12 +8,12 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.table import Table
 
-from study.companions import FAULT
+from study.companions import fault_of
 from study.record import StudyRecord
 from study.storage import driver_of, load_study, study_names
 from study.table import duration, goal_of, show, shown_name
 from study.terminal.columns import Column, fitted
-from study.terminal.spent import Best, Spent, bests, companion_digests, spent
+from study.terminal.spent import Best, Spent, bests, spent
 from study.trials import OpenTrial
 
 
@@ -86,9 +86,9 @@ class Line:
 
 def status_of(record: StudyRecord) -> Status:
     study, has_result = record.config.study, bool(record.finished)
-    companions = [record.work_folder(digest) for digest in companion_digests(record)]
+    companions = [work for _, work in record.companions]
     done = sum(work.result_path.exists() for work in companions)
-    failed = sum((work.path / FAULT).exists() and not work.result_path.exists() for work in companions)
+    failed = sum(fault_of(work) is not None for work in companions)
     without_gain = record.trials_without_gain if has_result else None
     is_out_of_patience = study.patience is not None and without_gain is not None and without_gain >= study.patience
     is_enough = record.ended >= study.trials or is_out_of_patience
