@@ -39,8 +39,8 @@ def main() -> None:
     plain = load_config("tiny", [*QUICK, "train.evaluate_every_steps=1000"])
     random = [search(plain, RandomSampler(seed=seed), lambda curve: False) for seed in SEEDS]
     goals = [curve[-1][1] for curve in random]
-    ours = [study_curve(f"optimiser-{seed}", seed, goals[seed]) for seed in SEEDS]
-    whole = [study_curve(f"optimiser-whole-{seed}", seed, goals[seed], "study.stopping=null") for seed in SEEDS]
+    ours = [study_curve("stopping", seed, goals[seed]) for seed in SEEDS]
+    whole = [study_curve("whole", seed, goals[seed], "study.stopping=null") for seed in SEEDS]
     default = [search(plain, TPESampler(seed=seed), reached(goals[seed])) for seed in SEEDS]
     publish("optimiser", "python -m bench.optimiser", figures(random, ours, whole, default))
 
@@ -64,14 +64,20 @@ def trial_of(config: StudyConfig, params: dict[str, Value], number: int) -> Fini
     return FinishedTrial(number, params, objective_values(result, config), result.digest)
 
 
-def study_curve(name: str, seed: int, goal: float, *changes: str) -> Curve:
-    """The study as the profile has it, trial by trial until it reaches the goal; without what no sampler sees."""
-    config = load_config("tiny", [*QUICK, f"study.seed={seed}", f"study.name={name}", "study.seeds=1", *changes])
+def study_curve(folder: str, seed: int, goal: float, *changes: str) -> Curve:
+    """The study as the profile has it, trial by trial until it reaches the goal; without what no sampler sees.
+
+    Each way of stopping has a folder of its own: a trial that another one ran to its end would not be stopped here.
+    """
+    config = load_config(
+        "tiny", [*QUICK, f"study.seed={seed}", f"study.name=optimiser-{seed}", "study.seeds=1", *changes]
+    )
     anchors = {name: values for name, values in config.study.anchors.items() if config.lies_in_space(values)}
     curve = Curve()
     while len(curve) <= TRIALS and not reached(goal)(curve):
         study = config.study.model_copy(update={"anchors": anchors, "trials": len(curve) + 1})
-        curve = curve_of(drive(config.model_copy(update={"study": study}), FOLDER, Quiet()).record)
+        outcome = drive(config.model_copy(update={"study": study}), FOLDER / folder, Quiet())
+        curve = curve_of(outcome.record)
     first = next((place for place, (_, own) in enumerate(curve) if own >= goal), len(curve))
     return curve[: first + 1]  # a study that was run before may have gone further
 
