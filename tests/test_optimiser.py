@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from conftest import TRIALS, Silent
 
+from study.companion_runs import missing_companions
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.record import StudyRecord, read_record
+from study.report.tables import references_table
 from study.search.proposal import _probable_end, propose
 from study.storage import load_study
 from study.trials import FinishedTrial, StoppedTrial
@@ -68,6 +70,37 @@ def test_the_baseline_and_the_finalists_are_repeated_and_seeds_differ(
     mean, low, high = (getattr(record.intervals(record.baseline)[0], name) for name in ("mean", "low", "high"))
     assert low < mean < high
     assert "means over 2 seeds" in record.choice.reason
+
+
+def test_repeats_lie_where_they_are_looked_for_when_an_input_is_a_knob(tree: dict[str, Any], tmp_path: Path) -> None:
+    words = Path(tree["vocabulary"]["lexicon"]).read_text(encoding="utf-8").splitlines()
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(words[:-1]), encoding="utf-8")
+    lexica = [tree["vocabulary"]["lexicon"], str(other)]
+    space = {**tree["study"]["space"], "vocabulary.lexicon": {"choices": lexica}}
+    baseline = {**tree["study"]["baseline"], "vocabulary.lexicon": lexica[0]}
+    config = with_study(
+        tree,
+        space=space,
+        baseline=baseline,
+        trials=3,
+        startup_trials=3,
+        seed=1,
+        seeds=2,
+    )
+    record = drive(config, tmp_path / "mlruns", Silent()).record
+    assert {trial.params["vocabulary.lexicon"] for trial in (record.baseline, *record.finalists)} == set(lexica)
+    assert all(work.result_path.exists() for _, work in record.companions)
+    assert all(len(record.repeated_values(trial)) == 2 for trial in record.finalists)
+
+
+def test_a_reference_that_fails_ends_nothing_and_the_report_says_why(tree: dict[str, Any], tmp_path: Path) -> None:
+    config = with_study(tree, trials=1, anchors={"burst": {"train.lr": 1e30}})
+    record = drive(config, tmp_path, Silent()).record
+    assert record.references == []
+    fault = record.reference_faults["burst"]
+    assert references_table(record).rows == [["burst", f"train.lr=1e+30; failed: {fault}", *["no result"] * 4]]
+    assert not missing_companions(record)
 
 
 def test_stopped_trials_are_pruned_with_reason_and_step_and_their_curve_stays(
