@@ -22,8 +22,9 @@ from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from bench.figures import Figure, publish
 from bench.screenshots import FLAGS, open_page
 from study.config import StudyConfig, load_config
+from study.objectives import objective_values
 from study.projection import Projection
-from study.record import objective_values, read_record
+from study.record import read_record
 from study.search.space import distributions, suggest
 from study.server import mlflow_server
 from study.settings import Choices, Value

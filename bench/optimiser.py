@@ -4,7 +4,7 @@ Random search and Optuna's own default sampler run without early stopping, ancho
 Optuna alone would have them. What counts is the hypervolume of the profile's objectives with the baseline as reference
 point, against steps: the machine's pace doesn't matter. The study is measured a second time with stopping off, to tell
 what its two parts are worth. Trials are kept in `mlruns/optimiser`, and the command goes on where it stopped. Samples
-don't touch the objectives and are left out. Part of `make findings`; two hours on one core.
+don't touch the objectives and are left out. Part of `make findings`; two to three hours on one core.
 """
 
 import statistics
@@ -17,7 +17,8 @@ from bench.figures import ROOT, Figure, publish
 from study.config import StudyConfig, load_config
 from study.driver import Watcher, drive
 from study.hypervolume import study_hypervolume
-from study.record import StudyRecord, objective_values
+from study.objectives import objective_values
+from study.record import StudyRecord
 from study.search.space import suggest
 from study.settings import Value
 from study.trials import FinishedTrial, StoppedTrial

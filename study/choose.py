@@ -44,13 +44,13 @@ def choose(
         raise ConfigError(f"the study {config.study.name} has no trial with a result yet")
     feasible = [trial for trial in defined if trial.is_feasible]
     if not feasible:
-        return _least_infeasible(defined, config, "trial keeps all bounds")
+        return _least_infeasible(defined, config, "no trial keeps all bounds")
     front = front_numbers(feasible, config)
     left = [trial for trial in finalists or feasible if trial.is_feasible and (trial.number in front or finalists)]
     if not left:
         assert finalists
-        in_the_mean = f"finalist keeps all bounds in the mean of {config.study.seeds} seeds"
-        return _least_infeasible(finalists, config, in_the_mean)
+        occasion = f"no finalist keeps all bounds in the mean of {config.study.seeds} seeds"
+        return _least_infeasible(finalists, config, occasion)
     picks: list[Picked] = []
     while left and len(picks) <= RUNNERS_UP:
         picks.append(RULES[config.study.choice.rule](left, feasible, config))
@@ -148,8 +148,8 @@ def preferring(config: StudyConfig, prefer: str) -> StudyConfig:
     return config.model_copy(update={"study": config.study.model_copy(update={"choice": choice})})
 
 
-def _least_infeasible(trials: Sequence[FinishedTrial], config: StudyConfig, what_none_does: str) -> Choice:
-    """Where none keeps all bounds: the trial that breaks the fewest, then by the least in all."""
+def _least_infeasible(trials: Sequence[FinishedTrial], config: StudyConfig, occasion: str) -> Choice:
+    """The trial that breaks the fewest bounds, then by the least in all; `occasion` says that none keeps them."""
 
     def broken(trial: FinishedTrial) -> tuple[int, float, int]:
         beyond = [violation for violation in trial.violations if violation > 0]
@@ -163,7 +163,7 @@ def _least_infeasible(trials: Sequence[FinishedTrial], config: StudyConfig, what
     )
     return Choice(
         chosen,
-        f"no {what_none_does}: trial {chosen.number} breaks the fewest, {bounds}",
+        f"{occasion}: trial {chosen.number} breaks the fewest, {bounds}",
         tuple(others[:RUNNERS_UP]),
     )
 

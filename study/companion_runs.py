@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from study.companions import Companion, fault_of, note_fault
+from study.objectives import objective_values
 from study.projection import Projection
-from study.record import CompanionRun, StudyRecord, objective_values
+from study.record import CompanionRun, StudyRecord
 from wake2vec import Progress, TrialFailedError, WorkFolder, run
 
 

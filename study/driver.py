@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 from study.choose import Choice
 from study.companion_runs import missing_companions, run_companion
 from study.config import StudyConfig
+from study.objectives import objective_values, violations
 from study.projection import Projection
-from study.record import CompanionRun, StudyRecord, objective_values, record_of, violations
+from study.record import CompanionRun, StudyRecord, record_of
 from study.search.proposal import propose
 from study.search.space import suggest
 from study.search.stopping import Stopper

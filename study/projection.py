@@ -6,10 +6,11 @@ from pathlib import Path
 from study.companions import Companion
 from study.config import StudyConfig
 from study.note import experiment_note, study_note
+from study.objectives import objective_values
 from study.pictures.canvas import save_png
 from study.pictures.draw import draw_study
 from study.pictures.embedding_plot import embedding_figure
-from study.record import StudyRecord, objective_values
+from study.record import StudyRecord
 from study.system import SYSTEM
 from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial

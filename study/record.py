@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -11,9 +10,11 @@ import optuna
 
 from study.choose import Choice, choose
 from study.companions import Companion, fault_of, references, repeats
-from study.config import GPU_MEMORY, StudyConfig
+from study.config import StudyConfig
+from study.cost import Cost, cost_of
 from study.hypervolume import hypervolume_history
 from study.noise import Interval, interval, paired_difference
+from study.objectives import objective_values, violations
 from study.settings import Value
 from study.storage import (
     INPUTS,
@@ -29,22 +30,8 @@ from study.storage import (
 from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial, baseline_of, front_numbers
 from wake2vec import ConfigError, Progress, RunResult, TrainingDivergedError, WorkFolder, read_result
 
-PAUSE_S = 60.0
-PAUSE_IN_STEPS = 50
-"""A gap between two records that is longer than both was no work: the machine was away."""
-
-
 CompanionRun = tuple[Companion, WorkFolder]
 """A run that is no trial, and where it has its result or will have it."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a trial took."""
-
-    steps: int
-    seconds: float
-    """Wall time of its training and evaluations, without pauses."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +136,14 @@ class StudyRecord:
 
     def _repeats(self, trial: FinishedTrial) -> dict[int, RunResult]:
         """The results of the trial with the other seeds, under them, where every objective is defined."""
-        results = {companion.run.seed: self.companion_result(work) for companion, work in self.repeats_of(trial)}
-        return {seed: result for seed, result in results.items() if result is not None}
+        if trial.digest not in self._known_repeats:
+            results = {companion.run.seed: self.companion_result(work) for companion, work in self.repeats_of(trial)}
+            self._known_repeats[trial.digest] = {seed: result for seed, result in results.items() if result is not None}
+        return self._known_repeats[trial.digest]
+
+    @cached_property
+    def _known_repeats(self) -> dict[str, dict[int, RunResult]]:
+        return {}
 
     def intervals(self, trial: FinishedTrial) -> list[Interval]:
         """Of each objective over the seeds."""
@@ -296,47 +289,3 @@ def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRe
         open_trials(study),
         input_hashes(study),
     )
-
-
-def loss_curve(progress: Sequence[Progress]) -> list[tuple[int, float]]:
-    """Validation loss, nats a token, by step."""
-    return [(record.step, loss) for record in progress if (loss := record.numbers.get("validation.loss")) is not None]
-
-
-def cost_of(progress: Sequence[Progress]) -> Cost:
-    """Steps and seconds from a record of progress."""
-    times = [record.time_s for record in progress]
-    gaps = sorted(after - before for before, after in pairwise(times))
-    longest = max(PAUSE_S, PAUSE_IN_STEPS * gaps[len(gaps) // 2]) if gaps else PAUSE_S
-    return Cost(max((record.step for record in progress), default=0), sum(gap for gap in gaps if gap <= longest))
-
-
-def objective_values(result: RunResult, config: StudyConfig) -> tuple[float, ...]:
-    """Raises TrainingDivergedError: an objective is undefined for this trial."""
-    return tuple(
-        objective.value(_defined(result, objective.result, "objective")) for objective in config.study.objectives
-    )
-
-
-def violations(result: RunResult, baseline: RunResult | None, config: StudyConfig) -> tuple[float, ...]:
-    """By how much the trial breaks each bound; 0 or less: it keeps it.
-
-    Raises:
-        TrainingDivergedError: a bounded figure is undefined for this trial.
-    """
-    before = [None if baseline is None else _figure(baseline, bound.result) for bound in config.study.bounds]
-    return tuple(
-        bound.violation(_defined(result, bound.result, "bounded figure"), own)
-        for bound, own in zip(config.study.bounds, before, strict=True)
-    )
-
-
-def _defined(result: RunResult, address: str, what: str) -> float:
-    figure = _figure(result, address)
-    if figure is None or figure != figure or abs(figure) == float("inf"):
-        raise TrainingDivergedError(f"the {what} {address} is undefined for this trial: {figure}")
-    return figure
-
-
-def _figure(result: RunResult, address: str) -> float | None:
-    return result.computed.peak_memory_gb or 0.0 if address == GPU_MEMORY else result.numbers[address]

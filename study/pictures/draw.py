@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from study.cost import Cost, cost_of, loss_curve
 from study.pictures.canvas import save_png
 from study.pictures.history_plots import Moment, hypervolume_figure, importances_figure
 from study.pictures.study_plots import FrontPoint, curves_figure, front_figure
-from study.record import Cost, StudyRecord, cost_of, loss_curve
+from study.record import StudyRecord
 from study.search.importance import importances
 from study.table import shown_name
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from study.record import Cost, Reference, StudyRecord, cost_of, loss_curve
+from study.cost import Cost, cost_of, loss_curve
+from study.record import Reference, StudyRecord
 from study.settings import Value
 from study.table import show, shown_name
 from study.trials import FinishedTrial, StoppedTrial

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from study.companions import references
+from study.cost import Cost
 from study.noise import Interval
-from study.record import Cost, StudyRecord
+from study.record import StudyRecord
 from study.report.figures import front_rows
 from study.report.runs import ShownRun, in_order, minutes
 from study.search.importance import Importances

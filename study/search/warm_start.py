@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from study.config import StudyConfig
-from study.record import objective_values, violations
+from study.objectives import objective_values, violations
 from study.search.space import distributions
 from study.settings import Value
 from study.storage import load_study

@@ -1,0 +1,33 @@
+"""What a trial took, and its curve: read from its record of progress."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from wake2vec import Progress
+
+PAUSE_S = 60.0
+PAUSE_IN_STEPS = 50
+"""A gap between two records that is longer than both was no work: the machine was away."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a trial took."""
+
+    steps: int
+    seconds: float
+    """Wall time of its training and evaluations, without pauses."""
+
+
+def loss_curve(progress: Sequence[Progress]) -> list[tuple[int, float]]:
+    """Validation loss, nats a token, by step."""
+    return [(record.step, loss) for record in progress if (loss := record.numbers.get("validation.loss")) is not None]
+
+
+def cost_of(progress: Sequence[Progress]) -> Cost:
+    """Steps and seconds from a record of progress."""
+    times = [record.time_s for record in progress]
+    gaps = sorted(after - before for before, after in pairwise(times))
+    longest = max(PAUSE_S, PAUSE_IN_STEPS * gaps[len(gaps) // 2]) if gaps else PAUSE_S
+    return Cost(max((record.step for record in progress), default=0), sum(gap for gap in gaps if gap <= longest))

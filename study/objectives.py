@@ -1,0 +1,35 @@
+"""What a result is judged by: its objectives, and the bounds that it keeps or breaks."""
+
+from study.config import GPU_MEMORY, StudyConfig
+from wake2vec import RunResult, TrainingDivergedError
+
+
+def objective_values(result: RunResult, config: StudyConfig) -> tuple[float, ...]:
+    """Raises TrainingDivergedError: an objective is undefined for this trial."""
+    return tuple(
+        objective.value(_defined(result, objective.result, "objective")) for objective in config.study.objectives
+    )
+
+
+def violations(result: RunResult, baseline: RunResult | None, config: StudyConfig) -> tuple[float, ...]:
+    """By how much the trial breaks each bound; 0 or less: it keeps it.
+
+    Raises:
+        TrainingDivergedError: a bounded figure is undefined for this trial.
+    """
+    before = [None if baseline is None else _figure(baseline, bound.result) for bound in config.study.bounds]
+    return tuple(
+        bound.violation(_defined(result, bound.result, "bounded figure"), own)
+        for bound, own in zip(config.study.bounds, before, strict=True)
+    )
+
+
+def _defined(result: RunResult, address: str, what: str) -> float:
+    figure = _figure(result, address)
+    if figure is None or figure != figure or abs(figure) == float("inf"):
+        raise TrainingDivergedError(f"the {what} {address} is undefined for this trial: {figure}")
+    return figure
+
+
+def _figure(result: RunResult, address: str) -> float | None:
+    return result.computed.peak_memory_gb or 0.0 if address == GPU_MEMORY else result.numbers[address]
