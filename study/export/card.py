@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from study.config import StudyConfig
 from study.noise import Interval
+from study.nulls import null_of
 from study.record import StudyRecord
 from study.table import goal_of, show, shown_name
 from study.trials import FinishedTrial
@@ -108,9 +109,21 @@ def _interval(result: RunResult, address: str) -> str:
     return "" if low is None or high is None else f"{show(low)} to {show(high)}"
 
 
+def _null(result: RunResult, address: str) -> str:
+    null = null_of(address, result.numbers)
+    return "" if null is None else show(null)
+
+
 def _figures(baseline: RunResult, result: RunResult, names: list[str] | tuple[str, ...]) -> list[tuple[str, ...]]:
     return [
-        (name, NUMBERS[name], _shown(baseline.numbers[name]), _shown(result.numbers[name]), _interval(result, name))
+        (
+            name,
+            NUMBERS[name],
+            _shown(baseline.numbers[name]),
+            _shown(result.numbers[name]),
+            _interval(result, name),
+            _null(result, name),
+        )
         for name in names
     ]
 

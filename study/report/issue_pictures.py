@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from study.nulls import null_of
 from study.pictures.canvas import Array, finite
 from study.report.svg import NumberScale, Panel, line, mark, panel, path, steps, text
 from wake2vec import Numbers
@@ -54,7 +55,7 @@ def neighbour_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
     values = finite(np.concatenate(nearest))
     if not values.size:
         return tuple(Markup("") for _ in sides)
-    nulls = [side.number("geometry.neighbour_cosine_mean_null") for side in sides]
+    nulls = [null_of("geometry.neighbour_cosine_mean", side.numbers) for side in sides]
     return _histograms(
         sides, [[rows] for rows in nearest], (float(values.min()), 1.0), "cosine to the nearest base row", nulls=nulls
     )
@@ -94,7 +95,7 @@ def spectrum_pictures(sides: Sequence[Side]) -> tuple[Markup, ...]:
         axes = panel(*SIZE, (0.5, DIRECTIONS + 0.5), (0.0, 1.05 * top), "principal direction", "share of variance")
         parts = [steps(edges.tolist(), new.tolist(), axes.x, axes.y, "new area")]
         parts.append(steps(edges.tolist(), base.tolist(), axes.x, axes.y, "base curve"))
-        parts += _null_line(axes, side.number("geometry.top1_share_new_null"))
+        parts += _null_line(axes, null_of("geometry.top1_share_new", side.numbers))
         drawn.append(axes.drawn(f"Spectra of {side.title}", *parts, *_keys(*ROW_KEYS)))
     return tuple(drawn)
 

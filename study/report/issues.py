@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from study.nulls import null_of
 from study.report.issue_pictures import (
     HEADLINE_TAU,
     Side,
@@ -85,7 +86,7 @@ def _collapse_reading(side: Side) -> Reading:
     base_rows = UNDEFINED if occurring == UNDEFINED else f"{occurring} of those that the text has lie on byte rows"
     return Reading(
         _number(side, "geometry.collapse_share"),
-        "0",
+        _null(side, "geometry.collapse_share", "g"),
         base_rows,
         f"onto byte rows {byte}, onto each other {mutual}",
     )
@@ -95,7 +96,7 @@ def _direction_reading(side: Side) -> Reading:
     needed = _number(side, "geometry.components_90_new", ",.0f")
     return Reading(
         _number(side, "geometry.top1_share_new"),
-        _number(side, "geometry.top1_share_new_null"),
+        _null(side, "geometry.top1_share_new"),
         _number(side, "geometry.top1_share_base"),
         f"{needed} directions hold 90 % of their variance",
     )
@@ -105,7 +106,7 @@ def _isotropy_reading(side: Side) -> Reading:
     low, high = _number(side, "geometry.isotropy_new_low"), _number(side, "geometry.isotropy_new_high")
     return Reading(
         _number(side, "geometry.isotropy_new"),
-        _number(side, "geometry.isotropy_new_null"),
+        _null(side, "geometry.isotropy_new"),
         _number(side, "geometry.isotropy_base"),
         f"95 % interval {low} to {high}; mean cosine of two new rows {_number(side, 'geometry.cosine_new_new_mean')}",
     )
@@ -119,19 +120,26 @@ def _spacing_reading(side: Side) -> Reading:
         note = f"no more than the text itself has: the interval of the excess, {low:.4f} to {high:.4f}, holds 0"
     else:
         note = f"{'more' if low > 0 else 'fewer'} than the text itself has: excess {low:.4f} to {high:.4f}"
-    rate, null = (_number(side, f"sample.spacing_rate{end}", ".4f") for end in ("", "_corpus"))
+    rate, null = _number(side, "sample.spacing_rate", ".4f"), _null(side, "sample.spacing_rate", ".4f")
     return Reading(rate, null, UNDEFINED, note)
 
 
 def _neighbour_reading(side: Side) -> Reading:
     kinds = {"word": "a word", "piece": "a piece of a word", "byte": "a byte"}
     shares = [f"{_number(side, f'geometry.neighbour_{kind}_share', '.0%')} {words}" for kind, words in kinds.items()]
-    null = _number(side, "geometry.neighbour_cosine_mean_null")
+    null = _null(side, "geometry.neighbour_cosine_mean")
     return Reading(_number(side, "geometry.neighbour_cosine_mean"), null, UNDEFINED, f"nearest to {', '.join(shares)}")
 
 
 def _number(side: Side, address: str, form: str = ".3f") -> str:
-    value = side.number(address)
+    return _text(side.number(address), form)
+
+
+def _null(side: Side, address: str, form: str = ".3f") -> str:
+    return _text(null_of(address, side.numbers), form)
+
+
+def _text(value: float | None, form: str) -> str:
     return UNDEFINED if value is None or not math.isfinite(value) else format(value, form)
 
 

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from study.noise import Interval
+from study.nulls import null_of
 from study.record import StudyRecord
 from study.terminal.differences import judged
 from study.terminal.entries import Entry, finished_of, step_of
-from study.terminal.figures import ISSUES, null_of, relative_differences
+from study.terminal.figures import ISSUES, relative_differences
 from study.terminal.pair import Pair
 from study.terminal.status import Line, Status
 from study.trials import beats_baseline

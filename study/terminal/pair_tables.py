@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from study.noise import interval
+from study.nulls import null_of
 from study.record import StudyRecord
 from study.table import show, shown_name
 from study.terminal.columns import HARD_SPACE, Column, fitted
 from study.terminal.differences import judged, plus_minus, signed
 from study.terminal.entries import Entry, finished_of
-from study.terminal.figures import ISSUES, null_of, relative_differences, shown
+from study.terminal.figures import ISSUES, relative_differences, shown
 from study.terminal.pair import Pair
 from wake2vec import Numbers
 

@@ -1,0 +1,29 @@
+"""What a figure reads where there is nothing of what it looks for: of noise, or of the held-out text itself."""
+
+from wake2vec import Numbers
+
+SEEN = ("unseen", "seen_1", "seen_2_4", "seen_5_up")
+CONSTANT = {
+    "geometry.norm_gap_d": 0.0,
+    "geometry.norm_ratio": 1.0,
+    "geometry.collapse_share": 0.0,
+    **{f"geometry.collapse_share_{seen}": 0.0 for seen in SEEN},
+    "geometry.mutual_collapse_share": 0.0,
+    "geometry.isotropy_base_excess": 1.0,
+    "geometry.isotropy_new_excess": 1.0,
+    **{f"geometry.cosine_{pair}_mean": 0.0 for pair in ("base_base", "new_new", "base_new")},
+    "sample.spacing_excess": 0.0,
+}
+"""Nulls that are the same at every size."""
+NAMED = {
+    "geometry.byte_collapse_share": "geometry.byte_collapse_null",
+    "sample.spacing_rate": "sample.spacing_rate_corpus",
+}
+"""Nulls that are measured, under another name than the figure's own with `_null`."""
+
+
+def null_of(address: str, numbers: Numbers) -> float | None:
+    """The null of a figure, for the sizes at hand; None: it has none, or it is undefined here."""
+    if address in CONSTANT:
+        return CONSTANT[address]
+    return numbers.get(NAMED.get(address, f"{address}_null"))
