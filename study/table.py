@@ -61,7 +61,10 @@ def objective_label(objective: Objective) -> str:
 
 
 def show(value: float | int | str | bool, digits: int = 4) -> str:
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+    """A figure or setting as text; counts are whole: `33,750`, not `3.375e+04`."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def duration(seconds: float) -> str:

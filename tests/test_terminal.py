@@ -27,6 +27,7 @@ from study.noise import Interval
 from study.record import StudyRecord, read_record
 from study.settings import Objective
 from study.storage import driver_of, load_study, only_driver
+from study.table import show
 from study.terminal.columns import Column, fitted
 from study.terminal.differences import judged, plus_minus, signed
 from study.terminal.figures import relative_differences
@@ -404,3 +405,8 @@ def test_figures_near_zero_do_not_lead_the_differences() -> None:
         ("validation.loss", pytest.approx(-0.25)),
         ("geometry.cosine_new_new_mean", pytest.approx(-0.02)),
     ]
+
+
+def test_counts_are_shown_whole_and_other_figures_to_four_digits() -> None:
+    shown = {33750.0: "33,750", 2338.0: "2338", 12345.6: "1.235e+04", 1e-5: "1e-05", float("inf"): "inf"}
+    assert [show(value) for value in shown] == list(shown.values())
