@@ -64,7 +64,8 @@ def show(value: float | int | str | bool, digits: int = 4) -> str:
     """A figure or setting as text; counts are whole: `33,750`, not `3.375e+04`."""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 10**digits else f"{value:.{digits}g}"
+    is_count = value.is_integer() and 10**digits <= abs(value) < 2**53  # from there on every float is whole
+    return f"{value:,.0f}" if is_count else f"{value:.{digits}g}"
 
 
 def duration(seconds: float) -> str:

@@ -408,5 +408,5 @@ def test_figures_near_zero_do_not_lead_the_differences() -> None:
 
 
 def test_counts_are_shown_whole_and_other_figures_to_four_digits() -> None:
-    shown = {33750.0: "33,750", 2338.0: "2338", 12345.6: "1.235e+04", 1e-5: "1e-05", float("inf"): "inf"}
+    shown = {33750.0: "33,750", 2338.0: "2338", 12345.6: "1.235e+04", 1e-5: "1e-05", 1e30: "1e+30", float("inf"): "inf"}
     assert [show(value) for value in shown] == list(shown.values())
