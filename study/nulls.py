@@ -1,13 +1,12 @@
 """What a figure reads where there is nothing of what it looks for: of noise, or of the held-out text itself."""
 
-from wake2vec import Numbers
+from wake2vec import COUNT_CLASSES, Numbers
 
-SEEN = ("unseen", "seen_1", "seen_2_4", "seen_5_up")
 CONSTANT = {
     "geometry.norm_gap_d": 0.0,
     "geometry.norm_ratio": 1.0,
     "geometry.collapse_share": 0.0,
-    **{f"geometry.collapse_share_{seen}": 0.0 for seen in SEEN},
+    **{f"geometry.collapse_share_{name}": 0.0 for name in COUNT_CLASSES},
     "geometry.mutual_collapse_share": 0.0,
     "geometry.isotropy_base_excess": 1.0,
     "geometry.isotropy_new_excess": 1.0,

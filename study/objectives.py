@@ -1,18 +1,26 @@
 """What a result is judged by: its objectives, and the bounds that it keeps or breaks."""
 
+import math
+
 from study.config import GPU_MEMORY, StudyConfig
 from wake2vec import RunResult, TrainingDivergedError
 
 
 def objective_values(result: RunResult, config: StudyConfig) -> tuple[float, ...]:
-    """Raises TrainingDivergedError: an objective is undefined for this trial."""
+    """In the profile's order, in the figures' units; where the goal is a number, the distance from it.
+
+    Raises:
+        TrainingDivergedError: an objective is undefined for this trial.
+    """
     return tuple(
         objective.value(_defined(result, objective.result, "objective")) for objective in config.study.objectives
     )
 
 
 def violations(result: RunResult, baseline: RunResult | None, config: StudyConfig) -> tuple[float, ...]:
-    """By how much the trial breaks each bound; 0 or less: it keeps it.
+    """By how much the trial breaks each bound, in its figure's unit; 0 or less: it keeps it.
+
+    `baseline` is what a bound on the baseline is measured from; without one such a bound binds nothing.
 
     Raises:
         TrainingDivergedError: a bounded figure is undefined for this trial.
@@ -26,10 +34,11 @@ def violations(result: RunResult, baseline: RunResult | None, config: StudyConfi
 
 def _defined(result: RunResult, address: str, what: str) -> float:
     figure = _figure(result, address)
-    if figure is None or figure != figure or abs(figure) == float("inf"):
+    if figure is None or not math.isfinite(figure):
         raise TrainingDivergedError(f"the {what} {address} is undefined for this trial: {figure}")
     return figure
 
 
 def _figure(result: RunResult, address: str) -> float | None:
-    return result.computed.peak_memory_gb or 0.0 if address == GPU_MEMORY else result.numbers[address]
+    """None: undefined. A trial on a CPU takes 0 of a GPU's memory."""
+    return (result.computed.peak_memory_gb or 0.0) if address == GPU_MEMORY else result.numbers[address]

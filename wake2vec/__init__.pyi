@@ -1,4 +1,4 @@
-from .audit_record import Audit
+from .audit_record import COUNT_CLASSES, Audit
 from .candidates import (
     Candidates,
     Filters,
@@ -38,6 +38,7 @@ from .vectors import TEXT_FORMATS
 from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
 __all__ = [
+    "COUNT_CLASSES",
     "INITIALISERS",
     "NUMBERS",
     "PHASE1_ADDRESSES",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from wake2vec import NUMBERS, PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED
+from wake2vec import COUNT_CLASSES, NUMBERS, PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED
 
 Numbers = Mapping[str, float | None]
 PREFIX = "geometry."
@@ -17,7 +17,7 @@ SINGLE = "value"
 COLUMNS: dict[str, tuple[str, ...]] = {
     "Groups of rows": ("base", "new", "all"),
     "Pairs of rows": ("base_base", "new_new", "base_new"),
-    "New rows by occurrences of their token": (SINGLE, "unseen", "seen_1", "seen_2_4", "seen_5_up"),
+    "New rows by occurrences of their token": (SINGLE, *COUNT_CLASSES),
     "Single numbers": (SINGLE,),
 }
 HEADS = {

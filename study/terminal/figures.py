@@ -1,8 +1,7 @@
 """Which figures of a trial are read first: those of the known issues."""
 
-from study.nulls import SEEN
 from study.table import show
-from wake2vec import NUMBERS, Numbers
+from wake2vec import COUNT_CLASSES, NUMBERS, Numbers
 
 ISSUES = (
     "validation.loss",
@@ -12,7 +11,7 @@ ISSUES = (
     "geometry.norm_gap_d",
     "geometry.norm_ratio",
     "geometry.collapse_share",
-    *(f"geometry.collapse_share_{seen}" for seen in SEEN),
+    *(f"geometry.collapse_share_{name}" for name in COUNT_CLASSES),
     "geometry.byte_collapse_share",
     "geometry.top1_share_new",
     "geometry.isotropy_new",
