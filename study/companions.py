@@ -41,12 +41,23 @@ def references(config: StudyConfig) -> list[Companion]:
 
 
 def repeats(trial: FinishedTrial, config: StudyConfig) -> list[Companion]:
-    """The trial with each other seed of the study, in order."""
+    """The trial with each other seed of the study, in order.
+
+    Of a repeat nobody reads the curve or the samples: it is evaluated at its beginning and its end, and it writes
+    no texts unless an objective or bound is counted in them.
+    """
     run = config.run_config(trial.params)
-    seeds = range(run.seed + 1, run.seed + config.study.seeds)
+    last_only = run.train.model_copy(update={"evaluate_every_steps": run.train.steps})
+    judged = [judge.result for judge in (*config.study.objectives, *config.study.bounds)]
+    reads_samples = any(address.startswith("sample.") for address in judged)
+    sample = run.sample if reads_samples else run.sample.model_copy(update={"count": 0})
     return [
-        Companion(f"trial {trial.number}, seed {seed}", run.model_copy(update={"seed": seed}), trial.number)
-        for seed in seeds
+        Companion(
+            f"trial {trial.number}, seed {seed}",
+            run.model_copy(update={"seed": seed, "train": last_only, "sample": sample}),
+            trial.number,
+        )
+        for seed in range(run.seed + 1, run.seed + config.study.seeds)
     ]
 
 

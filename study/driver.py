@@ -4,8 +4,8 @@ A trial is a pure function of its configuration, and its work folder is the trut
 stands there. So a driver that died is followed by one that runs the open trials again under their numbers.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -44,7 +44,9 @@ from wake2vec import (
     Wake2VecError,
     WorkFolder,
     fingerprint_inputs,
+    measure_threads,
     prepare,
+    quickest,
     read_result,
     run,
 )
@@ -54,6 +56,10 @@ class Watcher(Protocol):
     """Who looks on while a study runs; who inherits this need only write what it looks at."""
 
     def study_started(self, audit: Audit) -> None:
+        return
+
+    def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
+        """`seconds` of a pass by number of threads, as measured before a run."""
         return
 
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
@@ -181,7 +187,7 @@ class Driver:
 
     def _run_trial(self, trial: optuna.Trial) -> None:
         params = suggest(trial, self._config)
-        run_config = self._config.run_config(params)
+        run_config = self._with_threads(self._config.run_config(params))
         self._check_inputs(run_config)
         inputs, anchor = fingerprint_inputs(run_config), trial.user_attrs.get("anchor", "")
         digest = run_config.digest(inputs)
@@ -254,9 +260,23 @@ class Driver:
         for companion, work in missing:
             self._check_stop()
             self._watcher.companion_started(companion.name, companion.run)
-            outcome = run_companion(companion, work, self._projection, self._watcher.progressed, self._stop)
+            own = replace(companion, run=self._with_threads(companion.run))
+            outcome = run_companion(own, work, self._projection, self._watcher.progressed, self._stop)
             self._watcher.companion_ended(outcome)
         return bool(missing)
+
+    def _with_threads(self, run_config: RunConfig) -> RunConfig:
+        """With as many threads as are quickest now, unless the user set them: what else the machine does may change."""
+        if run_config.machine.threads is not None:
+            return run_config
+        material = prepare(run_config, self._folder / "cache")
+        seconds = measure_threads(material, run_config.corpus.block_tokens)
+        threads = quickest(seconds)
+        if threads is None:
+            return run_config
+        self._watcher.threads_chosen(threads, seconds)
+        machine = run_config.machine.model_copy(update={"threads": threads})
+        return run_config.model_copy(update={"machine": machine})
 
     def _record(self) -> StudyRecord:
         return record_of(self._study, self._config, self._folder)

@@ -57,8 +57,9 @@ class Projection:
         return self.tracker.open_companion(companion.name, companion.run, companion.repeats, began_s)
 
     def companion(self, companion: Companion, digest: str, values: tuple[float, ...], run_id: str) -> None:
-        """A repeat or a reference with a result."""
-        self.show(digest, companion.name)
+        """A repeat or a reference with a result; nobody opens the picture of a repeat."""
+        if companion.repeats is None:
+            self.show(digest, companion.name)
         self._close(digest, run_id, values, (), {})
 
     def companion_failed(self, digest: str, run_id: str, reason: str) -> None:
@@ -152,7 +153,8 @@ class Projection:
     ) -> None:
         work = self._work(digest)
         result = read_result(work)
-        progress, files = work.progress(), [work.path / name for name in FILES]
+        progress = work.progress()
+        files = [path for name in FILES if (path := work.path / name).exists()]
         objectives: Numbers = {
             OBJECTIVE + objective.name: value
             for objective, value in zip(self.config.study.objectives, values, strict=True)

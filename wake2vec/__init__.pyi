@@ -33,6 +33,7 @@ from .phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from .plan import TrialPlan, plan_trial
 from .result import NUMBERS, Neighbours, RunResult, read_result
 from .subject import Source, StoredSubject, read_subject
+from .threads import measure_threads, quickest
 from .trial import run
 from .vectors import TEXT_FORMATS
 from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
@@ -85,10 +86,12 @@ __all__ = [
     "lexicon_file",
     "load_tokenizer",
     "measure_fully",
+    "measure_threads",
     "nearest_tokens",
     "phase1_summary",
     "plan_trial",
     "prepare",
+    "quickest",
     "read_result",
     "read_subject",
     "read_text",

@@ -83,8 +83,9 @@ class SampleConfig(Section):
     """The texts that a trained model writes: Phase 1's sampling."""
 
     prompt: str = "riverrun, past Eve and Adam's,"
-    count: int = Field(8, ge=1)
-    """Texts, all after the same prompt. Their words bound the error of `sample.spacing_rate`: one text says little."""
+    count: int = Field(8, ge=0)
+    """Texts, all after the same prompt; 0: none. Their words bound the error of `sample.spacing_rate`: one text says
+    little."""
     new_tokens: int = Field(160, ge=1)
     """Length of each."""
     temperature: float = Field(0.9, gt=0)
@@ -100,6 +101,8 @@ class MachineConfig(Section):
     """Most sequences in one forward pass; None: as many as the memory holds."""
     memory_gb: float | None = Field(None, gt=0)
     """Most memory that a trial may take, in 10^9 bytes; None: what the device has free."""
+    threads: int | None = Field(None, ge=1)
+    """Threads that compute on a CPU; None: in a study the quickest number, measured before each run, else torch's."""
     checkpoint_every_s: float = Field(60, ge=0)
     """Seconds from one checkpoint to the next: what a machine that is taken away costs at most."""
 

@@ -13,6 +13,8 @@ from wake2vec.workfolder import Numbers
 
 def sample_texts(model: PreTrainedModel, vocabulary: ExtendedVocabulary, config: SampleConfig, seed: int) -> list[str]:
     """What the model writes after the prompt, which stands at each text's beginning; one seed, the same texts."""
+    if not config.count:
+        return []
     written = sample_ids(model, vocabulary, config, seed)
     return [str(vocabulary.tokenizer.decode(ids, skip_special_tokens=True)) for ids in written]
 

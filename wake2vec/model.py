@@ -25,7 +25,7 @@ from transformers import (
 from wake2vec.config import Precision
 from wake2vec.errors import ModelError
 from wake2vec.loss import add_loss_gradients, token_losses
-from wake2vec.precision import best_device, compute_dtype
+from wake2vec.precision import attention_for, best_device, compute_dtype
 
 FILES = ["*.json", "*.safetensors", "tokenizer.model"]
 
@@ -203,6 +203,7 @@ def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
     rows = model.get_input_embeddings().weight.detach().to(device)
     _set_matrix(model, rows[:0])
     dtype = compute_dtype(precision, device)
+    model.set_attn_implementation(attention_for(dtype, device))
     for weight in model.parameters():  # not the buffers: rotary frequencies stay in float32
         weight.data = weight.data.to(dtype)
     return BaseModel(folder, model.to(device), rows, stored_dtype(folder))

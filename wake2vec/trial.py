@@ -24,6 +24,7 @@ from wake2vec.memory import micro_batch_blocks
 from wake2vec.model import EmbeddingModel
 from wake2vec.result import Computed, RunResult, read_result
 from wake2vec.stopwatch import Stopwatch
+from wake2vec.threads import use_threads
 from wake2vec.train import Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
 
@@ -49,6 +50,7 @@ def run(
         TrialFailedError: training diverged, or doesn't fit into the memory.
         Wake2VecError: an input can't be used, or the disk is full.
     """
+    use_threads(config.machine.threads)
     fingerprints = fingerprint_inputs(config)
     digest = config.digest(fingerprints)
     folder = WorkFolder(trials_folder / digest)

@@ -1,5 +1,6 @@
 """The terminal: a bar for the study and one for the trial; lines instead where the output is no terminal."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -7,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from study.config import StudyConfig
-from study.table import objective_label, short_label, show
+from study.table import duration, objective_label, short_label, show
 from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Audit, RunConfig, flatten
 from wake2vec import Progress as Record
@@ -33,6 +34,7 @@ class Bars:
         self._trial = self._bars.add_task("trial", total=1, figure="", visible=False)
         self._is_fresh = True
         """Whether nothing is known yet of the trial's progress."""
+        self._threads: int | None = None
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -50,6 +52,13 @@ class Bars:
             "of the text's words inside",
             highlight=False,
         )
+
+    def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
+        """Told when it changes."""
+        if threads != self._threads:
+            measured = ", ".join(f"{count}: {duration(taken)}" for count, taken in seconds.items())
+            self._console.print(f"threads: {threads} (a pass takes with {measured})", highlight=False)
+        self._threads = threads
 
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
         knobs = flatten(run_config.model_dump())
