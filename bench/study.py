@@ -18,9 +18,9 @@ from bench.figures import ROOT, Figure, publish
 from study.companions import repeats
 from study.config import StudyConfig, load_config
 from study.export.export import export_trial
+from study.names import shown_name
 from study.noise import Interval, interval
 from study.record import StudyRecord, read_record
-from study.table import shown_name
 from study.trials import FinishedTrial, beats_baseline
 from wake2vec import RunResult, WorkFolder, prepare, read_result
 from wake2vec.config import DEFAULT_FOLDER

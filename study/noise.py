@@ -22,8 +22,13 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Student's t interval of the mean; with one value it is unbounded. Raises StatisticsError: no value."""
+    """Student's t interval of the mean; with one value it is unbounded, with an undefined one all of it is NaN.
+
+    Raises StatisticsError: no value.
+    """
     mean, count = statistics.fmean(values), len(values)
+    if math.isnan(mean):
+        return Interval(math.nan, math.nan, math.nan, count)
     if count == 1:
         return Interval(mean, -math.inf, math.inf, 1)
     half = float(stdtrit(count - 1, 0.975)) * statistics.stdev(values) / math.sqrt(count)

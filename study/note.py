@@ -1,11 +1,14 @@
 """The notes that MLflow shows of a study, in Markdown: what came of it, links that open on it, commands."""
 
+import math
 from collections.abc import Sequence
 
 from study.config import PROFILES
+from study.names import short_label, shown_name
 from study.noise import Interval
 from study.record import StudyRecord
-from study.table import goal_of, mark_of, markdown_table, short_label, show, shown_name, shown_trials
+from study.shown import shown_cautions, shown_differences, shown_figures, shown_intervals, shown_values
+from study.table import UNDEFINED, goal_of, mark_of, markdown_table, show, shown_trials
 from study.tracking import Links
 from study.trials import FinishedTrial
 
@@ -26,6 +29,7 @@ def study_note(record: StudyRecord, links: Links, pictures: Sequence[str]) -> st
         f"**Choice**: {record.choice.reason}.{_runners_up(record)}",
         *_bounds(record),
         "\n".join(_front(record)),
+        *shown_cautions(record),
         *_seeds(record),
         *_references(record),
         *(f"![]({picture})" for picture in pictures),
@@ -35,7 +39,7 @@ def study_note(record: StudyRecord, links: Links, pictures: Sequence[str]) -> st
 
 
 def _outcome(record: StudyRecord) -> str:
-    goals = "; ".join(f"`{shown_name(objective)}` {goal_of(objective)}" for objective in record.config.study.objectives)
+    goals = "; ".join(f"{shown_name(objective)} {goal_of(objective)}" for objective in record.config.study.objectives)
     counts = [f"{len(record.finished)} trials with a result"]
     counts += [f"{len(record.stopped)} stopped early"] if record.stopped else []
     counts += [f"{len(record.failed)} failed"] if record.failed else []
@@ -69,11 +73,16 @@ def _bounds(record: StudyRecord) -> list[str]:
 
 def _front(record: StudyRecord) -> list[str]:
     config, trials = record.config, record.finished
-    header = ["trial", *map(short_label, config.study.space), *map(shown_name, config.study.objectives), ""]
+    header = ["trial", *map(shown_name, shown_figures(record)), *map(short_label, config.study.space), ""]
     shown = shown_trials(trials, config)
     kept = [*shown[:MOST_ROWS], *(trial for trial in shown[MOST_ROWS:] if trial.number == record.choice.trial.number)]
     rows = [
-        [str(trial.number), *map(show, trial.params.values()), *map(show, trial.values), _mark(trial, record)]
+        [
+            str(trial.number),
+            *map(show, shown_values(record, trial)),
+            *map(show, trial.params.values()),
+            _mark(trial, record),
+        ]
         for trial in kept
     ]
     more = [f"\n{len(shown) - len(kept)} more trials of the front: see the list."] if len(shown) > len(kept) else []
@@ -89,13 +98,13 @@ def _mark(trial: FinishedTrial, record: StudyRecord) -> str:
 def _seeds(record: StudyRecord) -> list[str]:
     """Intervals of baseline and chosen trial, and of their difference, once both were run with other seeds."""
     baseline, chosen = record.baseline, record.choice.trial
-    own, theirs = record.intervals(chosen), record.intervals(baseline)
+    own, theirs = shown_intervals(record, chosen), shown_intervals(record, baseline)
     if min(own[0].count, theirs[0].count) < 2:
         return []
     rows = [
-        [shown_name(objective), _interval(before), _interval(after), _interval(difference), _told(difference)]
-        for objective, before, after, difference in zip(
-            record.config.study.objectives, theirs, own, record.differences(chosen), strict=True
+        [shown_name(figure), _interval(before), _interval(after), _interval(difference), _told(difference)]
+        for figure, before, after, difference in zip(
+            shown_figures(record), theirs, own, shown_differences(record, baseline, chosen), strict=True
         )
     ]
     header = ["", "baseline", f"trial {chosen.number}", "difference, seed by seed", ""]
@@ -108,6 +117,8 @@ def _told(difference: Interval) -> str:
 
 
 def _interval(found: Interval) -> str:
+    if math.isnan(found.mean):
+        return UNDEFINED
     return f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g})"
 
 
@@ -115,8 +126,8 @@ def _references(record: StudyRecord) -> list[str]:
     """The recipes outside the search space."""
     if not record.references:
         return []
-    header = ["reference", *map(shown_name, record.config.study.objectives)]
-    rows = [[reference.name, *map(show, reference.values)] for reference in record.references]
+    header = ["reference", *map(shown_name, shown_figures(record))]
+    rows = [[reference.name, *map(show, shown_values(record, reference))] for reference in record.references]
     return ["\n".join(_table(header, rows))]
 
 

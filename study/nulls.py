@@ -1,5 +1,7 @@
 """What a figure reads where there is nothing of what it looks for: of noise, or of the held-out text itself."""
 
+from collections.abc import Iterable
+
 from wake2vec import COUNT_CLASSES, Numbers
 
 CONSTANT = {
@@ -26,3 +28,22 @@ def null_of(address: str, numbers: Numbers) -> float | None:
     if address in CONSTANT:
         return CONSTANT[address]
     return numbers.get(NAMED.get(address, f"{address}_null"))
+
+
+MISLEADING = {
+    "geometry.isotropy_new": (
+        "Isotropy misleads by itself: rows that training hardly moved read what noise reads, {null}, nearly the best "
+        "there is, and are useless. Read it beside the loss."
+    ),
+}
+"""What is to be known of a figure before it is aimed at."""
+
+
+def cautions(addresses: Iterable[str], numbers: Numbers) -> list[str]:
+    """Of those figures that mislead, a sentence each, with the null for the sizes at hand."""
+    found = []
+    for address in addresses:
+        if address in MISLEADING:
+            null = null_of(address, numbers)
+            found.append(MISLEADING[address].format(null="nearly 1" if null is None else f"{null:.3f}"))
+    return found

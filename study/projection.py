@@ -1,10 +1,12 @@
 """Projection: what work folders and study database hold, brought to MLflow and to pictures. It may be done again."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from study.companions import Companion
 from study.config import StudyConfig
+from study.names import row_of, with_beside
 from study.note import experiment_note, study_note
 from study.objectives import objective_values
 from study.pictures.canvas import save_png
@@ -12,7 +14,7 @@ from study.pictures.draw import draw_study
 from study.pictures.embedding_plot import embedding_figure
 from study.record import StudyRecord
 from study.system import SYSTEM
-from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial
+from study.tracking import MARK, Ended, Tracker, Trial, objective_key
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
 from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
 
@@ -153,12 +155,19 @@ class Projection:
     ) -> None:
         work = self._work(digest)
         result = read_result(work)
+<<<<<<< HEAD
         progress = work.progress()
         files = [path for name in FILES if (path := work.path / name).exists()]
         objectives: Numbers = {
             OBJECTIVE + objective.name: value
             for objective, value in zip(self.config.study.objectives, values, strict=True)
         }
+=======
+        progress, files = work.progress(), [work.path / name for name in FILES]
+        aimed_at = self.config.study.objectives
+        row = zip(with_beside(aimed_at), row_of(aimed_at, values, result.numbers), strict=True)
+        objectives: Numbers = {objective_key(figure): value for figure, value in row if not math.isnan(value)}
+>>>>>>> four
         # At step 0: the UI draws a bar for a figure that has no later step, and a curve of one point for others.
         finals = Progress(0, objectives | _without_curve(result.numbers, progress), progress[-1].time_s)
         records = [*progress, *work.progress(SYSTEM)]

@@ -116,7 +116,7 @@ class StudyRecord:
 
     def values_by_seed(self, trial: FinishedTrial) -> dict[int, tuple[float, ...]]:
         """The same, under their seeds."""
-        repeated = {seed: objective_values(result, self.config) for seed, result in self._repeats(trial).items()}
+        repeated = {seed: objective_values(result, self.config) for seed, result in self.repeat_results(trial).items()}
         return {self.config.run_config(trial.params).seed: trial.values, **repeated}
 
     def mean_violations(self, trial: FinishedTrial) -> tuple[float, ...]:
@@ -124,7 +124,7 @@ class StudyRecord:
 
         A bound on the baseline is judged seed by seed, with those that the baseline was run with too.
         """
-        before, after = self._repeats(self.baseline), self._repeats(trial)
+        before, after = self.repeat_results(self.baseline), self.repeat_results(trial)
         pairs = [(after[seed], before[seed]) for seed in after if seed in before]
         pairs.append((self.result(trial.digest), self.result(self.baseline.digest)))
         by_seed = [violations(ours, theirs, self.config) for ours, theirs in pairs]
@@ -134,7 +134,7 @@ class StudyRecord:
         values = tuple(over_seeds.mean for over_seeds in self.intervals(trial))
         return replace(trial, values=values, violations=self.mean_violations(trial))
 
-    def _repeats(self, trial: FinishedTrial) -> dict[int, RunResult]:
+    def repeat_results(self, trial: FinishedTrial) -> dict[int, RunResult]:
         """The results of the trial with the other seeds, under them, where every objective is defined."""
         if trial.digest not in self._known_repeats:
             results = {companion.run.seed: self.companion_result(work) for companion, work in self.repeats_of(trial)}

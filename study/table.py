@@ -1,11 +1,15 @@
-"""A study in words: names and figures as texts, and its outcome in Markdown for MLflow and the report."""
+"""A study in words: figures as texts, and its outcome in Markdown for MLflow and the report."""
 
+import math
 from collections.abc import Sequence
 
 from study.choose import Choice
 from study.config import StudyConfig
+from study.names import Beside
 from study.settings import Objective
 from study.trials import FinishedTrial, baseline_of, beats_baseline, front_numbers
+
+UNDEFINED = "–"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -34,36 +38,27 @@ def mark_of(trial: FinishedTrial, trials: Sequence[FinishedTrial], choice: Choic
 
 
 def verdict(objective: Objective, before: float, after: float) -> str:
+    """Empty where a figure is undefined."""
+    if math.isnan(before) or math.isnan(after):
+        return ""
     if before == after:
         return "equal"
     return "better" if (after < before) == (objective.direction == "minimize") else "worse"
 
 
 def goal_of(objective: Objective) -> str:
+    """`minimize`, `to 0`; of what is shown beside an objective, `no goal`."""
+    if isinstance(objective, Beside):
+        return "no goal"
     return objective.goal if isinstance(objective.goal, str) else f"to {objective.goal:g}"
 
 
-def shown_name(objective: Objective) -> str:
-    """`validation.loss`, `|geometry.norm_gap_d|`, `|x - 2|`."""
-    if isinstance(objective.goal, str):
-        return objective.result
-    return f"|{objective.result}|" if objective.goal == 0 else f"|{objective.result} - {objective.goal:g}|"
-
-
-def short_label(address: str) -> str:
-    """The last part of an address, broken into words: a narrow column's head."""
-    return address.rsplit(".", 1)[-1].replace("_", " ")
-
-
-def objective_label(objective: Objective) -> str:
-    label = short_label(objective.result)
-    return label if isinstance(objective.goal, str) else f"|{label}|"
-
-
 def show(value: float | int | str | bool, digits: int = 4) -> str:
-    """A figure or setting as text; counts are whole: `33,750`, not `3.375e+04`."""
+    """A figure or setting as text, NaN as undefined; counts are whole: `33,750`, not `3.375e+04`."""
     if not isinstance(value, float):
         return str(value)
+    if math.isnan(value):
+        return UNDEFINED
     is_count = value.is_integer() and 10**digits <= abs(value) < 2**53  # from there on every float is whole
     return f"{value:,.0f}" if is_count else f"{value:.{digits}g}"
 

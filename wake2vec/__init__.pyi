@@ -31,7 +31,7 @@ from .measure import Measurement
 from .model import load_tokenizer, resolve_folder
 from .phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from .plan import TrialPlan, plan_trial
-from .result import NUMBERS, Neighbours, RunResult, read_result
+from .result import HEADLINE, NAMES, NUMBERS, Name, Neighbours, RunResult, read_result
 from .subject import Source, StoredSubject, read_subject
 from .threads import measure_threads, quickest
 from .trial import run
@@ -40,7 +40,9 @@ from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic
 
 __all__ = [
     "COUNT_CLASSES",
+    "HEADLINE",
     "INITIALISERS",
+    "NAMES",
     "NUMBERS",
     "PHASE1_ADDRESSES",
     "PHASE1_CAP",
@@ -61,6 +63,7 @@ __all__ = [
     "LexiconError",
     "Measurement",
     "ModelError",
+    "Name",
     "Neighbours",
     "Numbers",
     "Progress",

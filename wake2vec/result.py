@@ -1,6 +1,7 @@
 """What a trial gives: `RunResult`, the one record that study, tracking, report and export read."""
 
 import json
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -215,3 +216,42 @@ NUMBERS: dict[str, str] = {
     **{f"vocabulary.{name}": (Audit.model_fields[name].description or name) for name in FIGURES},
 }
 """Every figure of a result, and its meaning in a few words; `docs/metrics.md` has the formulas."""
+
+
+class Name(NamedTuple):
+    """What a figure is called where people read: an address is for YAML and code."""
+
+    words: str
+    label: str
+    """For the head of a narrow column."""
+    symbol: str = ""
+    """The letter that both end in, where there is one."""
+
+
+NAMES: dict[str, Name] = {
+    "validation.loss": Name("validation loss", "loss"),
+    "geometry.norm_gap_d": Name("norm gap d", "norm gap d", "d"),
+    "geometry.isotropy_new": Name("isotropy of new rows", "isotropy"),
+    "geometry.collapse_share": Name("collapse", "collapse"),
+    "geometry.byte_collapse_share": Name("byte collapse", "byte collapse"),
+    "geometry.cosine_new_new_mean": Name("mean cosine of new rows", "cosine"),
+    "geometry.mutual_collapse_share": Name("mutual collapse", "mutual collapse"),
+    "geometry.norm_ratio": Name("norm ratio, new / base", "norm ratio"),
+    "geometry.top1_share_new": Name("top-1 share of new rows", "top-1 share"),
+    "geometry.isotropy_new_excess": Name("isotropy excess of new rows", "isotropy excess"),
+    "validation.bits_per_byte": Name("bits per byte", "bits per byte"),
+    "validation.loss_base_targets": Name("loss on base tokens", "loss, base"),
+    "validation.loss_new_seen_targets": Name("loss on new tokens seen", "loss, seen"),
+    "validation.loss_new_unseen_targets": Name("loss on new tokens never seen", "loss, unseen"),
+    "sample.spacing_rate": Name("spacing artefacts", "spacing"),
+    "sample.spacing_excess": Name("spacing excess", "spacing excess"),
+    **{
+        f"geometry.collapse_share_{key}": Name(f"collapse, {seen}", f"collapse, {seen}")
+        for key, seen in zip(
+            COUNT_CLASSES, ("never seen", "seen once", "seen 2-4 times", "seen 5 times up"), strict=True
+        )
+    },
+}
+"""Of the figures that tables and charts begin with, the objectives' first; others go by the words of their address."""
+HEADLINE = tuple(NAMES)[:6]
+"""The figures that stand first wherever there are several."""

@@ -1,6 +1,7 @@
 """The model card: an export's README, with what a reader must know before using, citing or repeating it."""
 
 import inspect
+import math
 import re
 from pathlib import Path
 
@@ -8,24 +9,22 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from study.config import StudyConfig
+from study.names import figure_name, shown_name
 from study.noise import Interval
 from study.nulls import null_of
 from study.record import StudyRecord
-from study.table import goal_of, show, shown_name
+from study.shown import shown_cautions, shown_differences, shown_figures, shown_intervals
+from study.table import goal_of, show
 from study.trials import FinishedTrial
-from wake2vec import INITIALISERS, NUMBERS, InitialiserName, RunConfig, RunResult, fingerprint_inputs, flatten
+from wake2vec import HEADLINE, INITIALISERS, NUMBERS, InitialiserName, RunConfig, RunResult, fingerprint_inputs, flatten
 
-HEADLINE = (
-    "validation.loss",
+READ_FIRST = (
+    *HEADLINE,
+    "geometry.top1_share_new",
+    "geometry.norm_ratio",
     "validation.bits_per_byte",
     "validation.loss_base_targets",
     "validation.loss_new_seen_targets",
-    "geometry.norm_gap_d",
-    "geometry.norm_ratio",
-    "geometry.collapse_share",
-    "geometry.cosine_new_new_mean",
-    "geometry.top1_share_new",
-    "geometry.isotropy_new",
     "sample.spacing_excess",
 )
 """Figures that a reader sees without unfolding the rest."""
@@ -52,7 +51,7 @@ def model_card(record: StudyRecord, trial: FinishedTrial, reason: str, rights: s
     config, result, baseline_result = record.config, record.result(trial.digest), record.result(record.baseline.digest)
     environment = Environment(loader=PackageLoader("study.export"), autoescape=False, undefined=StrictUndefined)
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
-    aimed_at = {objective.result for objective in config.study.objectives}
+    aimed_at = {figure.result for figure in shown_figures(record)}
     return environment.get_template("model_card.md").render(
         front_matter=yaml.safe_dump(_front_matter(result.config.model.path), sort_keys=False),
         study=config.study.name,
@@ -62,7 +61,12 @@ def model_card(record: StudyRecord, trial: FinishedTrial, reason: str, rights: s
         reason=reason,
         objectives=_objectives(record, trial),
         seeds=len(record.repeated_values(trial)),
-        headline=[row for row in _figures(baseline_result, result, HEADLINE) if row[0] not in aimed_at],
+        cautions=shown_cautions(record),
+        headline=[
+            (figure_name(address), *row)
+            for address, *row in _figures(baseline_result, result, READ_FIRST)
+            if address not in aimed_at
+        ],
         figures=_figures(baseline_result, result, [name for name in NUMBERS if not name.startswith("vocabulary.")]),
         initialiser=_initialiser(result.config.init.name),
         inputs=_inputs(result),
@@ -88,19 +92,27 @@ def _front_matter(base: str) -> dict[str, object]:
 
 
 def _objectives(record: StudyRecord, trial: FinishedTrial) -> list[tuple[str, ...]]:
-    """Name, goal, baseline, this trial and their difference, with 95 % intervals over seeds where there are any."""
+    """Name, goal, baseline, this trial and their difference, with 95 % intervals over seeds where there are any.
+
+    Of the objectives, and of what stands beside one.
+    """
     rows: list[tuple[str, ...]] = []
-    columns = (record.intervals(record.baseline), record.intervals(trial), record.differences(trial))
-    for objective, before, after, difference in zip(record.config.study.objectives, *columns, strict=True):
+    columns = (
+        shown_intervals(record, record.baseline),
+        shown_intervals(record, trial),
+        shown_differences(record, record.baseline, trial),
+    )
+    for figure, before, after, difference in zip(shown_figures(record), *columns, strict=True):
         told = _over_seeds(difference)
         if difference.count > 1 and difference.holds(0.0):
             told += ", within the noise"
-        rows.append((shown_name(objective), goal_of(objective), _over_seeds(before), _over_seeds(after), told))
+        rows.append((shown_name(figure), goal_of(figure), _over_seeds(before), _over_seeds(after), told))
     return rows
 
 
 def _over_seeds(found: Interval) -> str:
-    return show(found.mean) + (f" ({show(found.low)} to {show(found.high)})" if found.count > 1 else "")
+    has_interval = found.count > 1 and not math.isnan(found.mean)
+    return show(found.mean) + (f" ({show(found.low)} to {show(found.high)})" if has_interval else "")
 
 
 def _interval(result: RunResult, address: str) -> str:

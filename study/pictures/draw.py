@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from study.cost import Cost, cost_of, loss_curve
+from study.names import shown_name
 from study.pictures.canvas import save_png
 from study.pictures.history_plots import Moment, hypervolume_figure, importances_figure
 from study.pictures.study_plots import FrontPoint, curves_figure, front_figure
 from study.record import StudyRecord
 from study.search.importance import importances
-from study.table import shown_name
 
 
 def draw_study(record: StudyRecord) -> list[Path]:
@@ -23,7 +23,7 @@ def draw_study(record: StudyRecord) -> list[Path]:
         costs[trial.number] = cost_of(progress)
     stopped = {trial.number for trial in record.stopped}
     shares = importances(record.finished, record.config).shares
-    known = {o.name: shares for o, shares in zip(objectives, shares, strict=True) if shares is not None}
+    known = {shown_name(o): shares for o, shares in zip(objectives, shares, strict=True) if shares is not None}
     count = len(record.finished)
     figures = {
         "front.png": front_figure(
@@ -32,7 +32,7 @@ def draw_study(record: StudyRecord) -> list[Path]:
             f"{name}: front of {count} trials",
             [objective.direction for objective in objectives],
         ),
-        "curves.png": curves_figure(curves, 0, choice.trial.number, "validation.loss", stopped),
+        "curves.png": curves_figure(curves, 0, choice.trial.number, "validation loss, nats a token", stopped),
         "hypervolume.png": hypervolume_figure(moments_of(record, costs), f"{name}: what the trials gained"),
         "importances.png": importances_figure(known, f"{name}: what each knob decides, by {count} trials"),
     }

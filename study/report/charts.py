@@ -12,12 +12,14 @@ import numpy as np
 from markupsafe import Markup
 
 from study.config import StudyConfig
+from study.names import shown_name
 from study.pictures.canvas import window
 from study.report.runs import WORDS, ShownRun, in_order, unit_of
 from study.report.svg import (
     ChoiceScale,
     NumberScale,
     Scale,
+    cut,
     line,
     mark,
     panel,
@@ -28,10 +30,11 @@ from study.report.svg import (
     widened,
 )
 from study.settings import Choices, Objective, Range, Value
-from study.table import shown_name
 
 TOP, BOTTOM = 84.0, 330.0
 AXIS_WIDTH = 126.0
+MARGIN = 70.0
+"""Left of the first axis, and right of the last."""
 
 
 def grouped(run: ShownRun, *parts: Markup) -> Markup:
@@ -56,7 +59,7 @@ def parallel_coordinates(runs: Sequence[ShownRun], config: StudyConfig) -> Marku
     goals = [
         _better_above(objective, column) for objective, column in zip(config.study.objectives, columns, strict=True)
     ]
-    places = [70.0 + AXIS_WIDTH * index for index in range(len(knobs) + len(goals))]
+    places = [MARGIN + AXIS_WIDTH * index for index in range(len(knobs) + len(goals))]
     axes, lines = [], []
     for index, (address, scale) in enumerate(knobs.items()):
         axes += _upright(places[index], scale, address, _range_note(config.study.space[address]))
@@ -71,7 +74,7 @@ def parallel_coordinates(runs: Sequence[ShownRun], config: StudyConfig) -> Marku
         ends += [mark(run.kind, *points[-1], "mark")] if run.kind in {"baseline", "reference"} else []
         lines.append(grouped(run, path(points, "curve"), *ends))
     label = f"Parallel coordinates of {len(runs)} runs over {len(knobs)} knobs and {len(goals)} objectives"
-    return svg(places[-1] + 70, BOTTOM + 20, label, *lines, *axes)
+    return svg(places[-1] + MARGIN, BOTTOM + 20, label, *lines, *axes)
 
 
 def pair_plots(runs: Sequence[ShownRun], objectives: Sequence[Objective]) -> list[Markup]:
@@ -116,7 +119,7 @@ def loss_curves(runs: Sequence[ShownRun]) -> Markup:
     last = max((step for run in curves for step, _ in run.curve), default=1)
     every = np.array([loss for run in curves for _, loss in run.curve], dtype=float)
     low, high = window(np.array([run.curve[-1][1] for run in curves if run.kind != "stopped"]), every)
-    axes = panel(760, 380, (0, last), (low, high), "step", "validation.loss, nats a token ↓ lower is better")
+    axes = panel(760, 380, (0, last), (low, high), "step", "validation loss, nats a token ↓ lower is better")
     parts = []
     for run in curves:
         points = [(axes.x.at(step), axes.y.at(min(max(loss, low), high))) for step, loss in run.curve]
@@ -197,14 +200,15 @@ def _upright(x: float, scale: Scale, name: str, note: str) -> list[Markup]:
     """A vertical axis with its name in up to four lines above it."""
     parts = [line(x, TOP, x, BOTTOM, "axis")]
     for y, words in scale.ticks():
-        parts += [line(x - 4, y, x, y, "axis"), text(x - 7, y + 4, words, "end", "tick")]
+        parts += [line(x - 4, y, x, y, "axis"), text(x - 7, y + 4, cut(words, MARGIN - 9), "end", "tick")]
     parts.append(text(x, TOP - 10, note, "middle", "soft"))
     names = [row for part in re.findall(r"[^.]+\.?", name) for row in _folded(part)]
-    for row, words in enumerate(reversed(names)):
+    for row, words in enumerate(reversed(names[:4])):
         parts.append(text(x, TOP - 26 - 14 * row, words, "middle", "name"))
     return parts
 
 
 def _folded(part: str) -> list[str]:
-    """A name in lines of at most 16 characters, broken after underscores."""
-    return [row.replace(" ", "") for row in wrap(part.replace("_", "_ "), 16, break_long_words=False)]
+    """A name in lines of at most 16 characters, broken at spaces and after underscores."""
+    rows = wrap(part.replace("_", "_\0 "), 16, break_long_words=False)
+    return [cut(row.replace("\0 ", "").replace("\0", ""), AXIS_WIDTH) for row in rows]

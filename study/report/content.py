@@ -13,6 +13,7 @@ from study.report.issues import Issue, issues_of
 from study.report.runs import ShownRun, shown_runs
 from study.report.tables import Table
 from study.search.importance import Importances, importances
+from study.shown import shown_cautions
 from wake2vec import Neighbours, RunResult
 
 
@@ -82,6 +83,7 @@ def _answer(
         "question": words.question(record),
         "reason": f"{reason[0].upper()}{reason[1:]}.",
         "certainty": words.certainty(record),
+        "caution": " ".join(shown_cautions(record)),
         "export": export,
         "front": words.front_told(record),
         "trials": words.trials_sentence(record),

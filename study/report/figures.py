@@ -6,19 +6,22 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
+from study.names import shown_name
 from study.noise import Interval
 from study.record import StudyRecord
 from study.report.charts import arrow, grouped, marked
 from study.report.runs import ShownRun, in_order, unit_of
-from study.report.svg import NumberScale, line, panel, path, svg, tag, text, widened
+from study.report.svg import NumberScale, centred, cut, line, panel, path, svg, tag, text, widened, width_of
 from study.search.importance import Importances
 from study.settings import Objective
-from study.table import shown_name
+from study.shown import shown_figures, shown_intervals
 from study.trials import FinishedTrial
 
 MOST_ROWS = 12
 ROW = 22.0
-LEFT, RIGHT = 150.0, 366.0
+WIDTH, RIGHT = 380.0, 366.0
+MOST_LEFT = 0.45 * WIDTH
+"""Room for the names of rows: a longer one is cut, its whole name stands in the picture's tip."""
 
 
 def front_rows(record: StudyRecord) -> list[FinishedTrial]:
@@ -33,16 +36,17 @@ def front_rows(record: StudyRecord) -> list[FinishedTrial]:
 
 
 def interval_plots(record: StudyRecord, runs: Sequence[ShownRun]) -> list[Markup]:
-    """A panel an objective: a row a run, its mean over seeds and the 95 % interval of it where there is one."""
+    """A panel an objective, or what stands beside one: a row a run, its mean over seeds and the 95 % interval of it."""
     known = {run.key: run for run in runs}
-    rows = [(known[str(trial.number)], record.intervals(trial)) for trial in front_rows(record)[:MOST_ROWS]]
+    rows = [(known[str(trial.number)], shown_intervals(record, trial)) for trial in front_rows(record)[:MOST_ROWS]]
     for run in runs:
-        if run.kind == "reference" and run.values:
-            rows.append((run, [Interval(value, -math.inf, math.inf, 1) for value in run.values]))
-    return [
-        _intervals([(run, intervals[place]) for run, intervals in rows], objective)
-        for place, objective in enumerate(record.config.study.objectives)
+        if run.kind == "reference" and run.shown:
+            rows.append((run, [Interval(value, -math.inf, math.inf, 1) for value in run.shown]))
+    panels = [
+        ([(run, own[place]) for run, own in rows if not math.isnan(own[place].mean)], figure)
+        for place, figure in enumerate(shown_figures(record))
     ]
+    return [_intervals(defined, figure) for defined, figure in panels if defined]
 
 
 def growth_plots(record: StudyRecord, runs: Sequence[ShownRun]) -> list[Markup]:
@@ -69,21 +73,22 @@ def importance_plots(found: Importances, objectives: Sequence[Objective]) -> lis
 def _intervals(rows: Sequence[tuple[ShownRun, Interval]], objective: Objective) -> Markup:
     ends = [end for _, own in rows for end in (own.low, own.mean, own.high)]
     height = 40 + ROW * len(rows) + 34
-    x = NumberScale(*widened(ends), LEFT, RIGHT, count=4)
+    names = [_row_name(run) for run, _ in rows]
+    left = _room_for(names)
+    x = NumberScale(*widened(ends), left, RIGHT, count=4)
     floor = height - 34
     parts = [
-        text(4, 18, f"{shown_name(objective)} {arrow(objective, across=True)}"),
-        line(LEFT, floor, RIGHT, floor, "axis"),
+        _heading(f"{shown_name(objective)} {arrow(objective, across=True)}"),
+        line(left, floor, RIGHT, floor, "axis"),
     ]
     for at, words in x.ticks():
-        parts += [line(at, 30, at, floor, "grid"), text(at, floor + 16, words, "middle")]
+        parts += [line(at, 30, at, floor, "grid"), centred(at, floor + 16, words, WIDTH)]
     for row, (run, own) in enumerate(rows):
         y = 40 + ROW * (row + 0.5)
-        name = f"{run.title}, baseline" if run.kind == "baseline" else run.title
         whisker = line(x.at(own.low), y, x.at(own.high), y, "whisker") if math.isfinite(own.low) else Markup("")
-        label = text(LEFT - 12, y + 4, _cut(name), "end")
+        label = text(left - 12, y + 4, cut(names[row], left - 14), "end")
         parts.append(grouped(run, label, whisker, marked(run, x.at(own.mean), y)))
-    return svg(380, height, f"{shown_name(objective)} of {len(rows)} runs, with intervals", *parts)
+    return svg(WIDTH, height, f"{shown_name(objective)} of {len(rows)} runs, with intervals", *parts)
 
 
 def _growth(runs: Sequence[ShownRun], xs: Sequence[float], volumes: dict[str, float], x_label: str) -> Markup:
@@ -102,27 +107,40 @@ def _growth(runs: Sequence[ShownRun], xs: Sequence[float], volumes: dict[str, fl
 def _bars(knobs: Sequence[str], shares: dict[str, float] | None, title: str) -> Markup:
     height = 34 + ROW * max(len(knobs), 1)
     label = f"Importances for {title}: " + ", ".join(f"{knob} {share:.2f}" for knob, share in (shares or {}).items())
-    parts = [text(4, 18, title)]
+    parts = [_heading(title)]
     if shares is None:
         parts.append(text(4, 46, "all trials have one value", classes="soft"))
-        return svg(380, height, label, *parts)
-    scale = NumberScale(0.0, 1.0, LEFT, RIGHT - 36)
+        return svg(WIDTH, height, label, *parts)
+    left = _room_for(knobs)
+    scale = NumberScale(0.0, 1.0, left, RIGHT - 36)
     for row, knob in enumerate(knobs):
         y, share = 30 + ROW * row, shares.get(knob, 0.0)
         bar: dict[str, str | float] = {
             "class": "bar",
-            "x": LEFT,
+            "x": left,
             "y": y + 3,
-            "width": max(scale.at(share) - LEFT, 0.5),
+            "width": max(scale.at(share) - left, 0.5),
             "height": ROW - 6,
         }
         parts += [
-            text(LEFT - 8, y + 15, _cut(knob), "end"),
+            text(left - 12, y + 15, cut(knob, left - 14), "end"),
             tag("rect", bar),
             text(scale.at(share) + 6, y + 15, f"{share:.2f}"),
         ]
-    return svg(380, height, label, *parts)
+    return svg(WIDTH, height, label, *parts)
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:21]}…"
+def _row_name(run: ShownRun) -> str:
+    """A reference is told by its mark."""
+    if run.kind == "reference":
+        return run.title.removeprefix("Reference ")
+    return f"{run.title}, baseline" if run.kind == "baseline" else run.title
+
+
+def _heading(words: str) -> Markup:
+    return text(4, 18, cut(words, WIDTH - 8))
+
+
+def _room_for(names: Sequence[str]) -> float:
+    """Where the axis begins, right of the names."""
+    return min(max(map(width_of, names), default=0.0) + 14, MOST_LEFT)

@@ -15,6 +15,7 @@ def markdown(content: Content) -> str:
         f"{told['reason']}",
         _table(tables["comparison"]),
         told["certainty"],
+        *filter(None, [told["caution"]]),
         _table(tables["recipe"]),
     ]
     parts.append(f"To take it away: {_code(told['export'])}.")

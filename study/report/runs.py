@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from study.cost import Cost, cost_of, loss_curve
+from study.names import shown_name
 from study.record import Reference, StudyRecord
 from study.settings import Value
-from study.table import show, shown_name
+from study.shown import Row, shown_figures, shown_values
+from study.table import show
 from study.trials import FinishedTrial, StoppedTrial
 
 Curve = list[tuple[int, float]]
@@ -34,6 +36,8 @@ class ShownRun:
     """Of the space's knobs; empty for a reference, which lies outside the space."""
     values: tuple[float, ...] | None
     """None where it was stopped."""
+    shown: Row | None
+    """The same with what stands beside an objective."""
     curve: Curve
     """Validation loss by step."""
     cost: Cost
@@ -53,15 +57,15 @@ def shown_runs(record: StudyRecord) -> list[ShownRun]:
 
 def inspected(runs: list[ShownRun], record: StudyRecord) -> list[dict[str, object]]:
     """What the page shows of a run that is pointed at, in the order of the trials."""
-    names = list(map(shown_name, record.config.study.objectives))
+    names = list(map(shown_name, shown_figures(record)))
     return [
         {
             "key": run.key,
             "title": f"{run.title}: {WORDS[run.kind]}" + (", chosen" if run.is_chosen else ""),
             "note": run.note,
             "values": [
+                *([name, show(value)] for name, value in zip(names, run.shown or (), strict=False)),
                 *([address, show(value)] for address, value in run.params.items()),
-                *([name, show(value)] for name, value in zip(names, run.values or (), strict=False)),
                 ["trained", f"{run.cost.steps:,} steps, {minutes(run.cost.seconds)}"],
             ],
         }
@@ -90,18 +94,21 @@ def _finished(trial: FinishedTrial, record: StudyRecord) -> ShownRun:
     kind = "baseline" if trial.is_baseline else "front" if trial.number in record.front else "other"
     note = ", ".join(filter(None, (trial.name, trial.source and f"taken from {trial.source}")))
     is_chosen = trial.number == record.choice.trial.number
-    key, title = str(trial.number), f"Trial {trial.number}"
-    return ShownRun(key, title, kind, is_chosen, trial.params, trial.values, *_training(trial.digest, record), note)
+    key, title, shown = str(trial.number), f"Trial {trial.number}", shown_values(record, trial)
+    return ShownRun(
+        key, title, kind, is_chosen, trial.params, trial.values, shown, *_training(trial.digest, record), note
+    )
 
 
 def _stopped(trial: StoppedTrial, record: StudyRecord) -> ShownRun:
     key, title, note = str(trial.number), f"Trial {trial.number}", f"at step {trial.step}: {trial.reason}"
-    return ShownRun(key, title, "stopped", False, trial.params, None, *_training(trial.digest, record), note)
+    return ShownRun(key, title, "stopped", False, trial.params, None, None, *_training(trial.digest, record), note)
 
 
 def _reference(reference: Reference, record: StudyRecord) -> ShownRun:
     key, title = f"reference {reference.name}", f"Reference {reference.name}"
-    return ShownRun(key, title, "reference", False, {}, reference.values, *_training(reference.digest, record))
+    shown = shown_values(record, reference)
+    return ShownRun(key, title, "reference", False, {}, reference.values, shown, *_training(reference.digest, record))
 
 
 def _training(digest: str, record: StudyRecord) -> tuple[Curve, Cost]:

@@ -11,6 +11,16 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 Number = float | int
+LETTERS = 12.0
+"""Height of a chart's letters in pixels, as the page's style sets it."""
+WIDTHS = (
+    ("ijl.,:;'|!", 0.35),
+    (' ftrI()[]-/"', 0.45),
+    ("mwMWGOQ%@–…←→", 1.0),
+    ("ABCDEFHJKLNPRSTUVXYZ_", 0.78),
+    ("", 0.65),
+)
+"""Letters and their widths as shares of their height; the last is that of all others."""
 MARKS = {
     "other": "M-3.5,0a3.5,3.5 0 1,0 7,0a3.5,3.5 0 1,0 -7,0",
     "front": "M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0",
@@ -127,6 +137,28 @@ def text(x: float, y: float, words: str, anchor: str = "start", classes: str = "
     return tag("text", {"x": x, "y": y, "text-anchor": anchor, **({"class": classes} if classes else {})}, words)
 
 
+def width_of(words: str, size: float = LETTERS) -> float:
+    """At most so wide a text is, in letters of that size: reckoned with a wide face, since each machine has another."""
+    return size * sum(next(width for letters, width in WIDTHS if letter in letters or not letters) for letter in words)
+
+
+def cut(words: str, room: float, size: float = LETTERS) -> str:
+    """As much of the text as fits, with an ellipsis where some doesn't."""
+    if width_of(words, size) <= room:
+        return words
+    kept = words
+    while kept and width_of(f"{kept}…", size) > room:
+        kept = kept[:-1]
+    return f"{kept.rstrip()}…"
+
+
+def centred(x: float, y: float, words: str, width: float, classes: str = "") -> Markup:
+    """A text around `x`, or as near to it as a picture of that width has room for all of it."""
+    words = cut(words, width - 4)
+    half = width_of(words) / 2 + 2
+    return text(min(max(x, half), width - half), y, words, "middle", classes)
+
+
 def steps(edges: Sequence[float], heights: Sequence[float], x: Scale, y: Scale, classes: str) -> Markup:
     """A histogram's outline, closed at the floor."""
     corners = [(x.at(edges[0]), y.at(0.0))]
@@ -156,11 +188,11 @@ class Panel:
         left, right, bottom, top = self.x.start, self.x.stop, self.y.start, self.y.stop
         parts = [line(left, bottom, right, bottom, "axis")]
         for at, words in self.x.ticks():
-            parts += [line(at, bottom, at, bottom + 4, "axis"), text(at, bottom + 16, words, "middle")]
+            parts += [line(at, bottom, at, bottom + 4, "axis"), centred(at, bottom + 16, words, self.width)]
         for at, words in self.y.ticks():
             parts += [line(left, at, right, at, "grid"), text(left - 6, at + 4, words, "end")]
-        parts.append(text((left + right) / 2, bottom + 33, self.x_label, "middle"))
-        parts.append(text(4, top - 10, self.y_label))
+        parts.append(centred((left + right) / 2, bottom + 33, self.x_label, self.width))
+        parts.append(text(4, top - 10, cut(self.y_label, self.width - 8)))
         return svg(self.width, self.height, label, *parts, *marks)
 
 
@@ -174,9 +206,11 @@ def panel(
     *,
     log_x: bool = False,
 ) -> Panel:
-    """A panel of that size in pixels whose axes hold these ranges."""
-    x = NumberScale(*xs, 52, width - 14, log_x, max(3, int(width // 90)))
-    return Panel(width, height, x, NumberScale(*ys, height - 42, 26), x_label, y_label)
+    """A panel of that size in pixels whose axes hold these ranges; on the left there is room for the longest tick."""
+    y = NumberScale(*ys, height - 42, 26)
+    left = max(52.0, *(width_of(words) + 10 for _, words in y.ticks()))
+    x = NumberScale(*xs, left, width - 14, log_x, max(3, int(width // 90)))
+    return Panel(width, height, x, y, x_label, y_label)
 
 
 def widened(values: Iterable[float]) -> tuple[float, float]:

@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 
 from study.companions import references
 from study.cost import Cost
+from study.names import shown_name
 from study.noise import Interval
+from study.nulls import null_of
 from study.record import StudyRecord
 from study.report.figures import front_rows
 from study.report.runs import ShownRun, in_order, minutes
 from study.search.importance import Importances
 from study.settings import Choices, Objective, Range
-from study.table import goal_of, show, shown_name
+from study.shown import numbers_of, shown_differences, shown_figures, shown_intervals, shown_values
+from study.table import UNDEFINED, goal_of, show
 from study.trials import FinishedTrial, beats_baseline
-from wake2vec import NUMBERS
+from wake2vec import NUMBERS, Numbers
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,12 @@ class Table:
 def comparison(record: StudyRecord) -> Table:
     """The chosen trial against the baseline, objective by objective, with intervals over seeds."""
     chosen = record.choice.trial
-    columns = record.intervals(record.baseline), record.intervals(chosen), record.differences(chosen)
+    numbers = numbers_of(record, chosen.digest)
+    columns = [shown_intervals(record, trial) for trial in (record.baseline, chosen)]
+    columns.append(shown_differences(record, record.baseline, chosen))
     rows = [
-        [shown_name(o), ranged(before), ranged(after), ranged(less, signed="+"), verdict(o, less), _aim(o)]
-        for o, before, after, less in zip(record.config.study.objectives, *columns, strict=True)
+        [shown_name(o), ranged(before), ranged(after), ranged(less, signed="+"), verdict(o, less), _aim(o, numbers)]
+        for o, before, after, less in zip(shown_figures(record), *columns, strict=True)
     ]
     baseline = f"baseline, trial {record.baseline.number}"
     return Table(["objective", baseline, f"trial {chosen.number}", "difference", "", "what it is, and its goal"], rows)
@@ -45,7 +50,9 @@ def recipe(record: StudyRecord) -> Table:
 
 
 def verdict(objective: Objective, less: Interval) -> str:
-    """What a difference, trial less baseline, says of the trial."""
+    """What a difference, trial less baseline, says of the trial; empty where a figure is undefined."""
+    if math.isnan(less.mean):
+        return ""
     if less.mean == 0:
         return "equal"
     if less.count > 1 and less.holds(0.0):
@@ -53,13 +60,16 @@ def verdict(objective: Objective, less: Interval) -> str:
     return "better" if objective.sign * less.mean < 0 else "worse"
 
 
-def _aim(objective: Objective) -> str:
-    """`validation loss, nats a token: minimize`."""
-    return f"{NUMBERS[objective.result]}: {goal_of(objective)}"
+def _aim(objective: Objective, numbers: Numbers) -> str:
+    """`Phase 1's isotropy, new rows: maximize; null 0.997`."""
+    null = null_of(objective.result, numbers)
+    return f"{NUMBERS[objective.result]}: {goal_of(objective)}{'' if null is None else f'; null {show(null, 3)}'}"
 
 
 def ranged(own: Interval, signed: str = "") -> str:
-    """`4.312 (4.29 to 4.33)`; the mean alone where there is no interval."""
+    """`4.312 (4.29 to 4.33)`; the mean alone where there is no interval, a dash where it is undefined."""
+    if math.isnan(own.mean):
+        return UNDEFINED
     mean = f"{own.mean:{signed}.4g}"
     return f"{mean} ({own.low:{signed}.4g} to {own.high:{signed}.4g})" if math.isfinite(own.low) else mean
 
@@ -69,9 +79,9 @@ def front_table(record: StudyRecord) -> Table:
     config, trials = record.config, front_rows(record)
     rows = []
     for trial in trials:
-        values = map(ranged, record.intervals(trial))
-        rows.append([str(trial.number), *map(show, trial.params.values()), *values, standing(trial, record)])
-    header = ["trial", *config.study.space, *map(shown_name, config.study.objectives), ""]
+        values = map(ranged, shown_intervals(record, trial))
+        rows.append([str(trial.number), *values, *map(show, trial.params.values()), standing(trial, record)])
+    header = ["trial", *map(shown_name, shown_figures(record)), *config.study.space, ""]
     return Table(header, rows, [str(trial.number) for trial in trials])
 
 
@@ -102,30 +112,30 @@ def _beats_baseline(trial: FinishedTrial, record: StudyRecord) -> bool:
 
 def all_runs(record: StudyRecord, runs: Sequence[ShownRun]) -> Table:
     """Every trial by its number, then the references: objectives, cost, and what became of it."""
-    config = record.config
+    config, figures = record.config, shown_figures(record)
     known = {str(trial.number): trial for trial in record.finished}
     rows, keys = [], []
     for run in in_order(list(runs)):
         params = [show(run.params[address]) if run.params else "" for address in config.study.space]
-        values = list(map(show, run.values)) if run.values else [""] * len(config.study.objectives)
+        values = list(map(show, run.shown)) if run.shown else [""] * len(figures)
         what = (
             standing(known[run.key], record) if run.key in known else f"stopped {run.note}" if run.note else "reference"
         )
         name = run.key if run.key.isdigit() else run.title
-        rows.append([name, *params, *values, f"{run.cost.steps:,}", minutes(run.cost.seconds), what])
+        rows.append([name, *values, *params, f"{run.cost.steps:,}", minutes(run.cost.seconds), what])
         keys.append(run.key)
     for failed in record.failed:
         params = [show(failed.params.get(address, "")) for address in config.study.space]
-        blank = [""] * len(config.study.objectives)
-        rows.append([str(failed.number), *params, *blank, "", "", f"failed: {failed.reason}"])
+        blank = [""] * len(figures)
+        rows.append([str(failed.number), *blank, *params, "", "", f"failed: {failed.reason}"])
         keys.append(str(failed.number))
-    header = ["trial", *config.study.space, *map(shown_name, config.study.objectives), "steps", "time", ""]
+    header = ["trial", *map(shown_name, figures), *config.study.space, "steps", "time", ""]
     return Table(header, rows, keys)
 
 
 def references_table(record: StudyRecord) -> Table:
     """The anchors outside the space, and what they change of the baseline."""
-    found = {reference.name: reference for reference in record.references}
+    found, figures = {reference.name: reference for reference in record.references}, shown_figures(record)
     rows = []
     for companion in references(record.config):
         changes = record.config.study.anchors[companion.name]
@@ -133,9 +143,9 @@ def references_table(record: StudyRecord) -> Table:
         reference = found.get(companion.name)
         fault = record.reference_faults.get(companion.name)
         told += f"; failed: {fault}" if fault else ""
-        values = list(map(show, reference.values)) if reference else ["no result"] * len(record.config.study.objectives)
-        rows.append([companion.name, told, *values])
-    header = ["reference", "what it changes of the baseline", *map(shown_name, record.config.study.objectives)]
+        values = list(map(show, shown_values(record, reference))) if reference else ["no result"] * len(figures)
+        rows.append([companion.name, *values, told])
+    header = ["reference", *map(shown_name, figures), "what it changes of the baseline"]
     return Table(header, rows, [f"reference {row[0]}" for row in rows])
 
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from study.names import shown_name
 from study.record import StudyRecord
 from study.report.figures import MOST_ROWS, front_rows
 from study.report.tables import Table, verdict
 from study.search.importance import ENOUGH_TRIALS, Importances
-from study.table import shown_name
 from wake2vec import Audit, RunResult
 
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from study.config import StudyConfig
-from study.table import duration, objective_label, short_label, show
+from study.names import objective_label, short_label
+from study.table import duration, show
 from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Audit, RunConfig, flatten
 from wake2vec import Progress as Record

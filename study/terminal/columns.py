@@ -10,7 +10,8 @@ WIDTH = 80
 GAP = 2
 HARD_SPACE = "\u00a0"
 WIDEST = 44
-"""A longer text is folded."""
+NAME = 19
+"""Room for the name of a reference beside its figures: `norm-matched sphere`."""
 
 
 @dataclass(frozen=True)
@@ -20,24 +21,44 @@ class Column:
     head: str
     cells: Sequence[str]
     justify: Literal["left", "right"] = "right"
+    widest: int = WIDEST
+    """A longer text is folded."""
 
     @property
     def width(self) -> int:
         """Its longest line; the head may be broken at its spaces, but not at those that are hard."""
         words = self.head.split(" ")
         lines = [line for cell in self.cells for line in cell.split("\n")]
-        return min(max(map(len, [*words, *lines]), default=1) or 1, WIDEST)
+        return min(max(map(len, [*words, *lines]), default=1) or 1, self.widest)
 
 
-def fitted(title: str, lead: Column, columns: Sequence[Column]) -> list[Table]:
-    """As few tables as the columns need, with narrow gaps where that makes it one; each begins with `lead`."""
-    gap = GAP if _width([lead, *columns], GAP) <= WIDTH or _width([lead, *columns], 1) > WIDTH else 1
-    groups: list[list[Column]] = [[lead]]
-    for column in columns:
-        if _width([*groups[-1], column], gap) > WIDTH and len(groups[-1]) > 1:
-            groups.append([lead])
-        groups[-1].append(column)
-    return [_table(title if place == 0 else "", group, gap) for place, group in enumerate(groups)]
+def fitted(title: str, lead: Column, *groups: Sequence[Column]) -> list[Table]:
+    """As few tables as the columns need, each begins with `lead`; the columns of a group stay together where they fit.
+
+    Gaps are narrow where that makes fewer tables, or keeps a group together.
+    """
+    packed = {gap: _packed(lead, groups, gap) for gap in (GAP, 1)}
+    gap = min(packed, key=lambda gap: (len(packed[gap]), _parted(packed[gap], groups)))
+    tables = packed[gap]
+    return [_table(title if place == 0 else "", columns, gap) for place, columns in enumerate(tables)]
+
+
+def _packed(lead: Column, groups: Sequence[Sequence[Column]], gap: int) -> list[list[Column]]:
+    """The columns of each table."""
+    tables: list[list[Column]] = [[lead]]
+    for group in groups:
+        if len(tables[-1]) > 1 and _width([*tables[-1], *group], gap) > WIDTH:
+            tables.append([lead])
+        for column in group:
+            if len(tables[-1]) > 1 and _width([*tables[-1], column], gap) > WIDTH:
+                tables.append([lead])
+            tables[-1].append(column)
+    return tables
+
+
+def _parted(tables: Sequence[Sequence[Column]], groups: Sequence[Sequence[Column]]) -> int:
+    """How many groups lie in more than one table."""
+    return sum(sum(any(own is column for own in table for column in group) for table in tables) > 1 for group in groups)
 
 
 def _width(columns: Sequence[Column], gap: int) -> int:

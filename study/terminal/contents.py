@@ -6,15 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from study.names import Beside
 from study.noise import Interval
 from study.nulls import null_of
 from study.record import StudyRecord
+from study.shown import shown_figures, shown_intervals
 from study.terminal.differences import judged
-from study.terminal.entries import Entry, finished_of, step_of
+from study.terminal.entries import Entry, entry_row, finished_of, step_of
 from study.terminal.figures import ISSUES, relative_differences
 from study.terminal.pair import Pair
 from study.terminal.status import Line, Status
 from study.trials import beats_baseline
+from wake2vec import HEADLINE, NUMBERS
 
 Content = dict[str, Any]
 
@@ -47,10 +50,11 @@ def show_content(record: StudyRecord, entry: Entry, pair: Pair | None) -> Conten
     return {
         "study": record.config.study.name,
         "trial": entry_content(record, entry),
-        "against_baseline": None if pair is None else _objectives_content(record, pair),
+        "against_baseline": None if pair is None else _compared(record, pair)[0],
+        "beside": None if pair is None else _compared(record, pair)[1],
         "step": None if pair is None else pair.step,
         "bounds": _bounds_content(record, entry),
-        "figures": None if result is None else result.numbers,
+        "figures": None if result is None else {address: result.numbers[address] for address in (*HEADLINE, *NUMBERS)},
         "issues": None
         if result is None
         else {
@@ -68,7 +72,8 @@ def compare_content(record: StudyRecord, pair: Pair) -> Content:
         "trials": [entry_content(record, pair.before), entry_content(record, pair.after)],
         "step": pair.step,
         "knobs": {address: list(values) for address, values in pair.knobs.items()},
-        "objectives": _objectives_content(record, pair),
+        "objectives": _compared(record, pair)[0],
+        "beside": _compared(record, pair)[1],
         "figures": {
             address: {"values": [own[address] for own in pair.numbers], "relative": relative}
             for address, relative in relative_differences(*pair.numbers)
@@ -78,9 +83,10 @@ def compare_content(record: StudyRecord, pair: Pair) -> Content:
 
 def entry_content(record: StudyRecord, entry: Entry) -> Content:
     """One trial or reference."""
-    names = [objective.name for objective in record.config.study.objectives]
     trial = finished_of(entry, record) if entry.kind == "finished" else None
-    intervals = record.intervals(trial) if trial else []
+    intervals = shown_intervals(record, trial) if trial else []
+    row = entry_row(record, entry)
+    objectives, beside = (None, None) if row is None else _split(record, row)
     cost = record.cost(entry.digest) if entry.digest else None
     return {
         "number": entry.number,
@@ -93,10 +99,11 @@ def entry_content(record: StudyRecord, entry: Entry) -> Content:
         "keeps_bounds": None if trial is None else trial.is_feasible,
         "source": entry.source or None,
         "params": entry.params,
-        "objectives": None if entry.values is None else dict(zip(names, entry.values, strict=True)),
+        "objectives": objectives,
+        "beside": beside,
         "seeds": None
         if not intervals or intervals[0].count < 2
-        else dict(zip(names, map(_interval_content, intervals), strict=True)),
+        else _split(record, list(map(_interval_content, intervals)))[0],
         "step": step_of(entry, record),
         "seconds": None if cost is None else cost.seconds,
         "digest": entry.digest,
@@ -104,15 +111,30 @@ def entry_content(record: StudyRecord, entry: Entry) -> Content:
     }
 
 
-def _objectives_content(record: StudyRecord, pair: Pair) -> Content:
-    return {
-        objective.name: {
-            "values": [pair.means[0][place].mean, pair.means[1][place].mean],
-            "difference": _interval_content(pair.differences[place]),
-            "verdict": judged(objective, pair.differences[place]),
-        }
-        for place, objective in enumerate(record.config.study.objectives)
-    }
+def _compared(record: StudyRecord, pair: Pair) -> tuple[Content, Content]:
+    """The objectives, and the figures that stand beside one."""
+    return _split(
+        record,
+        [
+            {
+                "values": [before.mean, after.mean],
+                "difference": _interval_content(difference),
+                "verdict": judged(figure, difference) or None,
+            }
+            for figure, before, after, difference in zip(
+                shown_figures(record), *pair.means, pair.differences, strict=True
+            )
+        ],
+    )
+
+
+def _split(record: StudyRecord, row: Sequence[Any]) -> tuple[Content, Content]:
+    """Under their names: what is of an objective, and what is of a figure that stands beside one."""
+    pairs = list(zip(shown_figures(record), row, strict=True))
+    return (
+        {figure.name: content for figure, content in pairs if not isinstance(figure, Beside)},
+        {figure.name: content for figure, content in pairs if isinstance(figure, Beside)},
+    )
 
 
 def _bounds_content(record: StudyRecord, entry: Entry) -> list[Content]:

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 from study.noise import Interval
 from study.settings import Objective
-from study.table import show, verdict
+from study.table import UNDEFINED, show, verdict
 
 NOISE = "within the noise"
 MOST_DECIMALS = 8
 
 
 def plus_minus(interval: Interval) -> tuple[str, str]:
-    """Mean and half the interval as texts, `4.312` and `±0.021`; the second is empty for one value."""
+    """Mean and half the interval as texts, `4.312` and `±0.021`; the second is empty for one value, or none."""
     half = interval.high - interval.mean
-    if interval.count < 2:
+    if interval.count < 2 or math.isnan(interval.mean):
         return show(interval.mean), ""
     if half == 0:
         return show(interval.mean), "±0"
@@ -24,6 +24,8 @@ def plus_minus(interval: Interval) -> tuple[str, str]:
 
 def signed(difference: Interval) -> str:
     """`-0.123 ±0.021`; without an interval to four digits."""
+    if math.isnan(difference.mean):
+        return UNDEFINED
     if difference.count < 2:
         return "0" if difference.mean == 0 else f"{difference.mean:+.4g}"
     mean, half = plus_minus(difference)

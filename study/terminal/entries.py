@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from study.companions import references
+from study.names import row_of
 from study.record import StudyRecord
 from study.settings import Value
+from study.shown import Row, numbers_of
 from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial, beats_baseline
 from wake2vec import ConfigError, flatten
 
@@ -92,14 +94,15 @@ def entry_named(record: StudyRecord, named: str) -> Entry:
 def sorted_entries(record: StudyRecord, entries: Sequence[Entry], by: str) -> list[Entry]:
     """Best first by an objective, smallest first by a knob, `time` or `trial`; those without the value last.
 
-    `by` is an address or a part of one that no other has.
+    `by` is an address or a part of one that no other has; `norm gap` is taken as `norm_gap`.
 
     Raises:
         ConfigError: nothing has that name, or several have.
     """
     objectives = {objective.result: objective.sign for objective in record.config.study.objectives}
     known = [*objectives, *record.config.study.space, "time", "trial"]
-    found = [name for name in known if name == by] or [name for name in known if by in name]
+    part = by.replace(" ", "_")
+    found = [name for name in known if name == part] or [name for name in known if part in name]
     if len(found) != 1:
         raise ConfigError(f"--sort takes a part of one of {', '.join(known)}: {by!r} is part of {len(found)}")
     name = found[0]
@@ -134,6 +137,13 @@ def state_of(entry: Entry, record: StudyRecord) -> str:
 def finished_of(entry: Entry, record: StudyRecord) -> FinishedTrial:
     """The finished trial that the entry is of."""
     return next(trial for trial in record.finished if trial.number == entry.number)
+
+
+def entry_row(record: StudyRecord, entry: Entry) -> Row | None:
+    """A value for each of `shown_figures`; None without a result."""
+    if entry.values is None or entry.digest is None:
+        return None
+    return row_of(record.config.study.objectives, entry.values, numbers_of(record, entry.digest))
 
 
 def step_of(entry: Entry, record: StudyRecord) -> int:

@@ -1,22 +1,17 @@
 """Which figures of a trial are read first: those of the known issues."""
 
 from study.table import show
-from wake2vec import COUNT_CLASSES, NUMBERS, Numbers
+from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, Numbers
 
 ISSUES = (
-    "validation.loss",
+    *HEADLINE,
+    "geometry.isotropy_new_excess",
+    "geometry.top1_share_new",
+    "geometry.norm_ratio",
+    *(f"geometry.collapse_share_{name}" for name in COUNT_CLASSES),
     "validation.bits_per_byte",
     "validation.loss_new_seen_targets",
     "validation.loss_new_unseen_targets",
-    "geometry.norm_gap_d",
-    "geometry.norm_ratio",
-    "geometry.collapse_share",
-    *(f"geometry.collapse_share_{name}" for name in COUNT_CLASSES),
-    "geometry.byte_collapse_share",
-    "geometry.top1_share_new",
-    "geometry.isotropy_new",
-    "geometry.isotropy_new_excess",
-    "geometry.cosine_new_new_mean",
     "sample.spacing_rate",
 )
 """In the order in which they are shown."""

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from study.names import row_of
 from study.noise import Interval, interval, paired_difference
 from study.record import StudyRecord
 from study.settings import Value
-from study.terminal.entries import Entry, finished_of
+from study.shown import shown_by_shared_seed
+from study.terminal.entries import Entry, entry_row, finished_of
 from wake2vec import ConfigError, Numbers, Progress, flatten
 
 
@@ -19,9 +22,9 @@ class Pair:
     step: int | None
     """Where the figures were read: the last evaluation that both have; None: each at its own end."""
     differences: list[Interval]
-    """Of each objective, `after` less `before`, over the seeds that both have."""
+    """Of each of `shown_figures`, `after` less `before`, over the seeds that both have."""
     means: tuple[list[Interval], list[Interval]]
-    """Of each objective, over those seeds."""
+    """Of each, over those seeds."""
     numbers: tuple[Numbers, Numbers]
 
     @property
@@ -59,12 +62,11 @@ def evaluations(record: StudyRecord, entry: Entry) -> dict[int, Progress]:
 
 
 def _at_their_ends(record: StudyRecord, before: Entry, after: Entry) -> Pair:
-    assert before.values is not None and after.values is not None
     assert before.digest is not None and after.digest is not None
     if "reference" in (before.kind, after.kind):
-        ours, theirs = [before.values], [after.values]
+        ours, theirs = ([row] for row in map(partial(entry_row, record), (before, after)) if row is not None)
     else:
-        ours, theirs = record.shared_values(finished_of(before, record), finished_of(after, record))
+        ours, theirs = shown_by_shared_seed(record, finished_of(before, record), finished_of(after, record))
     columns = list(zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True))
     return Pair(
         before,
@@ -84,8 +86,6 @@ def _completed(record: StudyRecord, entry: Entry, other: Entry) -> Entry:
 
 
 def _values(record: StudyRecord, moment: Progress) -> Sequence[float]:
-    figures = (moment.numbers[objective.result] for objective in record.config.study.objectives)
-    return [
-        objective.value(figure or 0.0)
-        for objective, figure in zip(record.config.study.objectives, figures, strict=True)
-    ]
+    objectives = record.config.study.objectives
+    values = [objective.value(moment.numbers[objective.result] or 0.0) for objective in objectives]
+    return row_of(objectives, values, moment.numbers)

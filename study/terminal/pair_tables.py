@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from study.names import figure_name, shown_name
 from study.noise import interval
 from study.nulls import null_of
 from study.record import StudyRecord
-from study.table import show, shown_name
+from study.shown import shown_figures, shown_intervals
+from study.table import show
 from study.terminal.columns import HARD_SPACE, Column, fitted
 from study.terminal.differences import judged, plus_minus, signed
-from study.terminal.entries import Entry, finished_of
+from study.terminal.entries import Entry, entry_row, finished_of
 from study.terminal.figures import ISSUES, relative_differences, shown
 from study.terminal.pair import Pair
 from wake2vec import Numbers
@@ -42,7 +44,7 @@ def head_of(entry: Entry, record: StudyRecord) -> str:
 def objective_tables(record: StudyRecord, pair: Pair, title: str) -> list[Table]:
     """Means over the seeds that both have, and the paired differences: the second less the first."""
     at = "" if pair.step is None else f", both at step {pair.step}"
-    names = Column("", [shown_name(objective) for objective in record.config.study.objectives], "left")
+    names = Column("", list(map(shown_name, shown_figures(record))), "left")
     on_one_line = fitted(f"{title}{at}", names, _objective_columns(record, pair, " "))
     if len(on_one_line) == 1:
         return on_one_line
@@ -51,14 +53,14 @@ def objective_tables(record: StudyRecord, pair: Pair, title: str) -> list[Table]
 
 def _objective_columns(record: StudyRecord, pair: Pair, between: str) -> list[Column]:
     """`between` parts a mean from its interval."""
-    judgements = zip(record.config.study.objectives, pair.differences, strict=True)
+    judgements = zip(shown_figures(record), pair.differences, strict=True)
     return [
         *(
             Column(head_of(entry, record), [between.join(filter(None, plus_minus(mean))) for mean in means])
             for entry, means in zip((pair.before, pair.after), pair.means, strict=True)
         ),
         Column("difference", [signed(difference).replace(" ", between) for difference in pair.differences]),
-        Column("", [judged(objective, difference) for objective, difference in judgements], "left"),
+        Column("", [judged(figure, difference) for figure, difference in judgements], "left"),
     ]
 
 
@@ -75,11 +77,11 @@ def bound_tables(record: StudyRecord, entry: Entry) -> list[Table]:
 def own_objective_tables(record: StudyRecord, entry: Entry) -> list[Table]:
     """The objectives of an entry with a result; means where it was repeated."""
     intervals = (
-        record.intervals(finished_of(entry, record))
+        shown_intervals(record, finished_of(entry, record))
         if entry.kind == "finished"
-        else [interval([value]) for value in entry.values or ()]
+        else [interval([value]) for value in entry_row(record, entry) or ()]
     )
-    names = [shown_name(objective) for objective in record.config.study.objectives]
+    names = list(map(shown_name, shown_figures(record)))
     cells = [" ".join(plus_minus(one)).strip() for one in intervals]
     return fitted("Objectives", Column("", names, "left"), [Column(head_of(entry, record), cells)])
 
@@ -92,7 +94,7 @@ def issue_tables(record: StudyRecord, entries: Sequence[Entry], numbers: Sequenc
     ]
     nulls = [null_of(address, numbers[-1]) for address in ISSUES]
     columns.append(Column("null", ["" if null is None else show(null) for null in nulls]))
-    return fitted("The issues' figures", Column("", list(ISSUES), "left"), columns)
+    return fitted("The issues' figures", Column("", list(map(figure_name, ISSUES)), "left"), columns)
 
 
 def figure_tables(record: StudyRecord, pair: Pair) -> list[Table]:

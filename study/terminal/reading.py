@@ -10,6 +10,7 @@ from rich.table import Table
 
 from study.commands import DEFAULT_PROFILE, RESULTS
 from study.record import StudyRecord, read_record
+from study.shown import shown_cautions
 from study.table import duration
 from study.terminal.contents import (
     as_json,
@@ -128,6 +129,8 @@ def show(
         _show(tables)
     if pair is not None:
         _say(legend(pair.differences, record.config.study.seeds))
+    for caution in shown_cautions(record) if record.finished else ():
+        _say(caution)
     _say("")
     _show([_place_table(record, entry)])
     for sample in record.result(entry.digest).samples[:SAMPLES] if entry.values and entry.digest else ():

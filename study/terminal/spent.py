@@ -1,9 +1,11 @@
 """What a study has cost, and what it had reached when so much was spent."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from study.record import StudyRecord
+from study.shown import shown_figures, shown_values
 from study.terminal.entries import Entry, entries_of
 
 
@@ -36,10 +38,13 @@ def spent(record: StudyRecord) -> Spent:
     return Spent(sum(cost.steps for cost in costs), sum(cost.seconds for cost in costs), device)
 
 
-def bests(record: StudyRecord) -> list[Best]:
-    """Of each objective, among the finished trials that keep all bounds; of all where none does."""
-    steps, seconds = 0, 0.0
-    found: list[Best | None] = [None] * len(record.config.study.objectives)
+def bests(record: StudyRecord) -> list[Best | None]:
+    """Of each of `shown_figures`, among the finished trials that keep all bounds; of all where none does.
+
+    None: the figure is undefined in all.
+    """
+    steps, seconds, figures = 0, 0.0, shown_figures(record)
+    found: list[Best | None] = [None] * len(figures)
     is_any_feasible = any(trial.is_feasible for trial in record.finished)
     trials = {trial.number: trial for trial in record.finished}
     for entry in entries_of(record):
@@ -49,11 +54,11 @@ def bests(record: StudyRecord) -> list[Best]:
         trial = trials.get(entry.number or 0) if entry.kind == "finished" else None
         if trial is None or (is_any_feasible and not trial.is_feasible):
             continue
-        for place, objective in enumerate(record.config.study.objectives):
-            best, value = found[place], trial.values[place]
-            if best is None or objective.sign * value < objective.sign * best.value:
+        for place, (figure, value) in enumerate(zip(figures, shown_values(record, trial), strict=True)):
+            best = found[place]
+            if not math.isnan(value) and (best is None or figure.sign * value < figure.sign * best.value):
                 found[place] = Best(value, trial.number, steps, seconds)
-    return [best for best in found if best is not None]
+    return found
 
 
 def _own_digests(record: StudyRecord) -> Iterator[str]:

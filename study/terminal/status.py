@@ -9,9 +9,12 @@ from optuna.trial import TrialState
 from rich.table import Table
 
 from study.companions import fault_of
+from study.names import Beside, shown_name
 from study.record import StudyRecord
+from study.settings import Objective
+from study.shown import shown_figures, shown_values
 from study.storage import driver_of, load_study, study_names
-from study.table import duration, goal_of, show, shown_name
+from study.table import UNDEFINED, duration, goal_of, show
 from study.terminal.columns import Column, fitted
 from study.terminal.spent import Best, Spent, bests, spent
 from study.trials import OpenTrial
@@ -37,7 +40,8 @@ class Reached:
     objective: str
     goal: str
     baseline: float
-    best: Best
+    best: Best | None
+    """None: it is undefined in all trials."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Status:
     chosen: int | None
     reason: str | None
     objectives: list[Reached]
+    beside: list[Reached]
+    """Figures that are shown beside an objective."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ def status_of(record: StudyRecord) -> Status:
     failed = sum(fault_of(work) is not None for work in companions)
     without_gain = record.trials_without_gain if has_result else None
     is_out_of_patience = study.patience is not None and without_gain is not None and without_gain >= study.patience
+    reached = _reached(record) if has_result else []
     is_enough = record.ended >= study.trials or is_out_of_patience
     return Status(
         study=study.name,
@@ -113,13 +120,15 @@ def status_of(record: StudyRecord) -> Status:
         patience=study.patience,
         chosen=record.choice.trial.number if has_result else None,
         reason=record.choice.reason if has_result else None,
-        objectives=[
-            Reached(objective.name, goal_of(objective), before, best)
-            for objective, before, best in zip(study.objectives, record.baseline.values, bests(record), strict=True)
-        ]
-        if has_result
-        else [],
+        objectives=[one for figure, one in reached if not isinstance(figure, Beside)],
+        beside=[one for figure, one in reached if isinstance(figure, Beside)],
     )
+
+
+def _reached(record: StudyRecord) -> list[tuple[Objective, Reached]]:
+    """Of each of `shown_figures`."""
+    rows = zip(shown_figures(record), shown_values(record, record.baseline), bests(record), strict=True)
+    return [(figure, Reached(figure.name, goal_of(figure), before, best)) for figure, before, best in rows]
 
 
 def lines_of(folder: Path) -> list[Line]:
@@ -141,14 +150,20 @@ def reached_tables(record: StudyRecord, status: Status) -> list[Table]:
     """The best of each objective, and what had been spent by then; none before the first result."""
     if not status.objectives:
         return []
-    reached, names = status.objectives, [shown_name(objective) for objective in record.config.study.objectives]
+    figures, reached = zip(*_reached(record), strict=True)
+    names = list(map(shown_name, figures))
     columns = [
         Column("goal", [one.goal for one in reached], "left"),
         Column("baseline", [show(one.baseline) for one in reached]),
-        Column("best", [show(one.best.value) for one in reached]),
-        Column("trial", [str(one.best.trial) for one in reached]),
-        Column("steps", [f"{one.best.steps:,}" for one in reached]),
-        Column("time", [duration(one.best.seconds) for one in reached]),
+        *(
+            Column(head, [told(one.best) if one.best else UNDEFINED for one in reached])
+            for head, told in {
+                "best": lambda best: show(best.value),
+                "trial": lambda best: str(best.trial),
+                "steps": lambda best: f"{best.steps:,}",
+                "time": lambda best: duration(best.seconds),
+            }.items()
+        ),
     ]
     return fitted("Best so far, and what was spent until then", Column("", names, "left"), columns)
 

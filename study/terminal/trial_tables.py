@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from study.names import objective_label, short_label
 from study.noise import Interval, interval
 from study.record import StudyRecord
-from study.table import duration, objective_label, short_label, show
-from study.terminal.columns import Column, fitted
+from study.shown import shown_cautions, shown_figures, shown_intervals
+from study.table import duration, show
+from study.terminal.columns import NAME, Column, fitted
 from study.terminal.differences import legend, plus_minus
-from study.terminal.entries import Entry, entries_of, finished_of, reference_entries, state_of, step_of
+from study.terminal.entries import Entry, entries_of, entry_row, finished_of, reference_entries, state_of, step_of
 from study.terminal.pair import pair_of
 from study.terminal.pair_tables import objective_tables
 from study.terminal.spent import spent
@@ -19,17 +21,17 @@ ABSENT = "–"
 
 
 def trials_tables(record: StudyRecord, entries: Sequence[Entry]) -> list[Table]:
-    """State, knobs, objectives and cost of trials, in the order given; * marks the front."""
-    columns = [
+    """State, objectives, knobs and cost of trials, in the order given; * marks the front."""
+    outcome = [
         Column("state", [state_of(entry, record) for entry in entries], "left"),
-        *_knob_columns(record, entries),
-        *_value_columns(record, [entry.values for entry in entries]),
+        *_value_columns(record, entries),
     ]
+    recipe = _knob_columns(record, entries)
     if "train.steps" not in record.config.study.space or any(entry.values is None for entry in entries):
-        columns.append(Column("steps done", [f"{step_of(entry, record):,}" for entry in entries]))
+        recipe.append(Column("steps done", [f"{step_of(entry, record):,}" for entry in entries]))
     times = [duration(record.cost(entry.digest).seconds) if entry.digest else ABSENT for entry in entries]
-    columns.append(Column("time", times))
-    return fitted(f"Trials of study {record.config.study.name}", _number_column(record, entries), columns)
+    recipe.append(Column("time", times))
+    return fitted(f"Trials of study {record.config.study.name}", _number_column(record, entries), outcome, recipe)
 
 
 def reference_tables(record: StudyRecord) -> list[Table]:
@@ -42,8 +44,10 @@ def reference_tables(record: StudyRecord) -> list[Table]:
         ", ".join(f"{address} {show(value, KNOB_DIGITS)}" for address, value in anchors[entry.name].items())
         for entry in entries
     ]
-    columns = [Column("changes", changes, "left"), *_value_columns(record, [entry.values for entry in entries])]
-    return fitted("References, outside the space", Column("", [entry.name for entry in entries], "left"), columns)
+    names = Column("", [entry.name for entry in entries], "left", NAME)
+    return fitted(
+        "References, outside the space", names, _value_columns(record, entries), [Column("changes", changes, "left")]
+    )
 
 
 def repeat_tables(record: StudyRecord) -> list[Table]:
@@ -55,7 +59,7 @@ def repeat_tables(record: StudyRecord) -> list[Table]:
         return []
     columns = [
         Column("seeds", [str(counts[trial.number]) for trial in trials]),
-        *_interval_columns(record, [record.intervals(trial) for trial in trials]),
+        *_interval_columns(record, [shown_intervals(record, trial) for trial in trials]),
     ]
     title = "Repeats: means over seeds"
     return fitted(title, Column("trial", [str(trial.number) for trial in trials]), columns)
@@ -64,13 +68,12 @@ def repeat_tables(record: StudyRecord) -> list[Table]:
 def front_tables(record: StudyRecord) -> list[Table]:
     """The baseline, the front in order of the first objective, and the references; means where there are repeats."""
     shown = [*front_entries(record), *reference_entries(record)]
-    columns = [
+    outcome = [
         Column("", ["reference" if entry.number is None else state_of(entry, record) for entry in shown], "left"),
-        *_knob_columns(record, shown),
         *_interval_columns(record, [_intervals(record, entry) for entry in shown]),
     ]
     title = f"Study {record.config.study.name}: baseline and front of {len(record.finished)} trials"
-    return fitted(title, _number_column(record, shown), columns)
+    return fitted(title, _number_column(record, shown), outcome, _knob_columns(record, shown))
 
 
 def comparison_tables(record: StudyRecord) -> list[Table]:
@@ -88,6 +91,7 @@ def closing_lines(record: StudyRecord) -> list[str]:
         if record.choice.trial.is_baseline
         else [legend(record.differences(record.choice.trial), record.config.study.seeds)]
     )
+    lines += shown_cautions(record)
     for trials, what in ((record.stopped, "stopped early"), (record.failed, "failed")):
         if trials:
             lines.append(f"{len(trials)} {what}: `study list` says why.")
@@ -115,7 +119,7 @@ def _number_column(record: StudyRecord, entries: Sequence[Entry]) -> Column:
         mark = "*" if entry.kind == "finished" and entry.number in record.front else " "
         return f"{mark}{entry.number:>{width}}"
 
-    return Column("trial", list(map(cell, entries)))
+    return Column("trial", list(map(cell, entries)), widest=NAME)
 
 
 def _knob_columns(record: StudyRecord, entries: Sequence[Entry]) -> list[Column]:
@@ -128,21 +132,22 @@ def _knob_columns(record: StudyRecord, entries: Sequence[Entry]) -> list[Column]
     ]
 
 
-def _value_columns(record: StudyRecord, rows: Sequence[tuple[float, ...] | None]) -> list[Column]:
+def _value_columns(record: StudyRecord, entries: Sequence[Entry]) -> list[Column]:
+    rows = [entry_row(record, entry) for entry in entries]
     return [
-        Column(objective_label(objective), [show(row[place]) if row else ABSENT for row in rows])
-        for place, objective in enumerate(record.config.study.objectives)
+        Column(objective_label(figure), [show(row[place]) if row else ABSENT for row in rows])
+        for place, figure in enumerate(shown_figures(record))
     ]
 
 
 def _interval_columns(record: StudyRecord, rows: Sequence[list[Interval]]) -> list[Column]:
     return [
-        Column(objective_label(objective), ["\n".join(filter(None, plus_minus(row[place]))) for row in rows])
-        for place, objective in enumerate(record.config.study.objectives)
+        Column(objective_label(figure), ["\n".join(filter(None, plus_minus(row[place]))) for row in rows])
+        for place, figure in enumerate(shown_figures(record))
     ]
 
 
 def _intervals(record: StudyRecord, entry: Entry) -> list[Interval]:
     if entry.kind == "finished":
-        return record.intervals(finished_of(entry, record))
-    return [interval([value]) for value in entry.values or ()]
+        return shown_intervals(record, finished_of(entry, record))
+    return [interval([value]) for value in entry_row(record, entry) or ()]

@@ -31,7 +31,7 @@ from study.config import StudyConfig
 from study.settings import Range, Value
 from study.tracking.database import tracking_uri
 from study.tracking.links import MOST_COMPARED, Links, links_into
-from study.tracking.views import LOG10, MARK, OBJECTIVE, trials_view
+from study.tracking.views import LOG10, MARK, objective_key, trials_view
 from wake2vec import ConfigError, Progress, RunConfig, flatten
 
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
@@ -187,7 +187,7 @@ class Tracker:
     def _compared(self) -> list[str]:
         """Run ids of all finished trials, or of baseline, choice, runners-up and front where they are too many."""
         first = self._config.study.objectives[0]
-        by = [f"metrics.`{OBJECTIVE}{first.name}` {'ASC' if first.direction == 'minimize' else 'DESC'}"]
+        by = [f"metrics.`{objective_key(first)}` {'ASC' if first.direction == 'minimize' else 'DESC'}"]
         finished = "tags.`wake2vec.role` = 'trial' and tags.`wake2vec.state` = 'finished'"
         found = self._search(finished, by, MOST_COMPARED + 1)
         if len(found) > MOST_COMPARED:

@@ -6,15 +6,18 @@ columns and charts along. That is MLflow 3.17's form; what it doesn't know it le
 """
 
 import json
+import re
 from typing import Any
 
 from study.config import StudyConfig
-from study.settings import Range
+from study.names import shown_name, with_beside
+from study.settings import Objective, Range
 
 SHARED = "mlflow.sharedViewState."
 TRIALS = "trials"
 """Key of the view."""
 OBJECTIVE = "obj/"
+"""Before the name of an objective, or of a figure beside one, where its last value stands: see `objective_key`."""
 LOG10 = "Log10 "
 """Before the address of a knob of a log range, where its log10 stands: the UI's axes are linear. With a capital: the
 page that compares runs begins with the first three parameters in ASCII order."""
@@ -22,14 +25,23 @@ MARK = "wake2vec.mark"
 SHOWN_AT_ONCE = "FIRST_20_RUNS"
 
 
+def objective_key(figure: Objective) -> str:
+    """The metric of an objective's last value: `obj/validation loss`, `obj/norm gap abs d`.
+
+    A name of MLflow's has letters, digits, spaces and `_-. :/`, so no bars around a distance.
+    """
+    return OBJECTIVE + re.sub(r"[^\w\-. :/]", "", shown_name(figure).replace("|", "abs ", 1))
+
+
 def trials_view(config: StudyConfig, parent: str) -> dict[str, str]:
     """The tag of the experiment that holds the view of the trials below the run `parent`."""
     study = config.study
     first = study.objectives[0]
-    objectives = [OBJECTIVE + objective.name for objective in study.objectives]
+    objectives = list(map(objective_key, study.objectives))
+    shown = list(map(objective_key, with_beside(study.objectives)))
     columns = {
         f"tags.`{MARK}`": 150,
-        **{f"metrics.`{name}`": 40 + 6 * len(name) for name in objectives},
+        **{f"metrics.`{name}`": 40 + 6 * len(name) for name in shown},
         **{f"params.`{knob}`": 40 + 6 * len(knob) for knob in study.space},
     }
     view = {
@@ -43,7 +55,7 @@ def trials_view(config: StudyConfig, parent: str) -> dict[str, str]:
         "columnOrder": ["attributes.`Run Name`", *columns],
         "columnWidths": {"attributes.`Run Name`": 210, **columns},
         "runsHiddenMode": SHOWN_AT_ONCE,
-        "compareRunCharts": _charts(config, objectives),
+        "compareRunCharts": _charts(config, objectives, shown),
         "compareRunSections": [
             {**_section("parallel", "Knobs and objectives"), "columns": 1, "cardHeight": 420},
             _section("study", "Objectives and curves"),
@@ -55,8 +67,11 @@ def trials_view(config: StudyConfig, parent: str) -> dict[str, str]:
     return {SHARED + TRIALS: json.dumps(view)}
 
 
-def _charts(config: StudyConfig, objectives: list[str]) -> list[dict[str, Any]]:
-    """Parallel coordinates from knobs to objectives, the first objective against each other, the curves of the loss."""
+def _charts(config: StudyConfig, objectives: list[str], shown: list[str]) -> list[dict[str, Any]]:
+    """Parallel coordinates from knobs to objectives, the first objective against each other, the curves of the loss.
+
+    What stands beside an objective has no axis in the first: runs for which it is undefined would be missing there.
+    """
     knobs = [
         LOG10 + knob if isinstance(space, Range) and space.log else knob for knob, space in config.study.space.items()
     ]
@@ -68,7 +83,8 @@ def _charts(config: StudyConfig, objectives: list[str]) -> list[dict[str, Any]]:
     }
     scatters: list[dict[str, Any]] = [
         {"type": "SCATTER", "xaxis": {"key": objectives[0], "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
-        for y in objectives[1:]
+        for y in shown
+        if y != objectives[0]
     ]
     lines: list[dict[str, Any]] = [{"type": "LINE", "metricKey": key} for key in ("validation.loss", "training.loss")]
     placed: list[tuple[str, dict[str, Any]]] = [("parallel", parallel)]
