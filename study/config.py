@@ -51,8 +51,9 @@ class StudyConfig(Section):
         faults += [_unknown("study.objectives", result, NUMBERS) for result in results if result not in NUMBERS]
         if len(set(results)) < len(results):
             faults.append("study.objectives names a result twice")
-        bounded = [bound.result for bound in self.study.bounds]
-        faults += [_unknown("study.bounds", result, BOUNDABLE) for result in bounded if result not in BOUNDABLE]
+        for where, bounds in (("study.bounds", self.study.bounds), ("study.choice.bars", self.study.choice.bars)):
+            named = [address for bound in bounds for address in (bound.result, bound.from_result) if address]
+            faults += [_unknown(where, address, BOUNDABLE) for address in named if address not in BOUNDABLE]
         for name, values in self.study.anchors.items():
             faults += [_unknown(f"study.anchors.{name}", key, knobs) for key in values if key not in knobs]
             faults += [f"study.anchors.{name} must keep the study's {key}" for key in MAKE_NAMES if key in values]

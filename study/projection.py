@@ -155,19 +155,11 @@ class Projection:
     ) -> None:
         work = self._work(digest)
         result = read_result(work)
-<<<<<<< HEAD
         progress = work.progress()
         files = [path for name in FILES if (path := work.path / name).exists()]
-        objectives: Numbers = {
-            OBJECTIVE + objective.name: value
-            for objective, value in zip(self.config.study.objectives, values, strict=True)
-        }
-=======
-        progress, files = work.progress(), [work.path / name for name in FILES]
         aimed_at = self.config.study.objectives
         row = zip(with_beside(aimed_at), row_of(aimed_at, values, result.numbers), strict=True)
         objectives: Numbers = {objective_key(figure): value for figure, value in row if not math.isnan(value)}
->>>>>>> four
         # At step 0: the UI draws a bar for a figure that has no later step, and a curve of one point for others.
         finals = Progress(0, objectives | _without_curve(result.numbers, progress), progress[-1].time_s)
         records = [*progress, *work.progress(SYSTEM)]

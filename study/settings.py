@@ -1,6 +1,7 @@
 """The settings of a study: what varies, what it is compared on, what bounds it, and how one trial is chosen."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,9 +11,15 @@ from wake2vec import Section
 Value = float | int | str | bool
 AnchorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$")]
 
+NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?"
 BOUND = re.compile(
-    r"^\s*(?P<result>[\w.]+)\s*(?P<relation><=|>=)\s*"
-    r"(?:(?P<baseline>baseline)\s*(?:(?P<sign>[+-])\s*(?P<offset>[\d.]+(?:[eE][+-]?\d+)?))?|(?P<limit>\S+))\s*$"
+    r"^\s*(?P<bar>\|?)(?P<result>[\w.]+)(?P=bar)\s*(?P<relation><=|>=)\s*"
+    rf"(?:(?P<limit>[+-]?{NUMBER})"
+    rf"|(?:(?P<factor>{NUMBER})\s*[x*]\s*)?(?P<measure>[A-Za-z][\w.]*)(?:\s*(?P<sign>[+-])\s*(?P<offset>{NUMBER}))?)\s*$"
+)
+BOUND_RULE = (
+    "a bound has the form `<result> <= <number>`, `<result> <= baseline + <number>`, `<result> <= 0.1 x baseline` or "
+    "`<result> <= <another result>`, with <= or >=; `|<result>|` bounds the absolute value"
 )
 
 
@@ -68,13 +75,22 @@ class Objective(Section):
 
 
 class Bound(Section):
-    """A limit on a figure of the result, written as `validation.loss <= baseline + 0.1` or `sample.words >= 100`."""
+    """A limit on a figure of the result: `validation.loss <= baseline + 0.1`, `|geometry.norm_gap_d| <= 0.2`,
+    `geometry.collapse_share <= 0.1 x baseline`, `geometry.top1_share_new <= geometry.top1_share_base`.
+    """
 
     result: str
     relation: Literal["<=", ">="]
     limit: float
-    """A number, or where `from_baseline`, what is added to the baseline's figure."""
+    """A number, or what is added to the measure."""
     from_baseline: bool = False
+    """The measure is the baseline's same figure."""
+    from_result: str | None = None
+    """The measure is this other figure of the same trial."""
+    factor: float = 1.0
+    """What the measure is multiplied by."""
+    absolute: bool = False
+    """Whether the absolute values are compared."""
 
     @model_validator(mode="before")
     @classmethod
@@ -82,34 +98,52 @@ class Bound(Section):
         if not isinstance(written, str):
             return written
         match = BOUND.match(written)
-        rule = "a bound has the form `<result> <= <number>` or `<result> <= baseline + <number>`, with <= or >="
         if match is None:
-            raise ValueError(rule)
-        if match["baseline"]:
-            limit = float(f"{match['sign'] or ''}{match['offset'] or 0}")
-        else:
-            try:
-                limit = float(match["limit"])
-            except ValueError:
-                raise ValueError(rule) from None
-        parsed = {"result": match["result"], "relation": match["relation"], "limit": limit}
-        return {**parsed, "from_baseline": bool(match["baseline"])}
+            raise ValueError(BOUND_RULE)
+        measure = match["measure"]
+        limit = match["limit"] or f"{match['sign'] or ''}{match['offset'] or 0}"
+        return {
+            "result": match["result"],
+            "relation": match["relation"],
+            "limit": float(limit),
+            "from_baseline": measure == "baseline",
+            "from_result": None if measure in (None, "baseline") else measure,
+            "factor": float(match["factor"] or 1),
+            "absolute": bool(match["bar"]),
+        }
 
     def __str__(self) -> str:
-        if not self.from_baseline:
-            return f"{self.result} {self.relation} {self.limit:g}"
-        offset = f" {'+' if self.limit > 0 else '-'} {abs(self.limit):g}" if self.limit else ""
-        return f"{self.result} {self.relation} baseline{offset}"
+        return self.told(str)
 
-    def violation(self, figure: float, baseline: float | None) -> float:
+    def told(self, name: Callable[[str], str]) -> str:
+        """The bound as it is written, with figures under the names that `name` gives their addresses."""
+        bar = "|" if self.absolute else ""
+        left = f"{bar}{name(self.result)}{bar} {self.relation}"
+        measure = "baseline" if self.from_baseline else self.from_result and name(self.from_result)
+        if measure is None:
+            return f"{left} {self.limit:g}"
+        factor = "" if self.factor == 1 else f"{self.factor:g} x "
+        offset = f" {'+' if self.limit > 0 else '-'} {abs(self.limit):g}" if self.limit else ""
+        return f"{left} {factor}{measure}{offset}"
+
+    def limit_of(self, measure: float | None) -> float | None:
+        """The number that the figure is held to, for the measure's value; None: the measure isn't known."""
+        if not self.from_baseline and self.from_result is None:
+            return self.limit
+        if measure is None:
+            return None
+        return self.limit + self.factor * (abs(measure) if self.absolute else measure)
+
+    def violation(self, figure: float, measure: float | None) -> float:
         """By how much the figure lies beyond the limit; 0 or less where it doesn't.
 
-        `baseline` is the baseline's figure; without one, a bound that is measured from it binds nothing.
+        `measure` is the baseline's figure, or the other one of `from_result`; a bound without its measure binds nothing.
         """
-        if self.from_baseline and baseline is None:
+        limit = self.limit_of(measure)
+        if limit is None:
             return 0.0
-        limit = self.limit + (baseline or 0.0) * self.from_baseline
-        return figure - limit if self.relation == "<=" else limit - figure
+        own = abs(figure) if self.absolute else figure
+        return own - limit if self.relation == "<=" else limit - own
 
 
 class StoppingSettings(Section):
@@ -128,7 +162,10 @@ class StoppingSettings(Section):
 class ChoiceSettings(Section):
     """How one trial is chosen from the front: see `study.choose`."""
 
-    rule: Literal["nearest_to_ideal", "lexicographic", "first_objective"] = "nearest_to_ideal"
+    rule: Literal["bars", "nearest_to_ideal", "lexicographic", "first_objective"] = "bars"
+    bars: list[Bound] = Field(default_factory=list)
+    """What a good trial keeps, in the form of bounds. They steer no sampler. `bars` takes the best first objective of
+    the trials that keep them all; `nearest_to_ideal` takes its ideal point from these."""
     weights: dict[str, float] = Field(default_factory=dict)
     """By objective, under its address or a part of it that no other has, such as `loss`; 1 where it isn't named."""
     tolerances: dict[str, float] = Field(default_factory=dict)
