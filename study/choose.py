@@ -9,13 +9,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.config import StudyConfig
-from study.settings import ChoiceSettings
+from study.names import figure_name, shown_name
 from study.trials import FinishedTrial, baseline_of, costs_of, front_numbers, units_of
 from wake2vec import ConfigError
 
 RUNNERS_UP = 3
 Picked = tuple[FinishedTrial, str]
-Rule = Callable[[Sequence[FinishedTrial], Sequence[FinishedTrial], StudyConfig], Picked]
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a rule measures candidates by."""
+
+    trials: Sequence[FinishedTrial]
+    """All that keep the bounds."""
+    baseline: FinishedTrial
+    config: StudyConfig
+    deviations: Sequence[float] | None = None
+    """Of the baseline over seeds, one an objective."""
+
+
+Rule = Callable[[Sequence[FinishedTrial], Field], Picked]
 
 
 @dataclass(frozen=True)
@@ -29,12 +43,15 @@ class Choice:
 
 
 def choose(
-    trials: Sequence[FinishedTrial], config: StudyConfig, finalists: Sequence[FinishedTrial] | None = None
+    trials: Sequence[FinishedTrial],
+    config: StudyConfig,
+    finalists: Sequence[FinishedTrial] | None = None,
+    deviations: Sequence[float] | None = None,
 ) -> Choice:
     """Choose by the rule of the study's settings.
 
-    `finalists`, where given, are the candidates instead of the front: trials whose values and violations are means
-    over seeds.
+    `finalists`, where given, are the candidates instead of the front: trials whose values, violations and bars are
+    means over seeds. `deviations` are the baseline's standard deviations over seeds, one an objective.
 
     Raises:
         ConfigError: no trial has a value for every objective.
@@ -51,47 +68,75 @@ def choose(
         assert finalists
         occasion = f"no finalist keeps all bounds in the mean of {config.study.seeds} seeds"
         return _least_infeasible(finalists, config, occasion)
+    field = Field(feasible, baseline_of(trials), config, deviations)
     picks: list[Picked] = []
     while left and len(picks) <= RUNNERS_UP:
-        picks.append(RULES[config.study.choice.rule](left, feasible, config))
+        picks.append(RULES[config.study.choice.rule](left, field))
         left = [trial for trial in left if trial.number != picks[-1][0].number]
     (chosen, why), *others = picks
-    bounds = ", ".join(map(str, config.study.bounds))
+    bounds = ", ".join(bound.told(figure_name) for bound in config.study.bounds)
     among = f"of {len(front)} on the front" + (f" of those that keep {bounds}" if bounds else "")
     if finalists:
         among += f", by the means over {config.study.seeds} seeds of {len(finalists)} finalists"
     return Choice(chosen, f"trial {chosen.number}, {among}, {why}", tuple(trial for trial, _ in others))
 
 
-def nearest_to_ideal(
-    candidates: Sequence[FinishedTrial], trials: Sequence[FinishedTrial], config: StudyConfig
-) -> Picked:
-    """The trial that lies nearest to the ideal point, in units of the baseline's values, times the weights.
+def bars(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
+    """Of the trials that keep all bars, the best in the first objective.
 
-    The ideal point has the best value that any of `trials` reached in each objective. Euclidean; ties go to the
-    earlier trial. Independent of the objectives' units.
+    Where none keeps them: the one that breaks the fewest, then by the least in all, as shares of the bars' limits. Ties
+    go to the earlier trial.
     """
+    first = field.config.study.objectives[0]
+    listed = [bar.told(figure_name) for bar in field.config.study.choice.bars]
+
+    def rank(trial: FinishedTrial) -> tuple[int, float, float, int]:
+        broken = [excess for excess in trial.bars if excess > 0]
+        return len(broken), sum(broken), costs_of(trial, field.config)[0], trial.number
+
+    chosen = min(candidates, key=rank)
+    best = f"the {'lowest' if first.sign > 0 else 'highest'} {shown_name(first)}, {chosen.values[0]:.4g}"
+    if not listed:
+        return chosen, f"has {best}"
+    if chosen.keeps_bars:
+        keeping = sum(trial.keeps_bars for trial in candidates)
+        return chosen, f"has {best}, of the {keeping} that keep all bars ({', '.join(listed)})"
+    broken = ", ".join(f"{bar} by {excess:.0%}" for bar, excess in zip(listed, chosen.bars, strict=True) if excess > 0)
+    return chosen, f"breaks the fewest bars, since no trial keeps all {len(listed)}: {broken}"
+
+
+def nearest_to_ideal(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
+    """The trial that lies nearest to the ideal point, in units of what the baseline lacks of it, times the weights.
+
+    The ideal point has the best value in each objective of the trials that keep all bars, of all where none does: a
+    trial that was hardly trained, and is perfect in its geometry, is no goal. Euclidean; ties go to the earlier trial.
+    Independent of the objectives' units.
+    """
+    config = field.config
     weights = weights_of(config)
-    units = units_of(trials)
-    ideal = [min(column) for column in zip(*(costs_of(trial, config) for trial in trials), strict=True)]
+    keeping = [trial for trial in field.trials if trial.keeps_bars] or field.trials
+    units = [unit or 1.0 for unit in units_of(keeping, field.baseline, config, field.deviations)]
+    ideal = [min(column) for column in zip(*(costs_of(trial, config) for trial in keeping), strict=True)]
 
     def distance(trial: FinishedTrial) -> float:
         costs = costs_of(trial, config)
-        return math.hypot(*(w * (c - best) / u for w, c, best, u in zip(weights, costs, ideal, units, strict=True)))
+        beyond = (max(cost - best, 0.0) for cost, best in zip(costs, ideal, strict=True))
+        return math.hypot(*(weight * by / unit for weight, by, unit in zip(weights, beyond, units, strict=True)))
 
     chosen = min(candidates, key=lambda trial: (distance(trial), trial.number))
     weighted = f", weighted by {_shown(config.study.choice.weights)}" if config.study.choice.weights else ""
     return chosen, (
-        f"is nearest to the ideal point: distance {distance(chosen):.2f} in units of the baseline's values{weighted} "
-        f"(the baseline itself: {distance(baseline_of(trials)):.2f})"
+        f"is nearest to the ideal point: distance {distance(chosen):.2f} in units of what the baseline lacks of it"
+        f"{weighted} (the baseline itself: {distance(field.baseline):.2f})"
     )
 
 
-def lexicographic(candidates: Sequence[FinishedTrial], trials: Sequence[FinishedTrial], config: StudyConfig) -> Picked:
+def lexicographic(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
     """The best in the first objective; of those within its tolerance of the best, the best in the second; and so on.
 
     Tolerances are in the objectives' own units, 0 where none is given. Ties go to the earlier trial.
     """
+    config = field.config
     tolerances = {config.study.objective_at(name): size for name, size in config.study.choice.tolerances.items()}
     left = sorted(candidates, key=lambda trial: trial.number)
     decided_by = 0
@@ -106,15 +151,15 @@ def lexicographic(candidates: Sequence[FinishedTrial], trials: Sequence[Finished
     return left[0], f"is the best by the objectives in their order ({order} decided{allowed})"
 
 
-def first_objective(
-    candidates: Sequence[FinishedTrial], trials: Sequence[FinishedTrial], config: StudyConfig
-) -> Picked:
+def first_objective(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
     """The best in the first objective alone: the bounds hold the others. Ties go to the earlier trial."""
+    config = field.config
     chosen = min(candidates, key=lambda trial: (costs_of(trial, config)[0], trial.number))
     return chosen, f"has the best {config.study.objectives[0].result}: {chosen.values[0]:.4g}"
 
 
 RULES: dict[str, Rule] = {
+    "bars": bars,
     "nearest_to_ideal": nearest_to_ideal,
     "lexicographic": lexicographic,
     "first_objective": first_objective,
@@ -144,7 +189,7 @@ def preferring(config: StudyConfig, prefer: str) -> StudyConfig:
                 raise ValueError(f"a weight is 0 or more: it is {number}")
         except ValueError as fault:
             raise ConfigError(f"a preference has the form loss=2,collapse=1: {fault}") from None
-    choice = ChoiceSettings(rule="nearest_to_ideal", weights=weights)
+    choice = config.study.choice.model_copy(update={"rule": "nearest_to_ideal", "weights": weights})
     return config.model_copy(update={"study": config.study.model_copy(update={"choice": choice})})
 
 

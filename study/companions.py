@@ -48,7 +48,8 @@ def repeats(trial: FinishedTrial, config: StudyConfig) -> list[Companion]:
     """
     run = config.run_config(trial.params)
     last_only = run.train.model_copy(update={"evaluate_every_steps": run.train.steps})
-    judged = [judge.result for judge in (*config.study.objectives, *config.study.bounds)]
+    judged = [objective.result for objective in config.study.objectives]
+    judged += [bound.result for bound in (*config.study.bounds, *config.study.choice.bars)]
     reads_samples = any(address.startswith("sample.") for address in judged)
     sample = run.sample if reads_samples else run.sample.model_copy(update={"count": 0})
     return [

@@ -1,11 +1,15 @@
 """Hypervolume: how much of the space of objectives a study's front dominates, as one number, and how it grew.
 
-The volume between the front and the baseline, which is the reference point (Zitzler & Thiele 1998), in units of the
-baseline's values: in k objectives that each were brought from the baseline's value to 0 it is 1. A trial that is worse
-than the baseline in any objective adds nothing. 0 is the null: no trial beats the baseline in every objective.
+The volume between the front and the baseline, which is the reference point (Zitzler & Thiele 1998), in units of what
+the baseline lacks of the best trial in each objective (`study.trials.units_of`): so every objective spans an edge of
+the same length, and the volume is 1 where one trial is best in all of them. A trial that is worse than the baseline in
+any objective adds nothing. 0 is the null: no trial beats the baseline in every objective.
 
-Where the baseline stands at exactly 0 there is nothing to gain: such an objective spans no volume, but is still to be
-kept. With the plain definition one such objective would make every volume 0, and `patience` would end the study.
+The units are those of the trials at hand. A new best in an objective makes earlier volumes smaller; whether a trial
+raised the volume doesn't change by that.
+
+Where no trial is better than the baseline there is nothing to gain: such an objective spans no volume, but is still to
+be kept. With the plain definition one such objective would make every volume 0, and `patience` would end the study.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +18,7 @@ import moocore
 import numpy as np
 
 from study.config import StudyConfig
-from study.trials import FinishedTrial, costs_of
+from study.trials import FinishedTrial, costs_of, units_of
 
 Point = tuple[float, ...]
 
@@ -27,26 +31,23 @@ def hypervolume(points: Iterable[Point], reference: Point) -> float:
     return float(moocore.hypervolume(np.array(inside, dtype=np.float64), ref=np.array(reference, dtype=np.float64)))
 
 
-def relative_costs(trial: FinishedTrial, baseline: FinishedTrial, config: StudyConfig) -> Point:
-    """The trial's costs in units of the baseline's absolute values: its own are 1, -1 where more is better, or 0."""
-    return tuple(
-        cost / (abs(own) or 1.0) for cost, own in zip(costs_of(trial, config), costs_of(baseline, config), strict=True)
-    )
-
-
-def study_hypervolume(trials: Sequence[FinishedTrial], baseline: FinishedTrial, config: StudyConfig) -> float:
-    """Of these trials, over the objectives in which the baseline leaves room; 0 if it leaves none."""
-    reference = relative_costs(baseline, baseline, config)
-    open_places = [place for place, cost in enumerate(reference) if cost]
+def study_hypervolume(
+    trials: Sequence[FinishedTrial], baseline: FinishedTrial, config: StudyConfig, units: Sequence[float]
+) -> float:
+    """Of these trials, over the objectives whose unit isn't 0; 0 if there are none."""
+    own = costs_of(baseline, config)
+    spanned = [place for place, unit in enumerate(units) if unit > 0]
+    gains = [[cost - start for cost, start in zip(costs_of(trial, config), own, strict=True)] for trial in trials]
     points = [
-        tuple(costs[place] for place in open_places)
-        for costs in (relative_costs(trial, baseline, config) for trial in trials)
-        if all(cost <= 0 for place, cost in enumerate(costs) if place not in open_places)
+        tuple(gain[place] / units[place] for place in spanned)
+        for gain in gains
+        if all(by <= 0 for place, by in enumerate(gain) if place not in spanned)
     ]
-    return hypervolume(points, tuple(reference[place] for place in open_places)) if open_places else 0.0
+    return hypervolume(points, (0.0,) * len(spanned)) if spanned else 0.0
 
 
 def hypervolume_history(trials: Sequence[FinishedTrial], baseline: FinishedTrial, config: StudyConfig) -> list[float]:
     """After each of the trials, in their order, of those that keep all bounds: it never falls."""
     feasible = [[trial for trial in trials[: count + 1] if trial.is_feasible] for count in range(len(trials))]
-    return [study_hypervolume(kept, baseline, config) for kept in feasible]
+    units = units_of(feasible[-1] if feasible else [], baseline, config)
+    return [study_hypervolume(kept, baseline, config, units) for kept in feasible]

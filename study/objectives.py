@@ -3,6 +3,7 @@
 import math
 
 from study.config import GPU_MEMORY, StudyConfig
+from study.settings import Bound
 from wake2vec import RunResult, TrainingDivergedError
 
 
@@ -25,11 +26,32 @@ def violations(result: RunResult, baseline: RunResult | None, config: StudyConfi
     Raises:
         TrainingDivergedError: a bounded figure is undefined for this trial.
     """
-    before = [None if baseline is None else _figure(baseline, bound.result) for bound in config.study.bounds]
     return tuple(
-        bound.violation(_defined(result, bound.result, "bounded figure"), own)
-        for bound, own in zip(config.study.bounds, before, strict=True)
+        bound.violation(_defined(result, bound.result, "bounded figure"), _measure(bound, result, baseline))
+        for bound in config.study.bounds
     )
+
+
+def bar_excesses(result: RunResult, baseline: RunResult | None, config: StudyConfig) -> tuple[float, ...]:
+    """By how much the trial breaks each bar of the choice, as a share of the bar's limit; 0 or less: it keeps it.
+
+    A bar at 0 has no shares: there the excess is in the figure's own unit. Infinite where the figure is undefined.
+    """
+    return tuple(_excess(bar, result, baseline) for bar in config.study.choice.bars)
+
+
+def _excess(bar: Bound, result: RunResult, baseline: RunResult | None) -> float:
+    figure, measure = _figure(result, bar.result), _measure(bar, result, baseline)
+    if figure is None or not math.isfinite(figure):
+        return math.inf
+    return bar.violation(figure, measure) / (abs(bar.limit_of(measure) or 0.0) or 1.0)
+
+
+def _measure(bound: Bound, result: RunResult, baseline: RunResult | None) -> float | None:
+    """What the bound is measured from: the baseline's figure or another one of the trial; None where there is none."""
+    if bound.from_result is not None:
+        return _figure(result, bound.from_result)
+    return _figure(baseline, bound.result) if bound.from_baseline and baseline is not None else None
 
 
 def _defined(result: RunResult, address: str, what: str) -> float:

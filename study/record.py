@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 import optuna
 
@@ -14,7 +14,7 @@ from study.config import StudyConfig
 from study.cost import Cost, cost_of
 from study.hypervolume import hypervolume_history
 from study.noise import Interval, interval, paired_difference
-from study.objectives import objective_values, violations
+from study.objectives import bar_excesses, objective_values, violations
 from study.settings import Value
 from study.storage import (
     INPUTS,
@@ -85,7 +85,13 @@ class StudyRecord:
     @cached_property
     def nominated(self) -> Choice:
         """The choice by the trials' own values: it and its runners-up are the finalists."""
-        return choose(self.finished, self.config)
+        return choose(self.finished, self.config, deviations=self.deviations)
+
+    @cached_property
+    def deviations(self) -> list[float] | None:
+        """The baseline's standard deviation over seeds, of each objective; None where it has one seed."""
+        columns = list(zip(*self.repeated_values(self.baseline), strict=True))
+        return [stdev(column) for column in columns] if len(columns[0]) > 1 else None
 
     @cached_property
     def finalists(self) -> list[FinishedTrial]:
@@ -102,7 +108,8 @@ class StudyRecord:
         complete = all(len(self.repeated_values(trial)) == self.config.study.seeds for trial in self.finalists)
         if self.config.study.seeds == 1 or not complete:
             return self.nominated
-        choice = choose(self.finished, self.config, [self._mean_over_seeds(trial) for trial in self.finalists])
+        means = [self._mean_over_seeds(trial) for trial in self.finalists]
+        choice = choose(self.finished, self.config, means, self.deviations)
         own = {trial.number: trial for trial in self.finished}
         return replace(
             choice,
@@ -124,15 +131,23 @@ class StudyRecord:
 
         A bound on the baseline is judged seed by seed, with those that the baseline was run with too.
         """
+        by_seed = [violations(ours, theirs, self.config) for ours, theirs in self._pairs(trial)]
+        return tuple(map(fmean, zip(*by_seed, strict=True)))
+
+    def mean_bars(self, trial: FinishedTrial) -> tuple[float, ...]:
+        """By how much the trial breaks each bar of the choice in the mean of its seeds, in the same way."""
+        by_seed = [bar_excesses(ours, theirs, self.config) for ours, theirs in self._pairs(trial)]
+        return tuple(map(fmean, zip(*by_seed, strict=True)))
+
+    def _pairs(self, trial: FinishedTrial) -> list[tuple[RunResult, RunResult]]:
+        """The trial's and the baseline's results with each seed that both have."""
         before, after = self.repeat_results(self.baseline), self.repeat_results(trial)
         pairs = [(after[seed], before[seed]) for seed in after if seed in before]
-        pairs.append((self.result(trial.digest), self.result(self.baseline.digest)))
-        by_seed = [violations(ours, theirs, self.config) for ours, theirs in pairs]
-        return tuple(map(fmean, zip(*by_seed, strict=True)))
+        return [*pairs, (self.result(trial.digest), self.result(self.baseline.digest))]
 
     def _mean_over_seeds(self, trial: FinishedTrial) -> FinishedTrial:
         values = tuple(over_seeds.mean for over_seeds in self.intervals(trial))
-        return replace(trial, values=values, violations=self.mean_violations(trial))
+        return replace(trial, values=values, violations=self.mean_violations(trial), bars=self.mean_bars(trial))
 
     def repeat_results(self, trial: FinishedTrial) -> dict[int, RunResult]:
         """The results of the trial with the other seeds, under them, where every objective is defined."""
@@ -282,10 +297,27 @@ def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRe
     return StudyRecord(
         config,
         folder,
-        finished_trials(study),
+        _judged(finished_trials(study), config, folder),
         stopped_trials(study),
         failed_trials(study),
         interrupted_numbers(study),
         open_trials(study),
         input_hashes(study),
     )
+
+
+def _judged(trials: list[FinishedTrial], config: StudyConfig, folder: Path) -> list[FinishedTrial]:
+    """The trials with how far they keep the bars, which are read anew: a choice may change at any time."""
+    if not config.study.choice.bars or not trials:
+        return trials
+    results = [_result_at(folder / "trials" / trial.digest) for trial in trials]
+    baseline = results[0] if trials[0].is_baseline else None
+    return [
+        trial if result is None else replace(trial, bars=bar_excesses(result, baseline, config))
+        for trial, result in zip(trials, results, strict=True)
+    ]
+
+
+def _result_at(path: Path) -> RunResult | None:
+    work = WorkFolder(path)
+    return read_result(work) if work.result_path.exists() else None

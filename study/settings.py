@@ -137,7 +137,7 @@ class Bound(Section):
     def violation(self, figure: float, measure: float | None) -> float:
         """By how much the figure lies beyond the limit; 0 or less where it doesn't.
 
-        `measure` is the baseline's figure, or the other one of `from_result`; a bound without its measure binds nothing.
+        `measure` is the baseline's figure, or the other one of `from_result`; without it the bound binds nothing.
         """
         limit = self.limit_of(measure)
         if limit is None:

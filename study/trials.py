@@ -1,6 +1,5 @@
 """Trials and how they compare: the front, the baseline, what beats it, what keeps the bounds."""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,9 @@ class FinishedTrial:
     source: str = ""
     """Study and trial that it was taken from by a warm start; it isn't counted as a trial of this study."""
 
+    bars: tuple[float, ...] = ()
+    """By how much each bar of the choice is broken, as a share of its limit; 0 or less: it is kept."""
+
     @property
     def is_baseline(self) -> bool:
         return self.number == 0
@@ -32,6 +34,10 @@ class FinishedTrial:
     def is_feasible(self) -> bool:
         """Whether it keeps all bounds."""
         return all(violation <= 0 for violation in self.violations)
+
+    @property
+    def keeps_bars(self) -> bool:
+        return all(excess <= 0 for excess in self.bars)
 
 
 @dataclass(frozen=True)
@@ -97,14 +103,25 @@ def beats_baseline(trial: FinishedTrial, baseline: FinishedTrial, config: StudyC
     )
 
 
-def units_of(trials: Sequence[FinishedTrial]) -> tuple[float, ...]:
-    """What one unit of each objective is: the baseline's absolute value.
+NOISE_IN_UNIT = 3.0
+"""Standard deviations of the seeds that a unit has at least: what is less is no difference."""
 
-    It is the median of all trials' where that is larger: a baseline near 0 is no measure. 1 where all are 0. So
-    a tenth off the loss counts as much as a tenth off |d|, and differences in the last digits for nothing.
+
+def units_of(
+    trials: Sequence[FinishedTrial],
+    baseline: FinishedTrial,
+    config: StudyConfig,
+    deviations: Sequence[float] | None = None,
+) -> tuple[float, ...]:
+    """What one unit of each objective is: what the baseline lacks of the best of these trials.
+
+    So every objective counts alike, however far its values lie from 0: in units of the baseline's values the whole
+    range of the loss would weigh a tenth of that of |d|. `deviations` are standard deviations over seeds: a unit is
+    never less than three of them. 0 where no trial is better than the baseline and no deviation is known.
     """
-    columns = zip(*(trial.values for trial in trials), strict=True)
+    own = costs_of(baseline, config)
+    best = [min(column) for column in zip(own, *(costs_of(trial, config) for trial in trials), strict=True)]
+    floors = deviations or [0.0] * len(own)
     return tuple(
-        max(abs(own), statistics.median(map(abs, column))) or 1.0
-        for own, column in zip(baseline_of(trials).values, columns, strict=True)
+        max(cost - least, NOISE_IN_UNIT * deviation) for cost, least, deviation in zip(own, best, floors, strict=True)
     )

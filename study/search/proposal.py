@@ -56,7 +56,9 @@ def _stopped(trial: StoppedTrial, record: StudyRecord) -> FrozenTrial | None:
     constraints = {
         str(bound): 0.0  # a figure that has no curve tells nothing
         if (figure := figures.get(bound.result)) is None
-        else bound.violation(figure, baseline.get(bound.result))
+        else bound.violation(
+            figure, figures.get(bound.from_result) if bound.from_result else baseline.get(bound.result)
+        )
         for bound in config.study.bounds
     }
     return create_trial(
