@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from wake2vec.products import row_products
+
 CHUNK_TOKENS = 512
 """Enough that the passes over the gradient of all rows, one a chunk, cost little beside the products; few enough that
 the logits of a small vocabulary stay in the cache, and those of 76,500 rows take 157 MB."""
@@ -66,7 +68,7 @@ def add_loss_gradients(
         # From here the same memory holds the logits' gradient: scale * (softmax - one at the target).
         logits.mul_(scale).scatter_add_(1, target, torch.full_like(of_target, -scale))
         gradient = products.copy_(logits)
-        torch.mm(gradient, matrix, out=hidden_gradients[rows])
+        hidden_gradients[rows] = row_products(gradient, matrix.T)
         _add_product(row_gradients, gradient[:, first_trained:].T, part)
     return losses, hidden_gradients
 
