@@ -3,6 +3,10 @@
 Phase 1's settings: float32, activation checkpointing, 16 passes of one sequence, Adafactor, the body frozen. On the
 profile `tiny` both sides see the same batches, so that their losses compare. TinyLlama's shape has random weights and
 76,500 rows; on a CPU it has two layers, on a GPU all 22, within 14.5 GB and without bfloat16, as on a Tesla T4.
+
+On a CPU nearly all of a step is products, so that no ratio to Phase 1's way beyond Phase 1's time x rate / operations
+can be had there. What is asked is a share of that rate, measured in the same run; the ratio stands beside the one
+that the rate allows.
 """
 
 import statistics
@@ -41,6 +45,7 @@ from wake2vec.measure import Subject, measure
 from wake2vec.memory import measure_pass, peak_bytes
 from wake2vec.model import merged_model
 from wake2vec.precision import best_device, compute_dtype
+from wake2vec.products import row_products
 from wake2vec.schedule import batch_at
 from wake2vec.train import Training
 from wake2vec.trial import start_training
@@ -53,9 +58,9 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_per_process_memory_fraction(T4_BYTES / torch.cuda.mem_get_info()[1])
-        figures = shape_figures(layers=22, precision="float16", steps=5, bar=12)
+        figures = shape_figures(layers=22, precision="float16", steps=5, least_share=0.5, bar=12)
     else:
-        figures = tiny_figures(steps=20) + shape_figures(layers=2, precision="auto", steps=1, bar=3.5)
+        figures = tiny_figures(steps=20) + shape_figures(layers=2, precision="auto", steps=1, least_share=0.8)
     publish("engine-gpu" if on_gpu else "engine", "python -m bench.engine", figures)
 
 
@@ -83,7 +88,9 @@ def tiny_figures(steps: int) -> list[Figure]:
     ]
 
 
-def shape_figures(layers: int, precision: Precision, steps: int, bar: float) -> list[Figure]:
+def shape_figures(
+    layers: int, precision: Precision, steps: int, least_share: float, bar: float | None = None
+) -> list[Figure]:
     """One optimizer step of 16 x 256 tokens is timed after one that warms up; on a CPU twice, for it takes minutes."""
     config = RunConfig(
         corpus=CorpusConfig(block_tokens=256),
@@ -92,26 +99,29 @@ def shape_figures(layers: int, precision: Precision, steps: int, bar: float) -> 
     )
     name = f"TinyLlama's shape, {layers} layers"
     dtype = compute_dtype(precision, best_device())
-    pairs = []
+    pairs, rates = [], [product_rate(dtype)]
     for _ in range(ROUNDS if torch.cuda.is_available() else 2):
         training = random_training(layers, config)
         memory = pass_memory(training, 256)
         training.update()
         ours = timed_updates(training, steps)
+        rates.append(product_rate(dtype))
         blocks = training.micro_batch_blocks
         share_of_harness = harness_share(training, statistics.median(ours[0]))
         del training
         model = llama(layers, BASE_ROWS + NEW_ROWS).float()
         pairs.append((ours, timed_trainer(model, random_corpus().train, config, skip=1)))
         del model
-    seconds = _median_step(pairs, 0)
-    share = step_flops(layers) / seconds / product_rate(dtype)
+    rate = max(rates)
+    least_s = step_flops(layers) / rate
+    share = least_s / _median_step(pairs, 0)
     return [
         Figure(f"{name}: precision", str(dtype).removeprefix("torch."), ""),
         Figure(f"{name}: blocks in a pass", blocks, ""),
         *_speed(name, "16 x 256 tokens", pairs, bar),
-        Figure(f"{name}: share of the measured matrix-product rate", share, "", ">= 0.5", share >= 0.5),
-        Figure("the matrix-product rate", product_rate(dtype) / 1e12, "TFLOP/s"),
+        Figure(f"{name}: the speed that the product rate allows", _median_step(pairs, 1) / least_s, "x"),
+        Figure(f"{name}: share of the measured product rate", share, "", f">= {least_share:g}", share >= least_share),
+        Figure("the product rate", rate / 1e12, "TFLOP/s"),
         Figure("the same in float32", product_rate(torch.float32) / 1e12, "TFLOP/s"),
         _memory(name, *memory),
         Figure(
@@ -222,15 +232,16 @@ def timed_trainer(
 
 
 def product_rate(dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product on the device, the best of some."""
+    """FLOP/s of a large matrix product on the device, the best of some, by either library that torch has for it."""
     size = 8192 if torch.cuda.is_available() else 2048
     left, right = (torch.randn(size, size, device=best_device()).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(12):
-        started = time.perf_counter()
-        left @ right
-        _synchronise()
-        seconds.append(time.perf_counter() - started)
+        for product in (torch.matmul, row_products):
+            started = time.perf_counter()
+            product(left, right)
+            _synchronise()
+            seconds.append(time.perf_counter() - started)
     return 2.0 * size**3 / min(seconds)
 
 
@@ -238,12 +249,12 @@ Steps = tuple[list[float], list[float]]
 Pairs = Sequence[tuple[Steps, Steps]]
 
 
-def _speed(name: str, step: str, pairs: Pairs, bar: float) -> list[Figure]:
+def _speed(name: str, step: str, pairs: Pairs, bar: float | None) -> list[Figure]:
     ratio = statistics.median(statistics.median(theirs[0]) / statistics.median(ours[0]) for ours, theirs in pairs)
     return [
         Figure(f"{name}: a step of {step}", _median_step(pairs, 0), "s"),
         Figure(f"{name}: the same, Phase 1's way", _median_step(pairs, 1), "s"),
-        Figure(f"{name}: speed over Phase 1's way", ratio, "x", f">= {bar}", ratio >= bar),
+        Figure(f"{name}: speed over Phase 1's way", ratio, "x", *((f">= {bar}", ratio >= bar) if bar else ())),
     ]
 
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from wake2vec.products import row_products
+
 CHUNK_TOKENS = 512
 """Enough that the passes over the gradient of all rows, one a chunk, cost little beside the products; few enough that
 the logits of a small vocabulary stay in the cache, and those of 76,500 rows take 157 MB."""
@@ -25,11 +27,15 @@ def token_losses(
     hidden: Float[Tensor, "tokens dim"], matrix: Float[Tensor, "vocabulary dim"], targets: Int[Tensor, " tokens"]
 ) -> Float[Tensor, " tokens"]:
     """Cross-entropy of each target in nats, in float32, for the logits `hidden @ matrix.T`."""
-    losses = [
-        torch.nn.functional.cross_entropy((part @ matrix.T).float(), target, reduction="none")
-        for part, target in zip(hidden.split(CHUNK_TOKENS), targets.split(CHUNK_TOKENS), strict=True)
-    ]
-    return torch.cat(losses)
+    losses = torch.empty(len(hidden), device=hidden.device)
+    workspace = _workspace(hidden, matrix)
+    for start in range(0, len(hidden), CHUNK_TOKENS):
+        rows = slice(start, start + CHUNK_TOKENS)
+        part = hidden[rows]
+        logits = torch.mm(part, matrix.T, out=workspace[: len(part)]).float()
+        torch.log_softmax(logits, 1, out=logits)
+        losses[rows] = -logits.gather(1, targets[rows, None]).squeeze(1)
+    return losses
 
 
 @torch.no_grad()
@@ -48,8 +54,7 @@ def add_loss_gradients(
     first_trained = len(matrix) - len(row_gradients)
     losses = torch.empty(len(hidden), device=hidden.device)
     hidden_gradients = torch.empty_like(hidden)
-    # One memory for all chunks: on a CPU, to touch new pages takes as long as to fill them.
-    workspace = hidden.new_empty(min(CHUNK_TOKENS, len(hidden)), len(matrix))
+    workspace = _workspace(hidden, matrix)
     for start in range(0, len(hidden), CHUNK_TOKENS):
         rows = slice(start, start + CHUNK_TOKENS)
         part, target = hidden[rows], targets[rows, None]
@@ -57,14 +62,20 @@ def add_loss_gradients(
         logits = products.float()
         highest = logits.amax(1, keepdim=True)
         of_target = logits.gather(1, target)
-        total = logits.sub_(highest).exp_().sum(1, keepdim=True)
-        losses[rows] = (total.log() + highest - of_target).squeeze(1)
+        torch.softmax(logits, 1, out=logits)  # takes half as long as exp_ alone
+        # The most likely token's chance is 1 / sum(exp(logits - highest)).
+        losses[rows] = (highest - logits.amax(1, keepdim=True).log() - of_target).squeeze(1)
         # From here the same memory holds the logits' gradient: scale * (softmax - one at the target).
-        logits.mul_(scale / total).scatter_add_(1, target, torch.full_like(total, -scale))
+        logits.mul_(scale).scatter_add_(1, target, torch.full_like(of_target, -scale))
         gradient = products.copy_(logits)
-        torch.mm(gradient, matrix, out=hidden_gradients[rows])
+        hidden_gradients[rows] = row_products(gradient, matrix.T)
         _add_product(row_gradients, gradient[:, first_trained:].T, part)
     return losses, hidden_gradients
+
+
+def _workspace(hidden: Float[Tensor, "tokens dim"], matrix: Float[Tensor, "vocabulary dim"]) -> Tensor:
+    """One memory for all chunks: on a CPU, to touch new pages takes as long as to fill them."""
+    return hidden.new_empty(min(CHUNK_TOKENS, len(hidden)), len(matrix))
 
 
 def _add_product(sums: Float[Tensor, "a b"], left: Float[Tensor, "a k"], right: Float[Tensor, "k b"]) -> None:

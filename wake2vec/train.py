@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import Adafactor
 
+from wake2vec.adafactor import Adafactor
 from wake2vec.checkpoint import State
 from wake2vec.config import OptimizerName, RunConfig, TrainConfig
 from wake2vec.corpus import Corpus
@@ -26,8 +26,8 @@ HIGHEST_LOSS_SCALE = 2.0**24
 
 
 def adafactor(rows: nn.Parameter, config: TrainConfig) -> Optimizer:
-    """transformers' Adafactor with an outside learning rate, as its Trainer sets it (Shazeer & Stern 2018)."""
-    return Adafactor([rows], lr=config.lr, weight_decay=config.weight_decay, scale_parameter=False, relative_step=False)
+    """As transformers' Trainer sets it, with an outside learning rate (Shazeer & Stern 2018)."""
+    return Adafactor(rows, lr=config.lr, weight_decay=config.weight_decay)
 
 
 def adamw(rows: nn.Parameter, config: TrainConfig) -> Optimizer:
@@ -153,9 +153,10 @@ class Training:
                 for part in ids.split(self.micro_batch_blocks)
             ]
         norm = torch.linalg.vector_norm(gradient) / self._loss_scale
-        clipped = (self._config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
-        gradient.mul_(clipped / self._loss_scale)
-        loss, grad_norm = torch.stack([torch.stack(losses).sum() / targets, norm]).tolist()
+        clipped = (self._config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0) / self._loss_scale
+        loss, grad_norm, factor = torch.stack([torch.stack(losses).sum() / targets, norm, clipped]).tolist()
+        if factor != 1:  # a pass over all rows
+            gradient.mul_(factor)
         return loss, grad_norm
 
     def _fitting(self, work: Callable[[], T]) -> T:

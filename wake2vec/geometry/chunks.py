@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from wake2vec.products import row_products
+
 CHUNK_ELEMENTS = 2**18
 """Elements that are copied to float64 at a time: 2 MB."""
-TILE_ROWS = 512
+TILE_ROWS = 256
 TILE_COLUMNS = 2048
-"""A tile of products, rows by columns: 4 MB in float32."""
+"""A tile of products, rows by columns: 2 MB in float32."""
 
 Term = Callable[[Float[Tensor, "tile_rows tile_columns"]], Float[Tensor, "tile_rows tile_columns"]]
 """What is summed over pairs: a function of each product; it may write into its argument."""
@@ -41,7 +43,7 @@ def pair_sums(rows: Float[Tensor, "rows dim"], term: Term) -> Float[Tensor, " ro
     sums = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     for start in range(0, len(rows), TILE_ROWS):
         for first in range(start, len(rows), TILE_COLUMNS):
-            terms = term(rows[start : start + TILE_ROWS] @ rows[first : first + TILE_COLUMNS].T)
+            terms = term(row_products(rows[start : start + TILE_ROWS], rows[first : first + TILE_COLUMNS]))
             own = TILE_ROWS if first == start else 0  # columns that are the tile's own rows: both orders are in it
             if own:
                 terms.diagonal().zero_()
@@ -57,6 +59,6 @@ def cross_sums(
     sums = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     for start in range(0, len(rows), TILE_ROWS):
         for first in range(0, len(others), TILE_COLUMNS):
-            products = rows[start : start + TILE_ROWS] @ others[first : first + TILE_COLUMNS].T
+            products = row_products(rows[start : start + TILE_ROWS], others[first : first + TILE_COLUMNS])
             sums[start : start + TILE_ROWS] += term(products).sum(1)
     return sums

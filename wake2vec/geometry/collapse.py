@@ -14,6 +14,7 @@ from wake2vec.geometry.chunks import split_chosen
 from wake2vec.geometry.cosine import mean_pairwise_cosine
 from wake2vec.geometry.group import Group
 from wake2vec.geometry.mutual import mutual_collapse
+from wake2vec.products import row_products
 
 LEAST_COHERENCE = 0.5
 """Reference rows with a lower mean cosine among themselves aren't one place to collapse onto."""
@@ -101,7 +102,7 @@ def max_cosine_to(group: Group, references: Group) -> Float[Tensor, " rows"]:
     if not len(usable):
         return torch.full((len(group),), torch.nan, device=group.rows.device)
     parts = split_chosen(everything, usable.shape[1])
-    nearest = torch.cat([(group.units(part) @ usable.T).amax(1) for part in parts])
+    nearest = torch.cat([row_products(group.units(part), usable).amax(1) for part in parts])
     return torch.where(group.has_direction, nearest.clamp(-1, 1), torch.nan)
 
 

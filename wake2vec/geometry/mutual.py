@@ -23,6 +23,7 @@ from torch import Tensor
 
 from wake2vec.geometry.chunks import TILE_COLUMNS, Term, cross_sums, pair_sums, split_chosen
 from wake2vec.geometry.group import Group
+from wake2vec.products import row_products
 
 SAMPLE_ROWS = 512
 AXES_SHARES = (1 / 12, 1 / 4, 1 / 2)
@@ -125,7 +126,7 @@ def kth_cosines(group: Group, k: int = 10, sample_rows: int = 1000, seed: int = 
     mine, others = group.units(chosen), group.directed
     nearest = torch.full((len(chosen), k), -torch.inf, device=mine.device)
     for part in others.split(TILE_COLUMNS):
-        cosines = (mine @ group.units(part).T).masked_fill_(chosen[:, None] == part, -torch.inf)
+        cosines = row_products(mine, group.units(part)).masked_fill_(chosen[:, None] == part, -torch.inf)
         nearest = torch.cat([nearest, cosines], dim=1).topk(k, dim=1).values
     found = nearest[:, -1].clamp(max=1)
     return torch.where(group.has_direction[chosen] & found.isfinite(), found.clamp(min=-1), torch.nan)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from wake2vec.geometry.chunks import TILE_ROWS
 from wake2vec.geometry.group import Group
+from wake2vec.products import row_products
 
 QUANTILES = 1000
 
@@ -23,7 +24,7 @@ def nearest_rows(group: Group, base: Group, top: int = 5) -> tuple[Int[Tensor, "
     kept = base.directed
     bases = base.units(kept)
     parts = torch.arange(len(group), device=kept.device).split(TILE_ROWS)
-    found = [(group.units(part) @ bases.T).topk(min(top, len(kept)), dim=1) for part in parts]
+    found = [row_products(group.units(part), bases).topk(min(top, len(kept)), dim=1) for part in parts]
     indices, cosines = kept[torch.cat([f.indices for f in found])], torch.cat([f.values for f in found])
     known = group.has_direction[:, None]
     return torch.where(known, indices, -1), torch.where(known, cosines.clamp(-1, 1), torch.nan)
