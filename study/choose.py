@@ -115,8 +115,13 @@ def nearest_to_ideal(candidates: Sequence[FinishedTrial], field: Field) -> Picke
     config = field.config
     weights = weights_of(config)
     keeping = [trial for trial in field.trials if trial.keeps_bars] or field.trials
-    units = [unit or 1.0 for unit in units_of(keeping, field.baseline, config, field.deviations)]
-    ideal = [min(column) for column in zip(*(costs_of(trial, config) for trial in keeping), strict=True)]
+    columns = list(zip(*(costs_of(trial, config) for trial in keeping), strict=True))
+    ideal = [min(column) for column in columns]
+    # Where the baseline is the best there is, what the worst lacks.
+    units = [
+        unit or (max(column) - min(column)) or 1.0
+        for unit, column in zip(units_of(keeping, field.baseline, config, field.deviations), columns, strict=True)
+    ]
 
     def distance(trial: FinishedTrial) -> float:
         costs = costs_of(trial, config)

@@ -25,7 +25,10 @@ BALANCED: Values = (4.4, 0.2, 0.9, 0.0)
 EXTREME: Values = (4.0, 6.0, 0.5, 0.9)
 
 
-def study(rule: str = "nearest_to_ideal", bounds: tuple[str, ...] = (), **choice: dict[str, float]) -> StudyConfig:
+BARS = ["validation.loss <= baseline", "|geometry.norm_gap_d| <= 0.2"]
+
+
+def study(rule: str = "nearest_to_ideal", bounds: tuple[str, ...] = (), **choice: object) -> StudyConfig:
     tiny = load_config("tiny")
     settings = {
         "objectives": OBJECTIVES,
@@ -39,9 +42,11 @@ def study(rule: str = "nearest_to_ideal", bounds: tuple[str, ...] = (), **choice
 CONFIG = study()
 
 
-def planted(*values: Values, violations: tuple[tuple[float, ...], ...] = ()) -> list[FinishedTrial]:
-    broken = violations or ((),) * len(values)
-    return [FinishedTrial(n, {}, value, f"{n:016x}", broken[n]) for n, value in enumerate(values)]
+def planted(
+    *values: Values, violations: tuple[tuple[float, ...], ...] = (), bars: tuple[tuple[float, ...], ...] = ()
+) -> list[FinishedTrial]:
+    broken, excesses = violations or ((),) * len(values), bars or ((),) * len(values)
+    return [FinishedTrial(n, {}, value, f"{n:016x}", broken[n], bars=excesses[n]) for n, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
@@ -75,10 +80,18 @@ def test_the_front_and_the_choice(others: list[Values], front: set[int], chosen:
         (study(), 1),
         (study(weights={"loss": 20, "norm_gap_d": 0, "isotropy_new": 0, "collapse_share": 0}), 2),
         (study("first_objective"), 2),
+        (study("bars"), 2),
         (study("lexicographic"), 2),
         (study("lexicographic", tolerances={"loss": 0.5}), 1),
     ],
-    ids=["nearest", "nearest, weighted", "first", "lexicographic", "lexicographic with a tolerance"],
+    ids=[
+        "nearest",
+        "nearest, weighted",
+        "first",
+        "bars, none given",
+        "lexicographic",
+        "lexicographic with a tolerance",
+    ],
 )
 def test_each_rule_picks_what_it_says_and_names_its_runner_up(config: StudyConfig, chosen: int) -> None:
     choice = choose(planted(BASELINE, BALANCED, EXTREME), config)
@@ -99,12 +112,57 @@ def test_under_every_rule_the_choice_keeps_the_bounds_where_a_trial_does(rule: s
     trials = planted(BASELINE, BALANCED, (4.6, 0.0, 1.0, 0.0), EXTREME, violations=((0.0,), (-0.1,), (0.1,), (0.5,)))
     choice = choose(trials, config)
     assert choice.trial.number == 1
-    assert "of those that keep validation.loss <= baseline" in choice.reason
+    assert "of those that keep validation loss <= baseline" in choice.reason
     nothing = planted(BASELINE, BALANCED, EXTREME, violations=((0.3,), (0.1,), (0.2,)))
     choice = choose(nothing, config)
     assert choice.trial.number == 1
     assert [trial.number for trial in choice.runners_up] == [2, 0]
     assert choice.reason == ("no trial keeps all bounds: trial 1 breaks the fewest, validation.loss <= baseline by 0.1")
+
+
+def test_of_those_that_keep_all_bars_the_lowest_loss_is_chosen_and_a_person_reads_why() -> None:
+    config = study("bars", bars=BARS)
+    trials = planted(
+        BASELINE,
+        (4.3, 0.1, 0.9, 0.0),
+        (4.4, 0.0, 0.99, 0.0),
+        EXTREME,
+        bars=((0.0, 24.0), (-0.04, -0.5), (-0.02, -1.0), (-0.1, 29.0)),
+    )
+    choice = choose(trials, config)
+    assert choice.trial.number == 1
+    assert choice.runners_up[0].number == 2
+    assert choice.reason.endswith(
+        "has the lowest validation loss, 4.3, of the 2 that keep all bars (validation loss <= baseline, |norm gap d| <= 0.2)"
+    )
+
+
+def test_where_no_trial_keeps_the_bars_the_fewest_and_least_broken_are_taken_and_it_says_so() -> None:
+    config = study("bars", bars=BARS)
+    trials = planted(
+        BASELINE, BALANCED, (4.3, 0.3, 0.8, 0.0), EXTREME, bars=((0.0, 24.0), (-0.1, 0.1), (-0.1, 0.5), (0.1, 29))
+    )
+    choice = choose(trials, config)
+    assert choice.trial.number == 1
+    assert choice.reason.endswith("breaks the fewest bars, since no trial keeps all 2: |norm gap d| <= 0.2 by 10%")
+
+
+def test_a_trial_that_was_hardly_trained_is_no_goal() -> None:
+    """Perfect in its geometry, it would draw the ideal point to itself; bars keep it out."""
+    good, hardly = (4.3, 0.15, 0.9, 0.0), (4.49, 0.0, 0.999, 0.0)
+    excesses = ((0.0, 24.0), (-0.04, -0.25), (0.1, -1.0))
+    plain, barred = (
+        choose(planted((4.5, 5.0, 0.7, 0.0), good, hardly, bars=bars), study()).reason
+        for bars in (((), (), ()), excesses)
+    )
+    assert "distance 0.00 " in barred
+    assert "distance 0.00 " not in plain
+
+
+def test_what_is_less_than_the_noise_decides_nothing() -> None:
+    trials = planted((4.5, 1.0, 0.9, 0.002), (4.3, 0.1, 0.9, 0.002), (4.4, 0.0, 0.9, 0.0))
+    assert choose(trials, CONFIG).trial.number == 2  # the share's .002 is a whole unit
+    assert choose(trials, CONFIG, deviations=[0.01, 0.05, 0.01, 0.01]).trial.number == 1
 
 
 def test_a_trial_without_a_value_for_an_objective_is_never_chosen() -> None:

@@ -8,7 +8,7 @@ from optuna._hypervolume import compute_hypervolume
 
 from study.config import load_config
 from study.hypervolume import hypervolume, hypervolume_history, study_hypervolume
-from study.trials import FinishedTrial
+from study.trials import FinishedTrial, units_of
 
 points = st.lists(st.tuples(*[st.floats(0, 1.2)] * 4), min_size=0, max_size=10)
 
@@ -47,18 +47,20 @@ def test_it_is_the_share_of_random_points_that_are_dominated() -> None:
     assert hypervolume(map(tuple, planted.tolist()), (1.0,) * 3) == pytest.approx(share, abs=4e-3)
 
 
-def test_a_study_measures_it_in_units_of_its_baseline_without_what_breaks_a_bound() -> None:
+def test_every_objective_spans_an_edge_as_long_without_what_breaks_a_bound() -> None:
+    """The baseline is .3 nats and 2 of |d| from the best; both are whole edges."""
     config = load_config("tiny")
-    values = [(4.0, 2.0, 0.8, 0.5), (2.0, 1.0, 0.4, 0.25), (4.1, 0.0, 0.0, 0.0), (2.0, 0.0, 0.0, 0.0)]
+    values = [(4.6, 2.0, 0.5, 0.8), (4.45, 1.0, 0.7, 0.4), (4.3, 0.0, 0.9, 0.0), (4.0, 0.0, 1.0, 0.0)]
     trials = [FinishedTrial(n, {}, value, "", (float(n == 3),)) for n, value in enumerate(values)]
-    assert study_hypervolume(trials[:2], trials[0], config) == pytest.approx(0.5**4)
-    assert hypervolume_history(trials, trials[0], config) == pytest.approx([0, 0.5**4, 0.5**4, 0.5**4])
+    assert hypervolume_history(trials, trials[0], config) == pytest.approx([0, 0.5**4, 1, 1])
+    assert hypervolume_history(trials[:2], trials[0], config) == pytest.approx([0, 1])  # the best there is, so far
 
 
-def test_an_objective_in_which_the_baseline_leaves_no_room_spans_no_volume_but_must_be_kept() -> None:
+def test_an_objective_in_which_no_trial_is_better_spans_no_volume_but_must_be_kept() -> None:
     config = load_config("tiny")
-    values = [(4.0, 0.0, 0.8, 0.5), (2.0, 0.0, 0.4, 0.25), (1.0, 0.1, 0.1, 0.0)]
+    values = [(4.0, 0.0, 0.5, 0.5), (2.0, 0.0, 0.9, 0.25), (1.0, 0.1, 0.9, 0.0)]
     baseline, kept, lost = (FinishedTrial(n, {}, value, "") for n, value in enumerate(values))
-    assert study_hypervolume([baseline, kept, lost], baseline, config) == pytest.approx(0.5**3)
-    perfect = FinishedTrial(0, {}, (0.0,) * 4, "")
-    assert study_hypervolume([perfect, kept], perfect, config) == 0
+    units = units_of([baseline, kept, lost], baseline, config)
+    assert units == pytest.approx((3.0, 0.0, 0.4, 0.5))
+    assert study_hypervolume([baseline, kept, lost], baseline, config, units) == pytest.approx(2 / 3 * 1 * 0.5)
+    assert study_hypervolume([baseline, kept], baseline, config, units_of([baseline], baseline, config)) == 0
