@@ -129,6 +129,8 @@ def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need
         "(/#/experiments/",
         "viewStateShareKey=trials",
         "get-artifact?path=importances.png",
+        "| norm gap \\|d\\|&ensp; | isotropy of new rows&ensp; | collapse&ensp; | byte collapse&ensp; |",
+        "Isotropy misleads by itself",
         "make export PROFILE=<its YAML>",
     ):
         assert part in note
