@@ -58,6 +58,17 @@ def test_rights_are_what_the_user_says_or_not_stated(results: Path, study_config
     assert "As stated by who exported this model: All three are mine, CC0.\n" in said
 
 
+def test_the_four_stand_first_with_byte_collapse_and_how_isotropy_misleads(
+    results: Path, study_config: StudyConfig, tmp_path: Path
+) -> None:
+    card = card_of(study_config, results, tmp_path / "out")
+    rows = card[card.index("| objective | goal") :].split("\n\n")[0].splitlines()[2:]
+    names = ["validation loss", r"norm gap \|d\|", "isotropy of new rows", "collapse", "byte collapse"]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == names
+    assert rows[-1].count("–") == 3, "undefined for a model of random weights"
+    assert card.count("Isotropy misleads by itself") == 1
+
+
 def test_the_study_that_it_tells_to_repeat_is_the_one_that_was_run(
     results: Path, study_config: StudyConfig, tmp_path: Path
 ) -> None:

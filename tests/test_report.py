@@ -37,7 +37,14 @@ def lab(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Lab:
         "finalists": 1,
         "space": {**tree["study"]["space"], "train.steps": {"low": 6, "high": 9}},
         "startup_trials": 6,
-        "anchors": {"mean row": {"init.name": "mean"}},
+        "sampler": "random",  # Optuna's Gaussian process warns of more than four objectives
+        "objectives": [*tree["study"]["objectives"], {"result": "geometry.cosine_new_new_mean", "goal": "minimize"}],
+        "anchors": {
+            "noise 1.0": {"init.noise_scale": 1.0},
+            "mean row": {"init.name": "mean"},
+            "norm-matched sphere": {"init.name": "sphere"},
+            "the longest name that an anchor may have": {"init.name": "library_default"},
+        },
         "bounds": ["validation.loss <= baseline + 0.5"],
         "stopping": {"grace_steps": 3, "keep_share": None, "stuck_nats": 0.05, "diverged_nats": None},
     }
@@ -84,8 +91,12 @@ def show(browser: Browser) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def page_path(lab: Lab) -> Path:
-    """Of a report whose lexicon, base tokens and samples hold words that are markup."""
+    """Of a report whose lexicon, base tokens and samples hold words that are markup; byte collapse is planted."""
     folder, config = lab
+    for path in folder.glob("trials/*/result.json"):
+        result = json.loads(path.read_text())
+        result["numbers"]["geometry.byte_collapse_share"] = 0.0625
+        path.write_text(json.dumps(result))
     for trial in read_record(config, folder).finished:
         path = folder / "trials" / trial.digest / "result.json"
         result = json.loads(path.read_text())
@@ -109,9 +120,9 @@ def test_a_trial_that_is_pointed_at_is_lit_in_every_chart_and_its_values_are_sho
     page = show(page_path)
     assert lit(page) == 0 and not page.locator("#inspector").is_visible()
     page.locator(f"[data-trial='{chosen.number}'] .hit").nth(3).hover(force=True)
-    # Parallel coordinates, the curves, two of hypervolume; per objective an interval and a cost; a panel a pair.
+    # Parallel coordinates, the curves, two of hypervolume, byte collapse; per objective an interval and a cost; pairs.
     goals = len(config.study.objectives)
-    assert lit(page) == 4 + 2 * goals + goals * (goals - 1) / 2
+    assert lit(page) == 5 + 2 * goals + goals * (goals - 1) / 2
     told = page.locator("#inspector").inner_text()
     assert f"Trial {chosen.number}: " in told and "chosen" in told
     for value in (*chosen.values, *chosen.params.values()):
@@ -146,6 +157,50 @@ def test_words_that_are_markup_are_words(page_path: Path, show: Open) -> None:
         assert page.locator(place, has_text=HOSTILE).count(), place
     page.get_by_role("button", name="mean row: show in all charts").focus()
     assert "Reference mean row" in page.locator("#inspector").inner_text()
+
+
+BEYOND = """() => {
+  const found = [], page = document.documentElement;
+  const beyond = (what, own, room) => {
+    if (own.width && (own.left < room.left - 1 || own.right > room.right + 1)) found.push(what);
+  };
+  for (const one of document.querySelectorAll("main *, #inspector *")) {
+    if (one.closest(".parallel")) continue;  // that picture scrolls in a box of its own
+    const box = one.parentElement.closest(".wide") ?? page;
+    beyond(one.outerHTML.slice(0, 90), one.getBoundingClientRect(), box.getBoundingClientRect());
+  }
+  for (const one of document.querySelectorAll("svg text")) {
+    const own = one.getBoundingClientRect(), room = one.ownerSVGElement.getBoundingClientRect();
+    beyond(one.outerHTML, own, room);
+    if (own.width && (own.top < room.top - 1 || own.bottom > room.bottom + 1)) found.push(one.outerHTML);
+  }
+  if (page.scrollWidth > page.clientWidth) found.push("the page");
+  return found;
+}"""
+"""What lies beyond the page, its table's box or its picture."""
+
+
+@pytest.mark.parametrize("width", [400, 800, 1100, 1600])
+def test_nothing_lies_beyond_the_page_its_box_or_its_picture(page_path: Path, show: Open, width: int) -> None:
+    page = show(page_path, viewport={"width": width, "height": 900})
+    page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
+    assert page.locator("svg text", has_text="norm-matched sphere").count() >= 5, "a name is cut where it has no room"
+    assert page.evaluate(BEYOND) == []
+    page.locator("#front ~ .wide td").first.evaluate("cell => (cell.style.cssText = 'display: block; width: 2000px')")
+    page.locator("svg text", has_text="norm-matched sphere").first.evaluate("words => words.setAttribute('x', -9)")
+    assert len(page.evaluate(BEYOND)) >= 2
+
+
+def test_the_four_stand_first_with_byte_collapse_and_how_isotropy_misleads(page_path: Path, show: Open) -> None:
+    page = show(page_path)
+    first = ["validation loss", "norm gap |d|", "isotropy of new rows", "collapse", "byte collapse"]
+    assert page.locator(".answer .cards tbody th").all_inner_texts() == [*first, "mean cosine of new rows"]
+    for table in ("The front and the baseline", "References", "All trials"):
+        heads = page.locator(f"[aria-label='{table}'] thead th").all_text_contents()
+        assert heads[1:6] == first
+    assert page.locator(".issue h3").all_inner_texts()[:3] == ["Norm gap", "Isotropy", "Collapse"]
+    assert page.get_by_text("Isotropy misleads by itself").count() == 1
+    assert "Isotropy misleads by itself" in page_path.with_suffix(".md").read_text()
 
 
 def test_a_script_that_isn_t_the_page_s_own_does_not_run(page_path: Path, browser: Browser) -> None:

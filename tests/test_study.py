@@ -90,7 +90,7 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
             "geometry.collapse_share_seen_5_up",
             "geometry.reference_coherence",
         }
-        assert run.data.metrics["obj/geometry.norm_gap_d.distance"] == trial.values[1]
+        assert run.data.metrics["obj/norm gap abs d"] == trial.values[1]
         assert set(run.data.params) == {*trial.params, *(f"Log10 {knob}" for knob in trial.params)}
         log10 = math.log10(trial.params["train.lr"])
         assert float(run.data.params["Log10 train.lr"]) == pytest.approx(log10, abs=1e-4)

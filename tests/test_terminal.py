@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -90,6 +91,18 @@ def say(rich: Path, monkeypatch: pytest.MonkeyPatch) -> Say:
         return shown.output
 
     return typed
+
+
+@pytest.fixture
+def with_bytes(rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy whose runs have byte collapse, which is undefined for a model of random weights: .25 in each."""
+    home = shutil.copytree(rich, tmp_path / "rich")
+    for path in home.glob("mlruns/trials/*/result.json"):
+        result = json.loads(path.read_text())
+        result["numbers"]["geometry.byte_collapse_share"] = 0.25
+        path.write_text(json.dumps(result))
+    monkeypatch.chdir(home)
+    return home
 
 
 @pytest.fixture
@@ -225,9 +238,35 @@ def test_show_has_the_noise_the_bounds_the_nulls_and_the_samples(say: Say, recor
     assert shown.count("within the noise") == noisy > 0
     assert "± is half the 95 % interval over 2 seeds" in shown
     assert re.search(r"validation\.loss <= baseline \+ 0\.05 +kept, by ", shown)
-    assert re.search(r"geometry\.norm_ratio +\S+ +\S+ +1\n", shown.replace(" \n", "\n"))
+    assert re.search(r"norm ratio, new / base +\S+ +\S+ +1\n", shown.replace(" \n", "\n"))
+    null = record.result(record.choice.trial.digest).numbers["geometry.isotropy_new_null"]
+    assert (
+        f"Isotropy misleads by itself: rows that training hardly moved read what noise reads, {null:.3f},"
+        in " ".join(shown.split())
+    )
     assert record.choice.trial.digest in shown
     assert "Enter the King" in shown
+
+
+@pytest.mark.parametrize("words", [["status"], ["list"], ["show", "chosen"], ["compare", "0", "chosen"], ["run"]])
+def test_byte_collapse_stands_behind_the_collapse_share_and_is_no_objective(words: list[str], with_bytes: Path) -> None:
+    shown = CliRunner().invoke(app, [*words, "rich.yaml"]).output
+    assert max(map(len, shown.splitlines())) <= 80
+    heads = " ".join(shown.split())
+    if words[0] in ("list", "run"):  # columns
+        assert re.search(r"isotropy +collapse +collapse\n", shown.replace(" \n", "\n")), "byte stands in the line above"
+    else:
+        assert re.search(r"collapse .*?\n *byte collapse .*?0\.25", shown)
+    assert ("byte collapse no goal 0.25 0.25" in heads) == (words == ["status"])
+    if words[0] != "run":
+        content = json.loads(CliRunner().invoke(app, [*words, "rich.yaml", "--json"]).output)
+        assert "byte_collapse" not in json.dumps(content.get("objectives"))
+        found = {"list": lambda: content["trials"][0], "status": lambda: content}.get(words[0], lambda: content)()
+        assert "0.25" in json.dumps(found["beside"])
+
+
+def test_what_is_undefined_is_a_dash(say: Say) -> None:
+    assert re.search(r"\nbyte collapse +no goal +– +– +– +– +–\n", say("status", "rich.yaml").replace(" \n", "\n"))
 
 
 def test_a_stopped_trial_is_compared_at_the_last_step_of_both(say: Say, record: StudyRecord) -> None:

@@ -112,7 +112,7 @@ def test_a_figure_without_a_curve_stands_at_step_0(everything: Everything) -> No
     folder = everything[0]
     run = runs_of(folder)["trial 0: Phase 1 baseline"]
     client = mlflow.MlflowClient(tracking_uri(folder))
-    (point,) = client.get_metric_history(run.info.run_id, "obj/validation.loss")
+    (point,) = client.get_metric_history(run.info.run_id, "obj/validation loss")
     assert (point.step, point.value) == (0, run.data.metrics["validation.loss"])
     assert [at.step for at in client.get_metric_history(run.info.run_id, "validation.loss")] == [0, 3, 6, 8]
 
@@ -129,6 +129,8 @@ def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need
         "(/#/experiments/",
         "viewStateShareKey=trials",
         "get-artifact?path=importances.png",
+        "| norm gap \\|d\\|&ensp; | isotropy of new rows&ensp; | collapse&ensp; | byte collapse&ensp; |",
+        "Isotropy misleads by itself",
         "make export PROFILE=<its YAML>",
     ):
         assert part in note
@@ -171,13 +173,19 @@ def test_the_view_behind_the_links_names_what_is_there(everything: Everything) -
     experiment = client.get_experiment_by_name("small")
     view = json.loads(experiment.tags["mlflow.sharedViewState.trials"])
     run = runs_of(folder)["trial 0: Phase 1 baseline"]
-    named = {column.split("`")[1] for column in view["selectedColumns"]}
-    assert named <= {*run.data.tags, *run.data.metrics, *run.data.params}
+    named = [column.split("`")[1] for column in view["selectedColumns"]]
+    shown = [f"obj/{name}" for name in ("validation loss", "norm gap abs d", "isotropy of new rows", "collapse")]
+    assert named[:6] == ["wake2vec.mark", *shown, "obj/byte collapse"]
+    unknown = {"obj/byte collapse"}  # undefined for a model of random weights: an empty column
+    assert {*named} - unknown <= {*run.data.tags, *run.data.metrics, *run.data.params}
+    assert view["orderByKey"] == "metrics.`obj/validation loss`"
     (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
     assert set(parallel["selectedParams"]) <= set(run.data.params)
     assert set(parallel["selectedMetrics"]) <= set(run.data.metrics)
     found = client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
     assert {tags_of(run)["role"] for run in found} == {"trial", "reference"}
+    losses = [run.data.metrics[shown[0]] for run in found if shown[0] in run.data.metrics]
+    assert losses == sorted(losses) and losses != losses[::-1]
     links = Tracker(folder, config).links("http://127.0.0.1:5000")
     assert links.comparison.count("%22%2C%22") == 1, "two finished trials are compared"
 

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from study.analysis.against import compared, comparison, read_earlier
-from study.analysis.geometry_table import COLUMNS, HEADS, printed, sections, written
+from study.analysis.geometry_table import COLUMNS, FIRST, HEADS, headline, printed, sections, written
 from study.analysis.text import facts, undefined_lines
 from study.analysis.undefined import undefined_reasons
 from study.pictures.canvas import save_png
@@ -152,7 +152,7 @@ def _write(
     page = environment.get_template("analysis.html").render(
         report=report,
         facts=facts(report),
-        sections=sections(measured.numbers),
+        sections={FIRST: headline(measured.numbers), **sections(measured.numbers)},
         columns=COLUMNS,
         heads=HEADS,
         written=written,

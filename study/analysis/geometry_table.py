@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from wake2vec import COUNT_CLASSES, NUMBERS, PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED
+from study.names import figure_name
+from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED
 
 Numbers = Mapping[str, float | None]
 PREFIX = "geometry."
 SINGLE = "value"
+FIRST = "What to read first"
 COLUMNS: dict[str, tuple[str, ...]] = {
+    FIRST: (SINGLE,),
     "Groups of rows": ("base", "new", "all"),
     "Pairs of rows": ("base_base", "new_new", "base_new"),
     "New rows by occurrences of their token": (SINGLE, *COUNT_CLASSES),
@@ -74,11 +77,20 @@ def sections(numbers: Numbers) -> dict[str, list[Line]]:
     return {title: list(lines.values()) for title, lines in found.items() if lines}
 
 
+def headline(numbers: Numbers) -> list[Line]:
+    """The numbers that a study aims at, under the names that it gives them."""
+    addresses = [address for address in HEADLINE if address in numbers and address.startswith(PREFIX)]
+    return [
+        Line(figure_name(address), NUMBERS[address], {SINGLE: _cell(address.removeprefix(PREFIX), numbers)})
+        for address in addresses
+    ]
+
+
 def geometry_tables(numbers: Numbers) -> list[Table]:
     """The headline numbers in 80 columns; what noise reads stands in brackets behind a number."""
     return [
         table
-        for title, lines in sections(numbers).items()
+        for title, lines in {FIRST: headline(numbers), **sections(numbers)}.items()
         if (table := _table(title, [line for line in lines if line.name.replace(" ", "_") not in DETAILS]))
     ]
 

@@ -104,7 +104,7 @@ def _objectives(record: StudyRecord, trial: FinishedTrial) -> list[tuple[str, ..
     )
     for figure, before, after, difference in zip(shown_figures(record), *columns, strict=True):
         told = _over_seeds(difference)
-        if difference.count > 1 and difference.holds(0.0):
+        if difference.holds(0.0) and 0 < difference.high - difference.low < math.inf:
             told += ", within the noise"
         rows.append((shown_name(figure), goal_of(figure), _over_seeds(before), _over_seeds(after), told))
     return rows
