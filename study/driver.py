@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from study.choose import Choice
 from study.companion_runs import missing_companions, run_companion
 from study.config import StudyConfig
+from study.database import check_database
 from study.objectives import objective_values, violations
 from study.projection import Projection
 from study.record import CompanionRun, StudyRecord, record_of
@@ -23,7 +24,6 @@ from study.search.space import suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import import_trials
 from study.storage import (
-    check_database,
     fingerprint_of,
     interrupted_numbers,
     only_driver,
@@ -109,8 +109,8 @@ def drive(
             no trial had a result.
     """
     inputs = fingerprint_inputs(config.run)
-    check_database(folder / "optuna.db")
-    check_database(folder / "mlflow.db")
+    for name in ("optuna.db", "mlflow.db"):
+        check_database(folder / name, to_write=True)
     material = prepare(config.run, folder / "cache")
     watcher.study_started(material.audit)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
