@@ -14,12 +14,14 @@ from .errors import (
     CorpusError,
     ExportError,
     LexiconError,
+    MemoryExhaustedError,
     ModelError,
     StorageError,
     TrainingDivergedError,
     TrialAbandoned,
     TrialFailedError,
     TrialStopped,
+    UndefinedFigureError,
     Wake2VecError,
 )
 from .export import ExportedFolder, export_folder
@@ -34,6 +36,7 @@ from .plan import TrialPlan, plan_trial
 from .result import NUMBERS, Neighbours, RunResult, read_result
 from .subject import Source, StoredSubject, read_subject
 from .trial import run
+from .undefined import undefined_figures, undefined_reasons
 from .vectors import TEXT_FORMATS
 from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
@@ -59,6 +62,7 @@ __all__ = [
     "LexiconAudit",
     "LexiconError",
     "Measurement",
+    "MemoryExhaustedError",
     "ModelError",
     "Neighbours",
     "Numbers",
@@ -75,6 +79,7 @@ __all__ = [
     "TrialFailedError",
     "TrialPlan",
     "TrialStopped",
+    "UndefinedFigureError",
     "Wake2VecError",
     "WorkFolder",
     "audit_lexicon",
@@ -96,6 +101,8 @@ __all__ = [
     "run",
     "scores_file",
     "tokens_saved",
+    "undefined_figures",
+    "undefined_reasons",
     "unflatten",
     "warnings_of",
     "write_atomic",
