@@ -18,6 +18,7 @@ import typer
 
 from study.commands import DEFAULT_PROFILE, RESULTS, make_command
 from study.config import StudyConfig, load_config
+from study.database import check_not_in_use, fault_in_words
 from study.record import StudyRecord
 from study.stop import Stop, seconds_of
 from study.terminal import lexicon, outputs, reading
@@ -52,6 +53,11 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             typer.echo("\nstopped", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except Exception as fault:
+            if (said := fault_in_words(fault)) is None:
+                raise
+            typer.echo(f"error: {said}", err=True)
+            raise typer.Exit(EXIT_UNUSABLE) from None
 
     return checked
 
@@ -137,7 +143,10 @@ def clean(
         console.print("Nothing was deleted.")
         return
     for path in doomed:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.suffix == ".db":
+            check_not_in_use(path)
+    for path in doomed:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)  # a journal went with the look
     console.print("Deleted.")
 
 

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from study.choose import Choice
 from study.companion_runs import missing_companions, run_companion
 from study.config import StudyConfig
+from study.database import check_database
 from study.objectives import objective_values, violations
 from study.projection import Projection
 from study.record import CompanionRun, StudyRecord, record_of
@@ -22,8 +23,8 @@ from study.search.proposal import propose
 from study.search.space import suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import import_trials
+from study.shared_faults import Faults, check_figures
 from study.storage import (
-    check_database,
     fingerprint_of,
     interrupted_numbers,
     only_driver,
@@ -111,13 +112,14 @@ def drive(
 
     Raises:
         TrialStopped: `stop` said so, before the study was done.
-        Wake2VecError: an input, the configuration or the study database can't be used (nothing was made then), or
-            no trial had a result.
+        Wake2VecError: an input, the configuration or the study database can't be used, or an objective or bound is
+            undefined (no study was made then); every trial would fail; or no trial had a result.
     """
     inputs = fingerprint_inputs(config.run)
-    check_database(folder / "optuna.db")
-    check_database(folder / "mlflow.db")
+    for name in ("optuna.db", "mlflow.db"):
+        check_database(folder / name, to_write=True)
     material = prepare(config.run, folder / "cache")
+    check_figures(config, folder)
     watcher.study_started(material.audit)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with only_driver(folder, config.study.name):
@@ -148,6 +150,7 @@ class Driver:
         self._projection = Projection(config, folder, inputs)
         self._tracker = self._projection.tracker
         self._trials_folder = folder / "trials"
+        self._faults = Faults(config)
 
     def run(self) -> StudyOutcome:
         added = 0
@@ -216,7 +219,9 @@ class Driver:
             self._end_early(stopped, trial, run_id, live_log.sent)
             return
         except TrialFailedError as fault:
+            self._faults.check_cause(fault)
             self._fail(trial, FailedTrial(trial.number, params, str(fault)), digest, run_id, live_log.sent)
+            self._faults.check_repeat(fault, bool(self._record().finished))
             return
         finally:
             sampler.close()

@@ -4,14 +4,14 @@ import math
 
 from study.config import GPU_MEMORY, StudyConfig
 from study.settings import Bound
-from wake2vec import RunResult, TrainingDivergedError
+from wake2vec import RunResult, TrainingDivergedError, UndefinedFigureError
 
 
 def objective_values(result: RunResult, config: StudyConfig) -> tuple[float, ...]:
     """In the profile's order, in the figures' units; where the goal is a number, the distance from it.
 
     Raises:
-        TrainingDivergedError: an objective is undefined for this trial.
+        TrialFailedError: an objective is undefined for this trial, or isn't finite.
     """
     return tuple(
         objective.value(_defined(result, objective.result, "objective")) for objective in config.study.objectives
@@ -24,7 +24,7 @@ def violations(result: RunResult, baseline: RunResult | None, config: StudyConfi
     `baseline` is what a bound on the baseline is measured from; without one such a bound binds nothing.
 
     Raises:
-        TrainingDivergedError: a bounded figure is undefined for this trial.
+        TrialFailedError: a bounded figure is undefined for this trial, or isn't finite.
     """
     return tuple(
         bound.violation(_defined(result, bound.result, "bounded figure"), _measure(bound, result, baseline))
@@ -56,8 +56,10 @@ def _measure(bound: Bound, result: RunResult, baseline: RunResult | None) -> flo
 
 def _defined(result: RunResult, address: str, what: str) -> float:
     figure = _figure(result, address)
-    if figure is None or not math.isfinite(figure):
-        raise TrainingDivergedError(f"the {what} {address} is undefined for this trial: {figure}")
+    if figure is None:
+        raise UndefinedFigureError(f"the {what} {address} is undefined for this trial")
+    if not math.isfinite(figure):
+        raise TrainingDivergedError(f"the {what} {address} must be finite: it is {figure}")
     return figure
 
 

@@ -28,7 +28,7 @@ from study.storage import (
     stopped_trials,
 )
 from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial, baseline_of, front_numbers
-from wake2vec import ConfigError, Progress, RunResult, TrainingDivergedError, WorkFolder, read_result
+from wake2vec import ConfigError, Progress, RunResult, TrialFailedError, WorkFolder, read_result
 
 CompanionRun = tuple[Companion, WorkFolder]
 """A run that is no trial, and where it has its result or will have it."""
@@ -215,7 +215,7 @@ class StudyRecord:
         try:
             objective_values(result, self.config)
             violations(result, None, self.config)
-        except TrainingDivergedError:
+        except TrialFailedError:
             return None
         return result
 

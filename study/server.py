@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from study.storage import check_database
+from study.database import check_database
 from study.tracking import tracking_uri
 from wake2vec import ConfigError
 
@@ -27,7 +27,7 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """
     if not (folder / "mlflow.db").exists():
         raise ConfigError(f"nothing to show: {folder} has no mlflow.db; run `make study` first")
-    check_database(folder / "mlflow.db")
+    check_database(folder / "mlflow.db", to_write=True)
     address = f"http://{HOST}:{port}"
     if _answers(address):
         raise ConfigError(f"port {port} is in use: give PORT=<another>")

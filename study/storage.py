@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import psutil
 from optuna.trial import TrialState
 
 from study.config import StudyConfig
+from study.database import opened
 from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial
 from wake2vec import ConfigError
 
@@ -206,20 +206,7 @@ def study_names(folder: Path) -> list[str]:
     path = folder / "optuna.db"
     if not path.exists():
         return []
-    check_database(path)
-    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-        try:
-            return sorted(name for (name,) in database.execute("SELECT study_name FROM studies"))
-        except sqlite3.OperationalError:  # no such table yet, or it is being made
-            return []
-
-
-def check_database(path: Path) -> None:
-    """Raises ConfigError: a file of that name is there, and isn't an SQLite database that can be read."""
-    if not path.exists():
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as fault:
-        raise ConfigError(f"{path} must be an SQLite database: {fault}; move it aside") from None
+    with opened(path) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone():
+            return []  # a driver is just making it
+        return sorted(name for (name,) in database.execute("SELECT study_name FROM studies"))

@@ -12,9 +12,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from study.analysis.geometry_table import sections
-from study.analysis.undefined import undefined_reasons
 from study.cli import app
-from wake2vec import NUMBERS, PHASE1_ADDRESSES, RunConfig, WorkFolder, export_folder, run
+from wake2vec import NUMBERS, PHASE1_ADDRESSES, RunConfig, WorkFolder, export_folder, run, undefined_reasons
 
 
 @pytest.fixture(scope="module")

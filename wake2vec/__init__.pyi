@@ -14,12 +14,14 @@ from .errors import (
     CorpusError,
     ExportError,
     LexiconError,
+    MemoryExhaustedError,
     ModelError,
     StorageError,
     TrainingDivergedError,
     TrialAbandoned,
     TrialFailedError,
     TrialStopped,
+    UndefinedFigureError,
     Wake2VecError,
 )
 from .export import ExportedFolder, export_folder
@@ -35,6 +37,7 @@ from .result import HEADLINE, NAMES, NUMBERS, Name, Neighbours, RunResult, read_
 from .subject import Source, StoredSubject, read_subject
 from .threads import measure_threads, quickest
 from .trial import run
+from .undefined import undefined_figures, undefined_reasons
 from .vectors import TEXT_FORMATS
 from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
@@ -62,6 +65,7 @@ __all__ = [
     "LexiconAudit",
     "LexiconError",
     "Measurement",
+    "MemoryExhaustedError",
     "ModelError",
     "Name",
     "Neighbours",
@@ -79,6 +83,7 @@ __all__ = [
     "TrialFailedError",
     "TrialPlan",
     "TrialStopped",
+    "UndefinedFigureError",
     "Wake2VecError",
     "WorkFolder",
     "audit_lexicon",
@@ -102,6 +107,8 @@ __all__ = [
     "run",
     "scores_file",
     "tokens_saved",
+    "undefined_figures",
+    "undefined_reasons",
     "unflatten",
     "warnings_of",
     "write_atomic",

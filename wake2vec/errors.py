@@ -33,6 +33,10 @@ class TrainingDivergedError(TrialFailedError):
     """A loss or a gradient that isn't finite."""
 
 
+class UndefinedFigureError(TrialFailedError):
+    """A trial without a figure that its study compares or bounds."""
+
+
 class MemoryExhaustedError(TrialFailedError):
     """A trial that doesn't fit into the device's memory, however small the micro-batch."""
 

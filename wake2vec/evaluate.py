@@ -24,9 +24,7 @@ def validate(model: EmbeddingModel, corpus: Corpus, base_size: int, blocks_at_on
     """
     ids = corpus.validation["input_ids"][:]
     losses = torch.cat([model.losses(part.to(model.device)) for part in ids.split(blocks_at_once)]).double().cpu()
-    classes = target_classes(ids[:, 1:], base_size, corpus.new_counts_train)
-    base, unseen = classes.pop("base"), classes.pop("unseen")
-    kinds = {"base": base, "new_seen": ~(base | unseen), "new_unseen": unseen, **classes}
+    kinds = _kinds_of_targets(ids[:, 1:], base_size, corpus)
     nats = losses.sum().item()
     return {
         "validation.loss": nats / losses.numel(),
@@ -36,6 +34,12 @@ def validate(model: EmbeddingModel, corpus: Corpus, base_size: int, blocks_at_on
             for name, members in kinds.items()
         },
     }
+
+
+def losses_without_targets(corpus: Corpus, base_size: int) -> list[str]:
+    """Addresses of the losses that `validate` can't give, for any model: no target is of that kind."""
+    kinds = _kinds_of_targets(corpus.validation["input_ids"][:][:, 1:], base_size, corpus)
+    return [f"validation.loss_{name}_targets" for name, members in kinds.items() if not members.any()]
 
 
 def target_counts(corpus: Corpus, base_size: int) -> Numbers:
@@ -52,3 +56,12 @@ def target_classes(
     nothing = torch.zeros(base_size, dtype=torch.bool)
     of_new = exposure_classes(counts_train).items()
     return {"base": targets < base_size, **{name: torch.cat([nothing, ids])[targets] for name, ids in of_new}}
+
+
+def _kinds_of_targets(
+    targets: Int[Tensor, "blocks targets"], base_size: int, corpus: Corpus
+) -> dict[str, Bool[Tensor, "blocks targets"]]:
+    """Which targets each loss is the mean of."""
+    classes = target_classes(targets, base_size, corpus.new_counts_train)
+    base, unseen = classes.pop("base"), classes.pop("unseen")
+    return {"base": base, "new_seen": ~(base | unseen), "new_unseen": unseen, **classes}

@@ -65,7 +65,10 @@ def micro_batch_blocks(model: EmbeddingModel, block_tokens: int, batch_blocks: i
     most = min(machine.micro_batch_blocks or batch_blocks, batch_blocks)
     if most > 1:
         free = free_bytes(model.device, machine)
-        most = min(most, measure_pass(model, block_tokens).most_blocks(free))
+        try:
+            most = min(most, measure_pass(model, block_tokens).most_blocks(free))
+        except torch.OutOfMemoryError:  # the measurement's own passes, of some blocks, don't fit
+            most = 1
     return math.ceil(batch_blocks / math.ceil(batch_blocks / most))
 
 

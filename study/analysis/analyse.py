@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from study.analysis.against import compared, comparison, read_earlier
 from study.analysis.geometry_table import COLUMNS, FIRST, HEADS, headline, printed, sections, written
 from study.analysis.text import facts, undefined_lines
-from study.analysis.undefined import undefined_reasons
 from study.pictures.canvas import save_png
 from study.pictures.embedding_plot import embedding_figure
 from wake2vec import (
@@ -24,6 +23,7 @@ from wake2vec import (
     nearest_tokens,
     phase1_summary,
     read_subject,
+    undefined_reasons,
     write_atomic,
     write_json,
 )

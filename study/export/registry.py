@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from study.storage import check_database
+from study.database import check_database
 from study.tracking import tracking_uri
 from wake2vec import ConfigError, ExportError
 
@@ -48,7 +48,7 @@ def register_export(
         ConfigError: the trial has no run in the tracking database, or that keeps its artifacts elsewhere.
         ExportError: the logged model isn't the exported one.
     """
-    check_database(folder / "mlflow.db")
+    check_database(folder / "mlflow.db", to_write=True)
     uri = tracking_uri(folder)
     client = MlflowClient(uri, uri)
     experiment, run = _find_run(client, folder, study, trial)

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from study.database import opened
+from wake2vec import ConfigError
+
 DatabaseName = Literal["mlflow.db", "optuna.db"]
 DATABASES: tuple[DatabaseName, ...] = ("mlflow.db", "optuna.db")
 """In the order of taking and restoring: where the study stands, its tracking does, and is no newer."""
@@ -40,13 +43,9 @@ def take_snapshots(folder: Path, beside: Path) -> dict[DatabaseName, Path]:
     for name in DATABASES:
         if (folder / name).is_file():
             try:
-                with (
-                    # Not read-only: what a killed writer left half-way has to be rolled back.
-                    contextlib.closing(sqlite3.connect(f"{(folder / name).as_uri()}?mode=rw", uri=True)) as live,
-                    contextlib.closing(sqlite3.connect(beside / name)) as copy,
-                ):
+                with opened(folder / name) as live, contextlib.closing(sqlite3.connect(beside / name)) as copy:
                     copy.execute("PRAGMA synchronous = OFF")  # a crash discards it
                     live.backup(copy, sleep=0.01)
-            except sqlite3.Error as fault:
+            except ConfigError as fault:
                 raise OSError(errno.EIO, f"no snapshot of the database: {fault}", str(folder / name)) from None
     return {name: beside / name for name in DATABASES if (beside / name).is_file()}

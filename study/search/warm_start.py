@@ -12,7 +12,7 @@ from study.objectives import objective_values, violations
 from study.search.space import distributions
 from study.settings import Value
 from study.storage import load_study
-from wake2vec import ConfigError, RunResult, TrainingDivergedError, WorkFolder, read_result
+from wake2vec import ConfigError, RunResult, TrialFailedError, WorkFolder, read_result
 
 
 def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ def _import(
     try:
         values = objective_values(result, config)
         broken = violations(result, _baseline(folder, config, result), config)
-    except TrainingDivergedError:
+    except TrialFailedError:
         return False
     study.add_trial(
         create_trial(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from study.commands import DEFAULT_PROFILE, RESULTS
+from study.database import check_database
 from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console
 
 
@@ -64,6 +65,8 @@ def export(
 
     formats = None if vectors is None else parse_formats(vectors)
     config = asked(profile, overrides, prefer)
+    if register:
+        check_database(folder / "mlflow.db", to_write=True)  # before the minutes that an export takes
     done = export_trial(config, folder, trial, out, formats, rights)
     console.print(f"Exported to {done.folder}: {done.reason}.", highlight=False)
     console.print(

@@ -1,0 +1,87 @@
+"""What would fail every trial of a study: foreseen before the first one, or noticed when it isn't one trial's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from study.config import GPU_MEMORY, StudyConfig
+from wake2vec import (
+    ConfigError,
+    MemoryExhaustedError,
+    TrainingDivergedError,
+    TrialFailedError,
+    Wake2VecError,
+    WorkFolder,
+    fingerprint_inputs,
+    prepare,
+    undefined_figures,
+)
+
+MEMORY_KNOBS = ("model.", "corpus.", "vocabulary.", "train.rows", "train.precision", "train.optimizer")
+"""Beginnings of the knobs that decide whether one block at a time fits into the memory."""
+
+
+def check_figures(config: StudyConfig, folder: Path) -> None:
+    """Refuse what no trial can be judged by; a study whose baseline has its result has nothing left to foresee.
+
+    Raises:
+        ConfigError: an objective or a bounded figure is undefined from the first step on; the message says why.
+    """
+    baseline = config.run_config(config.study.baseline)
+    digest = baseline.digest(fingerprint_inputs(baseline))
+    if WorkFolder(folder / "trials" / digest).result_path.exists():
+        return
+    judged = dict(_judged(config))
+    undefined = undefined_figures(prepare(baseline, folder / "cache"), judged)
+    if undefined:
+        faults = "; ".join(f"{judged[address]} names {address}: {reason}" for address, reason in undefined.items())
+        where = " and ".join(dict.fromkeys(judged[address] for address in undefined))
+        raise ConfigError(
+            f"what trials are judged by must be defined from the first step on: {faults}; leave it out of {where}"
+            + "".join(f", or {other}" for other in _others(undefined))
+        )
+
+
+class Faults:
+    """The trials that failed while one driver ran. A trial that diverged failed by its own knobs, and is none."""
+
+    def __init__(self, config: StudyConfig) -> None:
+        self._config = config
+        self._seen: set[type[TrialFailedError]] = set()
+
+    def check_cause(self, fault: TrialFailedError) -> None:
+        """Raises Wake2VecError: no knob of the space could have helped; the trial is left open for another try."""
+        knobs = [key for key in self._config.study.space if key.startswith(MEMORY_KNOBS)]
+        if isinstance(fault, MemoryExhaustedError) and not knobs:
+            raise Wake2VecError(
+                f"every trial of the study {self._config.study.name} would fail like this one: {fault}, with "
+                "study.name=<another name>; or free the memory that others take, and the same command continues"
+            )
+
+    def check_repeat(self, fault: TrialFailedError, has_result: bool) -> None:
+        """Raises Wake2VecError: a second trial failed for the same reason, and none has a result yet."""
+        if has_result or isinstance(fault, TrainingDivergedError):
+            return
+        if type(fault) in self._seen:
+            raise Wake2VecError(
+                f"two trials of the study {self._config.study.name} failed for the same reason, and none has a "
+                f"result: {fault}; put that right and give study.name=<another name>, or try more trials with the "
+                "same command"
+            )
+        self._seen.add(type(fault))
+
+
+def _judged(config: StudyConfig) -> Iterator[tuple[str, str]]:
+    """Each figure that trials are judged by, and the setting that names it."""
+    for where, bounds in (("study.choice.bars", config.study.choice.bars), ("study.bounds", config.study.bounds)):
+        named = (address for bound in bounds for address in (bound.result, bound.from_result) if address)
+        yield from ((address, where) for address in named if address != GPU_MEMORY)
+    yield from ((objective.result, "study.objectives") for objective in config.study.objectives)
+
+
+def _others(undefined: dict[str, str]) -> Iterator[str]:
+    """Ways out that aren't leaving the figure out."""
+    if any("byte_collapse" in address or "reference" in address for address in undefined):
+        yield "take geometry.collapse_share, which every model defines"
+        yield "a model with unused rows that lie in one place"
+    else:
+        yield "take another text or lexicon"
