@@ -62,7 +62,8 @@ def covariance(group: Group) -> Float[Tensor, "dim dim"]:
                 )
         upper += sums
     left = group.mean - centre
-    return (upper.triu() + upper.triu(1).T) * (scale.square() / count) - torch.outer(left, left)
+    whole = upper.triu_().add_(upper.triu(1).T).mul_(scale.square() / count)
+    return whole.addr_(left, left, alpha=-1)
 
 
 def covariance_spectrum(covariance: Float[Tensor, "dim dim"], mean: Float[Tensor, " dim"]) -> Float[Tensor, " dim"]:
