@@ -42,9 +42,11 @@ class Watch:
         self._current = (file.split("-")[0], megabytes)
 
     def text(self) -> str:
-        """Where it stands."""
+        """Where it stands; empty where there is nothing to wait for."""
         if self._packages:
             return f"installed {max(0, self._installed() - self._there)} of {self._packages} packages"
+        if not self.megabytes:
+            return ""
         name, size = self._current
         of = f" of about {self.megabytes}" if self._fetched < self.megabytes else ""
         return f"fetched {self._fetched:.0f}{of} MB" + (f", now {name}, {size:.0f} MB" if size >= 1 else "")
