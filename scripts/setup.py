@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 """Where torch's own documentation says that its CPU builds for Linux are."""
 
+WITHOUT_IT = f"torch's CPU build comes from {CPU_BUILDS}; TORCH=cuda takes pip's own, built for CUDA, gigabytes"
+
 LOOK = """
 import importlib.metadata, json, os, torch
 print(json.dumps({
@@ -126,10 +128,10 @@ def choose_build(offered: str, wanted: str, linux: bool, gpu: bool) -> Build:
         return Build("torch-cpu", f"torch {offered}, the CPU build that pip finds" if linux else f"torch {offered}")
     if wanted == "cuda" or (gpu and not wanted):
         return Build("torch-cuda", f"torch {offered}, built for CUDA, with NVIDIA's libraries (gigabytes; TORCH=cpu)")
-    why = "TORCH=cpu" if wanted else "no NVIDIA GPU here (TORCH=cuda takes the build for CUDA, gigabytes)"
+    why = "TORCH=cpu" if wanted else "no NVIDIA GPU is here (TORCH=cuda takes the build for CUDA, gigabytes)"
     build = f"{offered.split('+')[0]}+cpu"
     asked = ("--no-deps", "--extra-index-url", CPU_BUILDS, f"torch=={build}")
-    return Build("torch-cpu", f"torch {build}: {why}", asked)
+    return Build("torch-cpu", f"torch {build} from {CPU_BUILDS.split('/')[2]}: {why}", asked)
 
 
 def offered_torch(root: Path, pinned: str) -> str:
@@ -215,7 +217,7 @@ def set_up(root: Path) -> None:
         apart = build.apart
     print(f"set-up: fetches about {fetched:,} MB, less what pip has kept from before", flush=True)
     if apart:
-        install(root, megabytes["torch-cpu"], *apart, remedy="or take the build for CUDA, gigabytes: TORCH=cuda")
+        install(root, megabytes["torch-cpu"], *apart, remedy=WITHOUT_IT)
         fetched -= megabytes["torch-cpu"]
     install(root, fetched, *planned.requirements)
     install(root, 0, "--no-deps", "-e", ".")

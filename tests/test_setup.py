@@ -201,6 +201,7 @@ def test_gigabytes_are_fetched_only_where_they_were_asked_for(project: Path, tmp
         size = {"cpu": "193", "cuda": "3,201"}[wanted]
         assert said[3].startswith(f"set-up: fetches about {size} MB"), done.stdout
         installed = list((project / ".venv").glob("lib/python3*/site-packages/torch"))
+        assert ("TORCH=cuda takes pip's own" in done.stderr) == (wanted == "cpu")
         assert (done.returncode == 0) == bool(installed) == (wanted == "cuda"), done.stderr
     done, _ = set_up(project, tmp_path, TORCH="tpu")
     assert done.stderr == "error: TORCH must be cpu or cuda: it is 'tpu'; without it the machine decides\n"
