@@ -9,6 +9,7 @@ STUDY := $(BIN)/python -m study
 FOLDER = $(if $(RESULTS),--folder "$(RESULTS)")
 # What counts more in the choice: make export PREFER="loss=2,collapse=1".
 CHOICE = $(if $(PREFER),--prefer "$(PREFER)")
+export TORCH
 # A notebook's own backend isn't in .venv.
 export MPLBACKEND := Agg
 
@@ -22,7 +23,7 @@ SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
-setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python)
+setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python, TORCH=cpu or cuda)
 
 study: .venv/run ## Run the study, or continue it (FOR=2h30m, MIRROR=folder, PREFER="loss=2,collapse=1")
 	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for "$(FOR)") $(if $(MIRROR),--mirror "$(MIRROR)") $(CHOICE)
@@ -73,7 +74,7 @@ bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: 
 gpu: .venv/bench ## The same on a GPU: TinyLlama's shape in the limits of a Tesla T4
 	@for part in engine trial geometry; do $(BIN)/python -m bench.$$part || exit; done
 
-figures: .venv/dev ## The study twice, its report and notebook, 300 kills, a fresh clone, measured: docs/benchmarks.md (an hour)
+figures: .venv/dev ## The study twice, its report and notebook, 300 kills, bare machines (as root), measured: docs/benchmarks.md (hours)
 	@for part in study report notebook kills clone; do $(BIN)/python -m bench.$$part || exit; done
 
 findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement, optimiser (3 hours)
@@ -97,9 +98,9 @@ clean: .venv/run ## Delete all results, after asking
 	@touch $@
 
 .venv/dashboard: .venv/run
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c .venv/constraints.txt optuna-dashboard
+	@$(BIN)/python scripts/setup.py dashboard
 	@touch $@
 
 .venv/bench: .venv/dev
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt accelerate
+	@$(BIN)/python scripts/setup.py bench
 	@touch $@

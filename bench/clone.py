@@ -1,48 +1,184 @@
-"""The README's commands in a fresh clone in an empty folder, timed. Part of `make figures`."""
+"""`python -m bench.clone [study busy tests]`: the README's commands on a bare machine, timed, as a newcomer meets them.
 
+Each part has a Debian of its own in a folder (`bench/bare_machine`, as root) with a clone of the last commit. What a
+part measured is kept in build/clone.json, so that parts can be run one by one: all that was measured of this commit is
+published together. The machine should do nothing else meanwhile; the part `busy` keeps it busy itself.
+
+`--try COMMAND` runs another command in place of `make study` and `make test`, for a look; nothing is kept or published.
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.figures import ROOT, Figure, publish
 
+BARE = ROOT / "bench" / "bare_machine"
+KEPT = ROOT / "build" / "clone.json"
+EARLIER = "09ad3b6"
+"""The version that today's study is measured against."""
+Measured = dict[str, Any]
+
+
+class Machine:
+    """A bare machine, which is there until it is deleted."""
+
+    def __init__(self, folder: Path, commit: str) -> None:
+        self._folder = folder
+        subprocess.run([BARE, "--make", folder, commit], check=True)
+
+    def run(self, command: str) -> tuple[float, int, str]:
+        """Minutes, exit code, and what it printed, which is shown too as it comes."""
+        print(f"$ {command}", flush=True)
+        started = time.monotonic()
+        lines = []
+        with subprocess.Popen(
+            [BARE, "--in", self._folder, command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+                lines.append(line)
+        return (time.monotonic() - started) / 60, process.returncode, "".join(lines)
+
+    def set_up(self, target: str) -> float:
+        """Raises RuntimeError: it failed, so there is nothing to measure."""
+        took, code, _ = self.run(f"make {target}")
+        if code:
+            raise RuntimeError(f"make {target} failed on a bare machine with exit code {code}")
+        return took
+
+
+@contextlib.contextmanager
+def bare_machine(commit: str) -> Iterator[Machine]:
+    folder = Path(tempfile.mkdtemp(prefix="bare-"))
+    try:
+        yield Machine(folder, commit)
+    finally:
+        shutil.rmtree(folder)
+
+
+def study(command: str) -> Measured:
+    """Today's study and the earlier version's, one after the other."""
+    with bare_machine("HEAD") as machine:
+        set_up = machine.set_up(".venv/run")
+        took, code, _ = machine.run(command)
+        again, _, output = machine.run(command)
+    with bare_machine(EARLIER) as machine:
+        earlier_set_up = machine.set_up(".venv/run")
+        earlier, earlier_code, _ = machine.run(command)
+    if earlier_code:
+        raise RuntimeError(f"{command} of {EARLIER} failed with exit code {earlier_code}")
+    return {
+        "set_up": set_up,
+        "study": took,
+        "code": code,
+        "again": again,
+        "nothing_to_do": "Nothing to do" in output,
+        "earlier_set_up": earlier_set_up,
+        "earlier": earlier,
+    }
+
+
+def busy(command: str) -> Measured:
+    """Today's study on idle cores, and once more while one other process computes."""
+    with bare_machine("HEAD") as machine:
+        machine.set_up(".venv/run")
+        idle, _, _ = machine.run(command)
+        with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as other:
+            try:
+                took, code, _ = machine.run(f"rm -rf mlruns/* && {command}")
+            finally:
+                other.kill()
+    return {"idle": idle, "study": took, "code": code}
+
+
+def tests(command: str) -> Measured:
+    with bare_machine("HEAD") as machine:
+        set_up = machine.set_up(".venv/dev")
+        took, code, output = machine.run(command)
+        check, check_code, _ = machine.run("make check")
+    left_out = re.findall(r"^left out: (.+)$", output, re.MULTILINE)
+    return {
+        "set_up": set_up,
+        "tests": took,
+        "code": code,
+        "left_out": left_out,
+        "check": check,
+        "check_code": check_code,
+    }
+
+
+PARTS = {"study": (study, "make study"), "busy": (busy, "make study"), "tests": (tests, "make test")}
+
+
+def figures(measured: dict[str, Measured]) -> list[Figure]:
+    """Of the parts that were measured."""
+    shown: list[Figure] = []
+    if one := measured.get("study"):
+        whole, ratio = one["set_up"] + one["study"], one["study"] / one["earlier"]
+        shown += [
+            Figure("bare machine: make study, exit code", one["code"], "", "= 0", one["code"] == 0),
+            Figure("set-up", one["set_up"], "min"),
+            Figure(f"set-up of version {EARLIER}", one["earlier_set_up"], "min"),
+            Figure("make study, set-up done", one["study"], "min"),
+            Figure(f"make study of version {EARLIER}, set-up done", one["earlier"], "min"),
+            Figure("the first of the second", ratio, "", "<= 0.5", ratio <= 0.5),
+            Figure("make study, set-up included", whole, "min", "<= 8", whole <= 8),
+            Figure("make study, again", one["again"], "min", "nothing to do", one["nothing_to_do"]),
+        ]
+    if one := measured.get("busy"):
+        ratio = one["study"] / one["idle"]
+        shown += [
+            Figure("make study with one busy process beside it, exit code", one["code"], "", "= 0", one["code"] == 0),
+            Figure("make study on idle cores", one["idle"], "min"),
+            Figure("make study with one busy process beside it", one["study"], "min"),
+            Figure("the second of the first", ratio, "", "<= 2", ratio <= 2),
+        ]
+    if one := measured.get("tests"):
+        shown += [
+            Figure("bare machine: make test, exit code", one["code"], "", "= 0", one["code"] == 0),
+            Figure("set-up of the tools for tests, a run's included", one["set_up"], "min"),
+            Figure("make test, set-up done", one["tests"], "min", "<= 6", one["tests"] <= 6),
+            Figure("left out by make test", "; ".join(one["left_out"]) or "nothing", ""),
+            Figure("make check, exit code", one["check_code"], "", "= 0", one["check_code"] == 0),
+            Figure("make check", one["check"], "min"),
+        ]
+    return shown
+
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-        set_up, _ = minutes(clone, "make", ".venv/run")
-        study, _ = minutes(clone, "make", "study")
-        again, output = minutes(clone, "make", "study")
-        tests, _ = minutes(clone, "make", "test")
-        check, _ = minutes(clone, "make", "check")
-    whole = set_up + study
-    publish(
-        "clone",
-        "make figures",
-        [
-            Figure("set-up", set_up, "min"),
-            Figure("make study, set-up included", whole, "min", "<= 12", whole <= 12),
-            Figure("make study, set-up done", study, "min", "<= 8", study <= 8),
-            Figure("make study, again", again, "min", "nothing to do", "Nothing to do" in output),
-            Figure("make test, its set-up included", tests, "min", "<= 8", tests <= 8),
-            Figure("make check", check, "min"),
-        ],
-    )
+    parser = argparse.ArgumentParser(prog="bench.clone", description="The README's commands on a bare machine, timed.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all without it")
+    parser.add_argument("--try", dest="instead", metavar="COMMAND", help="run this instead, and publish nothing")
+    given = parser.parse_args()
+    if wrong := sorted(set(given.parts) - set(PARTS)):
+        parser.error(f"a part must be one of {', '.join(PARTS)}: not {', '.join(wrong)}")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    commit = head.stdout.strip()
+    for name in given.parts or PARTS:
+        part, command = PARTS[name]
+        measured = part(given.instead or command)
+        if given.instead:
+            print(*figures({name: measured}), sep="\n")
+        else:
+            publish("clone", "python -m bench.clone", figures(keep(commit, name, measured)))
 
 
-def minutes(clone: Path, *command: str) -> tuple[float, str]:
-    """Minutes that the command took, and what it printed, which is shown too.
-
-    Raises:
-        CalledProcessError: it failed.
-    """
-    start = time.monotonic()
-    done = subprocess.run(command, cwd=clone, stdout=subprocess.PIPE, text=True, check=False)
-    print(done.stdout)
-    done.check_returncode()
-    return (time.monotonic() - start) / 60, done.stdout
+def keep(commit: str, name: str, measured: Measured) -> dict[str, Measured]:
+    """Beside the other parts that were measured of this commit, which are given back."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
+    parts: dict[str, Measured] = {**(kept["parts"] if kept.get("commit") == commit else {}), name: measured}
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps({"commit": commit, "parts": parts}, indent=2) + "\n", encoding="utf-8")
+    return parts
 
 
 if __name__ == "__main__":

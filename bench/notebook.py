@@ -4,7 +4,7 @@ One trial of the profile `tiny` is run; 499 work folders are varied from it, eac
 evaluations, and the study is brought to MLflow as a driver does that finds its database gone. Twenty trials are logged
 once more as while they run, for the cost. A trial of the profile `t4` is planted too, with 3,000 records and 16
 evaluations; its time is the least that a Tesla T4 can take, by its peak of 65 TFLOPS. Then the pages are opened in the
-machine's Chromium (`CHROMIUM=/usr/bin/chromium`).
+machine's Chromium (`CHROMIUM=path` for another).
 """
 
 import math
@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import create_trial
-from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage
 
+from bench.browser import open_browser
 from bench.figures import Figure, publish
-from bench.screenshots import FLAGS, open_page
+from bench.screenshots import open_page
 from study.config import StudyConfig, load_config
 from study.objectives import objective_values
 from study.projection import Projection
@@ -67,6 +68,8 @@ class Timed:
 
 
 def main() -> None:
+    with open_browser():
+        pass  # that there is none is told now, not after minutes
     config = load_config("tiny", [f"study.trials={TRIALS}"])
     inputs = fingerprint_inputs(config.run)
     with tempfile.TemporaryDirectory() as name:
@@ -225,10 +228,7 @@ def projected(projection: Projection, config: StudyConfig, folder: Path) -> list
 def pages(config: StudyConfig, folder: Path) -> list[Figure]:
     """Seconds from a link to what it is for."""
     troubles: list[str] = []
-    with sync_playwright() as playwright, mlflow_server(folder, 5713) as address:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
-        )
+    with open_browser() as browser, mlflow_server(folder, 5713) as address:
         links = Tracker(folder, config).links(address)
         compared = links.comparison.count("%22%2C%22") + 1
         opened(browser, address, "text=Experiments", troubles)  # the first page loads the UI itself
@@ -236,7 +236,6 @@ def pages(config: StudyConfig, folder: Path) -> list[Figure]:
         charts = opened(browser, links.charts, ".js-plotly-plot >> nth=1", troubles)
         lines = opened(browser, links.comparison, ".js-plotly-plot .parcoords, .parcoords", troubles)
         study = opened(browser, links.study, "text=chosen:", troubles)
-        browser.close()
     for trouble in troubles:
         print("console:", trouble)
     bar = "<= 20"

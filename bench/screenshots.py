@@ -1,15 +1,15 @@
 """`make screenshots`: the MLflow UI and the report as a person sees them, in headless Chromium, into docs/screenshots.
 
-Needs a finished study `tiny` in mlruns/, its report, and a Chromium of the system (`CHROMIUM=/usr/bin/chromium`).
+Needs a finished study `tiny` in mlruns/, its report, and the machine's Chromium (`CHROMIUM=path` for another).
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from bench.browser import open_browser
 from bench.figures import ROOT, Figure, publish
 from study.config import load_config
 from study.server import mlflow_server
@@ -17,10 +17,6 @@ from study.tracking import Tracker
 
 FOLDER = ROOT / "mlruns"
 SHOTS = ROOT / "docs" / "screenshots"
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 VIEWS: list[tuple[str, Literal["light", "dark"], tuple[int, int]]] = [
     ("report", "light", (1280, 1400)),
     ("report-dark", "dark", (1280, 1200)),
@@ -32,17 +28,13 @@ VIEWS: list[tuple[str, Literal["light", "dark"], tuple[int, int]]] = [
 def main() -> None:
     config = load_config("tiny")
     SHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright, mlflow_server(FOLDER, 5712) as address:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
-        )
+    with open_browser() as browser, mlflow_server(FOLDER, 5712) as address:
         links = Tracker(FOLDER, config).links(address)
         lines = compare(browser, links.comparison)
         shoot(browser, links.sorted_list, "trials", "text=trial 0: Phase 1 baseline")
         shoot(browser, links.charts, "charts", ".parcoords")
         study(browser, links.study)
         outside = report(browser, FOLDER / "studies" / config.study.name / "report.html")
-        browser.close()
     wanted = config.study.trials
     publish(
         "screenshots",

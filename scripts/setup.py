@@ -3,18 +3,32 @@
 All versions come from constraints.txt. One thing may be the machine's own: a torch that was built for CUDA, as Colab
 brings it. Then `.venv` sees the machine's packages, torch is pinned to what is there, and pip isn't asked for it: it
 would also fetch the CUDA libraries that torch names, gigabytes that the machine has in another way.
+
+Elsewhere torch has two builds for Linux. The registry's is the one for CUDA, so without an NVIDIA GPU set-up takes the
+CPU build: the one that pip finds by itself, or torch's own. TORCH=cpu and TORCH=cuda choose.
 """
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from watch_pip import watched
 
 ROOT = Path(__file__).parents[1]
+
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
+"""Where torch's own documentation says that its CPU builds for Linux are."""
+
+WITHOUT_IT = f"torch's CPU build comes from {CPU_BUILDS}; TORCH=cuda takes pip's own, built for CUDA, gigabytes"
 
 LOOK = """
 import importlib.metadata, json, os, torch
@@ -83,6 +97,56 @@ def plan(found: Torch | None, shareable: bool, dependencies: Sequence[str], pins
     return Plan(None, reason, tuple(pins), tuple(dependencies))
 
 
+@dataclass(frozen=True)
+class Build:
+    """Which build of the pinned torch is installed."""
+
+    megabytes: str
+    """By which name its size stands in constraints.txt."""
+    reason: str
+    apart: tuple[str, ...] = ()
+    """What pip is asked for first, where it wouldn't take this build by itself."""
+
+
+def choose_build(offered: str, wanted: str, linux: bool, gpu: bool) -> Build:
+    """The build for this machine; without a GPU never the one for CUDA, unless it is asked for.
+
+    Args:
+        offered: the version that pip would take by itself: 2.13.0+cpu, or the registry's 2.13.0, for CUDA on Linux.
+        wanted: TORCH, which may be empty.
+
+    Raises:
+        SetupError: TORCH is something else, or asks for a build that isn't to be had.
+    """
+    if wanted not in ("", "cpu", "cuda"):
+        raise SetupError(f"TORCH must be cpu or cuda: it is {wanted!r}; without it the machine decides")
+    is_cpu = not linux or offered.endswith("+cpu")
+    if wanted == "cuda" and is_cpu:
+        where = "pip's own settings put it first (pip config list)" if linux else "there are others for Linux alone"
+        raise SetupError(f"TORCH=cuda needs a build for CUDA, and pip finds {offered}: {where}")
+    if is_cpu:
+        return Build("torch-cpu", f"torch {offered}, the CPU build that pip finds" if linux else f"torch {offered}")
+    if wanted == "cuda" or (gpu and not wanted):
+        return Build("torch-cuda", f"torch {offered}, built for CUDA, with NVIDIA's libraries (gigabytes; TORCH=cpu)")
+    why = "TORCH=cpu" if wanted else "no NVIDIA GPU is here (TORCH=cuda takes the build for CUDA, gigabytes)"
+    build = f"{offered.split('+')[0]}+cpu"
+    asked = ("--no-deps", "--extra-index-url", CPU_BUILDS, f"torch=={build}")
+    return Build("torch-cpu", f"torch {build} from {CPU_BUILDS.split('/')[2]}: {why}", asked)
+
+
+def offered_torch(root: Path, pinned: str) -> str:
+    """The build of this version that pip would take, by the lists of its sources: no package is fetched."""
+    command = [root / ".venv/bin/python", "-m", "pip", "index", "versions", "torch"]
+    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)  # noqa: S603
+    versions = re.findall(r"[^\s,()]+", told.stdout)
+    return next((version for version in versions if version.split("+")[0] == pinned), pinned)
+
+
+def megabytes_of(lines: Sequence[str]) -> dict[str, int]:
+    """From the head of constraints.txt, by name."""
+    return {told[1]: int(told[2]) for line in lines if (told := re.fullmatch(r"# megabytes: (\S+) (\d+)", line))}
+
+
 def name(requirement: str) -> str:
     """`torch>=2.6,<3` -> `torch`."""
     return re.split(r"[<>=!~;\[ ]", requirement, maxsplit=1)[0]
@@ -131,35 +195,66 @@ def check_kept(kept: Torch | None, seen: Torch | None) -> None:
 
 def set_up(root: Path) -> None:
     """`.venv` with what a study needs."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    started = time.monotonic()
+    project, lines = read_project(root)
     pins = [line for line in lines if not line.startswith("#")]
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     print(f"set-up: a virtual environment in .venv with Python {python} (a few minutes, once)", flush=True)
     planned = plan(torch_of(sys.executable), sys.prefix == sys.base_prefix, project["dependencies"], pins)
     print(f"set-up: {planned.reason}", flush=True)
-
-    settings = root / ".venv" / "pyvenv.cfg"
-    options = ["--without-pip"]
-    if planned.kept:
-        options += ["--system-site-packages"]
-    if settings.is_file() and other_kind(settings.read_text(encoding="utf-8"), python, planned.kept is not None):
-        options += ["--clear"]
-    run([sys.executable, "-m", "venv", *options, ".venv"], root)
-    bring_pip(root)
+    make_environment(root, python, planned.kept is not None)
     (root / ".venv" / "constraints.txt").write_text("\n".join(planned.pins) + "\n", encoding="utf-8")
-    install(root, *planned.requirements)
-    install(root, "--no-deps", "-e", ".")
+
+    megabytes = megabytes_of(lines)
+    fetched = megabytes["run"]
+    apart: tuple[str, ...] = ()
+    if not planned.kept:
+        pinned = next(line for line in pins if name(line) == "torch").removeprefix("torch==")
+        gpu = shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
+        build = choose_build(offered_torch(root, pinned), os.environ.get("TORCH", ""), sys.platform == "linux", gpu)
+        print(f"set-up: {build.reason}", flush=True)
+        fetched += megabytes[build.megabytes]
+        apart = build.apart
+    print(f"set-up: fetches about {fetched:,} MB, less what pip has kept from before", flush=True)
+    if apart:
+        install(root, megabytes["torch-cpu"], *apart, remedy=WITHOUT_IT)
+        fetched -= megabytes["torch-cpu"]
+    install(root, fetched, *planned.requirements)
+    install(root, 0, "--no-deps", "-e", ".")
     if planned.kept:
         check_kept(planned.kept, torch_of(root / ".venv/bin/python"))
         print("set-up: .venv imports this machine's own torch, checked", flush=True)
+    print(f"set-up: done in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
 
 
-def set_up_tools(root: Path) -> None:
-    """Tools for tests and checks, into the same environment."""
-    print("set-up: tools for tests and checks", flush=True)
+def set_up_extra(root: Path, extra: str) -> None:
+    """What tests and checks, benchmarks or Optuna's dashboard need beside it, into the same environment."""
+    project, lines = read_project(root)
+    megabytes = megabytes_of(lines)[extra]
+    print(f"set-up: what `{extra}` needs; fetches about {megabytes} MB", flush=True)
+    # Benchmarks' accelerate asks for torch, which is there, and may be the machine's own.
+    alone = ["--no-deps"] if extra == "bench" else []
+    install(root, megabytes, *alone, *project["optional-dependencies"][extra])
+
+
+def read_project(root: Path) -> tuple[dict[str, Any], list[str]]:
+    """The project as pyproject.toml describes it, and the lines of constraints.txt."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    install(root, *project["optional-dependencies"]["dev"])
+    return project, (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+
+def make_environment(root: Path, python: str, sees_machine: bool) -> None:
+    """`.venv` with a pip, made anew where it is of another kind."""
+    options = ["--without-pip"]
+    if sees_machine:
+        options += ["--system-site-packages"]
+    described = root / ".venv" / "pyvenv.cfg"
+    if described.is_file() and other_kind(described.read_text(encoding="utf-8"), python, sees_machine):
+        options += ["--clear"]
+    command = [sys.executable, "-m", "venv", *options, ".venv"]
+    if subprocess.run(command, cwd=root, check=False).returncode:  # noqa: S603
+        raise SetupError("set-up stopped, the lines above say why: venv failed; try it again")
+    bring_pip(root)
 
 
 def bring_pip(root: Path) -> None:
@@ -180,20 +275,23 @@ def bring_pip(root: Path) -> None:
         )
 
 
-def install(root: Path, *what: str) -> None:
-    pip = [str(root / ".venv/bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+def install(root: Path, megabytes: int, *what: str, remedy: str = "try it again") -> None:
+    """Not compiled: that takes as long as to unpack, and Python compiles what it imports."""
+    python = root / ".venv/bin/python"
+    pip = [str(python), "-m", "pip", "install", "--no-compile", "--progress-bar", "off", "--disable-pip-version-check"]
     # What the machine's own packages would like is not this environment's affair.
-    run([*pip, "--no-warn-conflicts", "-c", ".venv/constraints.txt", *what], root)
-
-
-def run(command: list[str], root: Path) -> None:
-    if subprocess.run(command, cwd=root, check=False).returncode:  # noqa: S603
-        raise SetupError(f"set-up stopped, the lines above say why: {' '.join(command[2:4])} failed; try it again")
+    command = [*pip, "--no-warn-conflicts", "-c", ".venv/constraints.txt", *what]
+    site = root / f".venv/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    if watched(command, root, megabytes, site):
+        raise SetupError(f"set-up stopped, the lines above say why: pip install failed; {remedy}")
 
 
 def main() -> None:
     try:
-        (set_up_tools if sys.argv[1:] == ["dev"] else set_up)(ROOT)
+        if sys.argv[1:]:
+            set_up_extra(ROOT, sys.argv[1])
+        else:
+            set_up(ROOT)
     except SetupError as fault:
         sys.exit(f"error: {fault}")
 

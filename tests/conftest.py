@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tools import need
 from training_folder import Training
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
@@ -42,6 +44,18 @@ WORDS = [
     "vnto",
     "zephyrous",
 ]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        need(*mark.args)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what was left out, for want of what, and how to get it: a line for each, with -q too."""
+    for reason, count in Counter(skipped.longrepr[2] for skipped in terminalreporter.stats.get("skipped", [])).items():
+        tests = "1 test" if count == 1 else f"{count} tests"
+        terminalreporter.write_line(f"left out: {tests} for want of {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(scope="session", autouse=True)

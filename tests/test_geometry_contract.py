@@ -165,7 +165,7 @@ def test_every_number_is_the_same_in_chunks(size: int, monkeypatch: pytest.Monke
     assert [name for name, value in before.items() if not same(after[name], value, 1e-6)] == []
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA knows")
+@pytest.mark.needs("gpu")
 def test_every_number_is_the_same_on_a_gpu() -> None:
     subject = planted()
     before, after = report(subject), report(replace(subject, matrix=subject.matrix.cuda()))

@@ -150,6 +150,7 @@ def test_a_drive_that_vanished_is_not_replaced_by_an_empty_folder(training: Trai
     assert "and didn't take it: " in told[1] and "the databases' last changes aren't there" in told[1]
 
 
+@pytest.mark.needs("proc")
 def test_a_hanging_drive_holds_the_study_up_for_no_longer_than_it_was_given(
     training: Training, drive_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_restore_that_is_killed_at_any_operation_is_done_again(
         shutil.rmtree(empty)
 
 
+@pytest.mark.needs("proc")
 def test_every_file_is_synced_before_it_is_renamed_and_the_ledger_comes_last(
     training: Training, drive_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_checkpoint_that_goes_while_it_is_copied_gives_way_to_the_next(
     assert [path.name for path in mirrored.iterdir()] == ["step-00000060"]
 
 
+@pytest.mark.needs("proc")
 def test_the_record_reaches_a_checkpoint_that_comes_while_it_is_copied(
     training: Training, drive_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

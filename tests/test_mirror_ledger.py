@@ -94,7 +94,11 @@ def make_ledger(tmp_path: Path, **changes: object) -> Path:
         (lambda path: path, "must lie outside the results folder, and not around it: .* overlap"),
         (lambda path: path / "drive" / "mirror", "the folder that holds the mirror must exist: .*drive doesn't; mount"),
         (make_other, r"must name an empty folder or a mirror: .*photos holds 'cat\.jpg'; give another folder"),
-        (lambda path: Path("/proc/mirror"), "must be a folder that can be read and written: /proc/mirror: "),
+        pytest.param(
+            lambda path: Path("/proc/mirror"),
+            "must be a folder that can be read and written: /proc/mirror: ",
+            marks=pytest.mark.needs("proc"),
+        ),
         (lambda path: path / "mlruns.txt", "must be a folder that can be read and written: .*: File exists"),
         (
             lambda path: make_ledger(path, databases={"optuna.db": {"file": "../mlruns.txt", "sha256": ""}}),

@@ -1,7 +1,6 @@
 """The report as a reader meets it: in a real browser, by pointer, keyboard and finger, and in Markdown."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +10,11 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from conftest import Silent
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
+from tools import need
 
+from bench.browser import open_browser
 from bench.report import plant
-from bench.screenshots import FLAGS
 from study.commands import make_command, profile_text
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
@@ -56,13 +56,9 @@ def lab(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    if not Path(path).exists():
-        pytest.fail(f"a report is tested in a real browser: {path} isn't there; install Chromium or set CHROMIUM")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    need("chromium")
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

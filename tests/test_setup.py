@@ -18,6 +18,7 @@ PINS = ["numpy==2.4.6", "torch==2.13.0"]
 
 
 def load() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "scripts"))  # as Python does where it runs a script
     spec = importlib.util.spec_from_file_location("project_setup", ROOT / "scripts" / "setup.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -27,6 +28,9 @@ def load() -> ModuleType:
 
 
 setup = load()
+from watch_pip import Watch  # noqa: E402 - beside it
+
+CPU = ("--no-deps", "--extra-index-url", setup.CPU_BUILDS, "torch==2.13.0+cpu")
 
 
 def torch(build: str, cuda: str | None = "12.6", file: str = "/machine/torch/__init__.py") -> object:
@@ -81,6 +85,8 @@ def test_the_projects_own_files_give_what_set_up_reads() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
+    sizes = {"run", "torch-cpu", "torch-cuda", *project["optional-dependencies"]}
+    assert set(setup.megabytes_of(lines)) == sizes
     assert all("==" in line for line in pins)
     assert pins == sorted(pins, key=lambda line: line.split("==")[0].lower())
     planned = setup.plan(torch("2.8.0+cu126"), True, project["dependencies"], pins)
@@ -115,28 +121,36 @@ def build_editable(folder, settings=None, metadata=None):
 """
 
 
+HEAD = "# megabytes: run 1\n# megabytes: torch-cpu 192\n# megabytes: torch-cuda 3200\n"
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project of two requirements, and a shelf of wheels that has another build of torch, the pinned one."""
     root = tmp_path / "project"
     (root / "scripts").mkdir(parents=True)
-    (root / "scripts" / "setup.py").write_bytes((ROOT / "scripts" / "setup.py").read_bytes())
+    for script in ("setup.py", "watch_pip.py"):
+        (root / "scripts" / script).write_bytes((ROOT / "scripts" / script).read_bytes())
     (root / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         '[project]\nname = "project"\nversion = "1"\ndependencies = ["reader", "torch>=2.6,<3"]\n'
     )
     (root / "backend.py").write_text(BACKEND)
-    (root / "constraints.txt").write_text("# exact versions\nreader==1.0\ntorch==2.13.0\n")
+    (root / "constraints.txt").write_text(HEAD + "reader==1.0\ntorch==2.13.0\n")
     shelf = tmp_path / "shelf"
     shelf.mkdir()
     for name, version, files in (
         ("reader", "1.0", {"reader.py": ""}),
-        ("torch", "2.13.0", {"torch/__init__.py": module("2.13.0+cpu", None)}),
+        ("torch", "2.13.0+cpu", {"torch/__init__.py": module("2.13.0+cpu", None)}),
     ):
-        with ZipFile(shelf / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-            for path, content in {**files, **metadata(name, version)}.items():
-                wheel.writestr(path, content)
+        shelve(shelf, name, version, files)
     return root
+
+
+def shelve(shelf: Path, name: str, version: str, files: dict[str, str]) -> None:
+    with ZipFile(shelf / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, content in {**files, **metadata(name, version)}.items():
+            wheel.writestr(path, content)
 
 
 def module(build: str, cuda: str | None) -> str:
@@ -152,6 +166,7 @@ def metadata(name: str, version: str, more: str = "") -> dict[str, str]:
     }
 
 
+@pytest.mark.needs("ensurepip")
 @pytest.mark.parametrize(
     ("cuda", "seen"), [("12.6", "2.9.0+cu126 machine"), (None, "2.13.0+cpu .venv")], ids=["cuda", "cpu"]
 )
@@ -163,19 +178,7 @@ def test_a_real_set_up_without_network(project: Path, tmp_path: Path, cuda: str 
     for path, content in metadata("torch", "2.9.0", "Requires-Dist: gigabytes-of-cuda\n").items():
         (machine / path).parent.mkdir(exist_ok=True)
         (machine / path).write_text(content)
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))},
-        "PYTHONUSERBASE": str(tmp_path / "machine"),
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(tmp_path / "shelf"),
-    }
-    base = Path(sys.base_prefix) / "bin" / minor
-    if not cuda and subprocess.run([base, "-m", "ensurepip", "--version"], capture_output=True, check=False).returncode:
-        pytest.skip("this Python has no pip to give, and there is no network to fetch one")
-    done = subprocess.run(
-        [base, "scripts/setup.py"], cwd=project, env=environment, capture_output=True, text=True, check=False
-    )
+    done, environment = set_up(project, tmp_path)
     assert done.returncode == 0, done.stderr
     look = "import torch, reader; print(torch.__version__, torch.__file__)"
     shown = subprocess.run(
@@ -184,3 +187,77 @@ def test_a_real_set_up_without_network(project: Path, tmp_path: Path, cuda: str 
     assert shown[0] == seen.split()[0]
     assert f"/{seen.split()[1]}/" in shown[1]
     assert ("checked" in done.stdout) == (cuda is not None)
+    assert f"fetches about {1 if cuda else 193} MB" in done.stdout
+
+
+@pytest.mark.needs("ensurepip")
+def test_gigabytes_are_fetched_only_where_they_were_asked_for(project: Path, tmp_path: Path) -> None:
+    """Pip would take the build for CUDA, the only one that it finds here: the CPU build is asked for, in vain."""
+    (tmp_path / "shelf" / "torch-2.13.0+cpu-py3-none-any.whl").unlink()
+    shelve(tmp_path / "shelf", "torch", "2.13.0", {"torch/__init__.py": module("2.13.0+cu130", "13.0")})
+    for wanted in ("cpu", "cuda"):
+        done, _ = set_up(project, tmp_path, TORCH=wanted)
+        said = done.stdout.splitlines()
+        size = {"cpu": "193", "cuda": "3,201"}[wanted]
+        assert said[3].startswith(f"set-up: fetches about {size} MB"), done.stdout
+        installed = list((project / ".venv").glob("lib/python3*/site-packages/torch"))
+        assert ("TORCH=cuda takes pip's own" in done.stderr) == (wanted == "cpu")
+        assert (done.returncode == 0) == bool(installed) == (wanted == "cuda"), done.stderr
+    done, _ = set_up(project, tmp_path, TORCH="tpu")
+    assert done.stderr == "error: TORCH must be cpu or cuda: it is 'tpu'; without it the machine decides\n"
+
+
+def set_up(project: Path, folder: Path, **more: str) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
+    """With the wheels on the shelf and nothing else; and its environment."""
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON", "TORCH"))},
+        "PYTHONUSERBASE": str(folder / "machine"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(folder / "shelf"),
+        **more,
+    }
+    python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    command = [python, "scripts/setup.py"]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    return done, environment
+
+
+@pytest.mark.parametrize(
+    ("offered", "wanted", "gpu", "size", "apart"),
+    [
+        ("2.13.0+cpu", "", False, "torch-cpu", ()),
+        ("2.13.0+cpu", "cpu", True, "torch-cpu", ()),
+        ("2.13.0", "", False, "torch-cpu", CPU),
+        ("2.13.0", "cpu", True, "torch-cpu", CPU),
+        ("2.13.0", "", True, "torch-cuda", ()),
+        ("2.13.0", "cuda", False, "torch-cuda", ()),
+        ("2.13.0+cu130", "", False, "torch-cpu", CPU),
+    ],
+)
+def test_without_a_gpu_the_build_is_the_cpus(
+    offered: str, wanted: str, gpu: bool, size: str, apart: tuple[str, ...]
+) -> None:
+    build = setup.choose_build(offered, wanted, True, gpu)
+    assert (build.megabytes, build.apart) == (size, apart)
+    if offered == "2.13.0":  # where there is one build alone, nothing is chosen
+        assert setup.choose_build(offered, "", False, False).apart == ()
+
+
+def test_a_build_for_cuda_that_is_not_to_be_had_is_refused() -> None:
+    for offered, linux in (("2.13.0+cpu", True), ("2.13.0", False)):
+        with pytest.raises(setup.SetupError, match=r"TORCH=cuda needs a build for CUDA, and pip finds"):
+            setup.choose_build(offered, "cuda", linux, True)
+
+
+def test_what_pip_says_is_told_as_progress(tmp_path: Path) -> None:
+    watch = Watch(480, tmp_path)
+    watch.hear("  Downloading reader-1.0-py3-none-any.whl (500 kB)")
+    watch.hear("  Downloading torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl (191.8 MB)")
+    assert watch.text() == "fetched 0 of about 480 MB, now torch, 192 MB"
+    watch.hear("Collecting last")
+    watch.hear("  Using cached last-1.0-py3-none-any.whl (2.0 MB)")
+    assert watch.text() == "fetched 192 of about 480 MB, now last, 2 MB"
+    watch.hear("Installing collected packages: last, reader, torch")
+    (tmp_path / "last-1.0.dist-info").mkdir()
+    assert watch.text() == "installed 1 of 3 packages"

@@ -1,0 +1,46 @@
+"""What tests take from the machine beside Python and make: a test that needs a tool is left out where there is none.
+
+A test says so by `@pytest.mark.needs("chromium")`, a fixture by `need("chromium")`; the summary names what was left
+out, and how to get it. With REQUIRE_TOOLS=1, as in `.ci/run`, a test fails for want of a tool.
+"""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.browser import REMEDY, find_chromium
+
+
+@dataclass(frozen=True)
+class Tool:
+    there: Callable[[], bool]
+    what: str
+    remedy: str
+    required: bool = True
+    """By REQUIRE_TOOLS; not so a device, which nobody can install."""
+
+
+TOOLS = {
+    "chromium": Tool(lambda: find_chromium() is not None, "a browser", REMEDY),
+    "ensurepip": Tool(
+        lambda: importlib.util.find_spec("ensurepip") is not None, "a Python with ensurepip", "apt install python3-venv"
+    ),
+    "gpu": Tool(torch.cuda.is_available, "a GPU that CUDA knows", "no package brings one", required=False),
+    "proc": Tool(lambda: Path("/proc/self/fd").is_dir(), "Linux's /proc", "mount it, or test on Linux"),
+}
+
+
+def need(name: str) -> None:
+    """Leave the test out where the tool isn't there; fail where tools are required."""
+    tool = TOOLS[name]
+    if tool.there():
+        return
+    reason = f"{tool.what}: {tool.remedy}"
+    if tool.required and os.environ.get("REQUIRE_TOOLS"):
+        pytest.fail(f"REQUIRE_TOOLS is set, and this machine lacks {reason}", pytrace=False)
+    pytest.skip(reason)
