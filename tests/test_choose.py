@@ -133,7 +133,8 @@ def test_of_those_that_keep_all_bars_the_lowest_loss_is_chosen_and_a_person_read
     assert choice.trial.number == 1
     assert choice.runners_up[0].number == 2
     assert choice.reason.endswith(
-        "has the lowest validation loss, 4.3, of the 2 that keep all bars (validation loss <= baseline, |norm gap d| <= 0.2)"
+        "has the lowest validation loss, 4.3, of the 2 that keep all bars "
+        "(validation loss <= baseline, |norm gap d| <= 0.2)"
     )
 
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from study.config import StudyConfig
 from study.names import objective_label, short_label
 from study.table import duration, show
+from study.terminal.pace import Pace
 from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Audit, RunConfig, flatten
 from wake2vec import Progress as Record
@@ -36,6 +37,8 @@ class Bars:
         self._is_fresh = True
         """Whether nothing is known yet of the trial's progress."""
         self._threads: int | None = None
+        self._pace = Pace(config)
+        self._ended = 0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -56,6 +59,7 @@ class Bars:
 
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """Told when it changes."""
+        self._pace.timed(seconds[threads])
         if threads != self._threads:
             measured = ", ".join(f"{count}: {duration(taken)}" for count, taken in seconds.items())
             self._console.print(f"threads: {threads} (a pass takes with {measured})", highlight=False)
@@ -65,7 +69,9 @@ class Bars:
         knobs = flatten(run_config.model_dump())
         setting = ", ".join(f"{short_label(key)} {show(knobs[key])}" for key in self._config.study.space)
         what = "Phase 1 baseline: " if number == 0 else ""
-        self._console.print(f"trial {number}: {what}{setting}", highlight=False)
+        self._ended = ended
+        self._pace.begin(run_config.train.steps)
+        self._console.print(f"trial {number}: {what}{setting}{self._left()}", highlight=False)
         self._is_fresh = True
         self._bars.update(self._study, completed=ended)
         self._bars.reset(
@@ -83,7 +89,9 @@ class Bars:
             self._bars.update(self._trial, figure=f"loss {loss:.3f}")
 
     def companion_started(self, name: str, run_config: RunConfig) -> None:
-        self._console.print(f"{name}", highlight=False)
+        self._ended = self._config.study.trials
+        self._console.print(f"{name}{self._left()}", highlight=False)
+        self._pace.begin(run_config.train.steps, is_companion=True)
         self._is_fresh = True
         self._bars.reset(self._trial, total=run_config.train.steps, description=name[:10], figure="", visible=True)
 
@@ -101,6 +109,10 @@ class Bars:
             text = self._told(outcome.values)
         self._console.print(f"  {text}", highlight=False)
         self._bars.advance(self._study)
+
+    def _left(self) -> str:
+        seconds = self._pace.left_s(self._ended)
+        return "" if seconds is None else f" (about {duration(max(seconds, 1.0))} left)"
 
     def _told(self, values: tuple[float, ...]) -> str:
         labels = map(objective_label, self._config.study.objectives)

@@ -6,8 +6,9 @@ from rich.table import Table
 
 from study.companions import references
 from study.config import StudyConfig
-from study.settings import Range, Value
+from study.settings import Value
 from study.table import duration
+from study.terminal.pace import baseline_steps, companion_runs, mean_steps
 from wake2vec import TrialPlan, plan_trial
 
 CHECKPOINTS_AT_ONCE = 3
@@ -32,27 +33,6 @@ def study_seconds(plan: TrialPlan, config: StudyConfig) -> float:
     return like_baseline * plan.trial_s(float(baseline_steps(config)), every) + others * plan.trial_s(
         mean_steps(config), every
     )
-
-
-def companion_runs(config: StudyConfig) -> int:
-    """Runs that are no trials: references, and baseline and finalists with the other seeds."""
-    return len(references(config)) + (1 + config.study.finalists) * (config.study.seeds - 1)
-
-
-def baseline_steps(config: StudyConfig) -> int:
-    return config.run_config(config.study.baseline).train.steps
-
-
-def mean_steps(config: StudyConfig) -> float:
-    """Steps of a trial on average, if the sampler drew from the space at random."""
-    space = config.study.space.get("train.steps")
-    if space is None:
-        return config.run.train.steps
-    if not isinstance(space, Range):
-        return sum(float(choice) for choice in space.choices) / len(space.choices)
-    if space.log:
-        return (space.high - space.low) / math.log(space.high / space.low)
-    return (space.low + space.high) / 2
 
 
 def size(count: float) -> str:
