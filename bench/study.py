@@ -1,63 +1,74 @@
-"""The study `tiny` of mlruns/, and once more from nothing: what the baseline shows, what beats it, whether it repeats.
+"""Whole studies of the profile `tiny`, one a sampler seed: what a newcomer's study chooses, and how far that is luck.
 
-Then the export, loaded with nothing but transformers. Part of `make figures`.
+Each study runs with one thread, as many side by side as there are cores; the first one again with two threads. Studies
+lie in mlruns/studies and go on where they stopped. Then the first study's export, loaded with nothing but
+transformers. `python -m bench.study 0 1 2` runs these seeds alone. Part of `make figures`.
 """
 
 import json
+import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.figures import ROOT, Figure, publish
-from study.companions import repeats
-from study.config import StudyConfig, load_config
+from study.config import load_config
 from study.export.export import export_trial
-from study.names import shown_name
-from study.noise import Interval, interval
+from study.names import figure_name
 from study.record import StudyRecord, read_record
 from study.trials import FinishedTrial, beats_baseline
-from wake2vec import RunResult, WorkFolder, prepare, read_result
+from wake2vec import RunResult, prepare
 from wake2vec.config import DEFAULT_FOLDER
 
-SETTINGS = ["study.seeds=5"]
+SEEDS = tuple(range(8))
+FOLDER = ROOT / "mlruns" / "studies"
 PICTURES = ROOT / "docs" / "pictures"
-ISSUES = (
-    ("geometry.norm_gap_d", "norm gap d (Phase 1: 5.49)"),
-    ("geometry.norm_ratio", "mean norm, new / base (Phase 1: .55)"),
-    ("geometry.byte_collapse_share", "new rows collapsed onto byte rows (Phase 1: ~.6 of 20)"),
-    ("geometry.collapse_share", "new rows collapsed onto byte rows or each other"),
-    ("geometry.top1_share_new", "variance of the new rows in one direction (Phase 1: .33)"),
-    ("geometry.isotropy_new", "isotropy of the new rows (Phase 1: .73)"),
-    ("validation.loss", "validation loss, nats a token"),
-    ("validation.bits_per_byte", "bits per byte"),
+FIGURES = (
+    "validation.loss",
+    "geometry.norm_gap_d",
+    "geometry.isotropy_new",
+    "geometry.collapse_share",
+    "geometry.byte_collapse_share",
+    "geometry.cosine_new_new_mean",
+    "geometry.top1_share_new",
+    "geometry.top1_share_base",
 )
+PHASE1 = {
+    "geometry.norm_gap_d": "5.49",
+    "geometry.isotropy_new": ".73",
+    "geometry.byte_collapse_share": "~.6 of 20",
+    "geometry.top1_share_new": ".33",
+}
+LARGEST_RANGE = 0.1
+"""Nats a token by which the chosen trials of all studies may differ."""
 
 
 def main() -> None:
-    config = load_config("tiny", SETTINGS)
-    folder = ROOT / "mlruns"
-    record = run_study(folder, config)
-    figures = [*base_model_figures(), *issue_figures(record.finished, folder), *comparison_figures(record)]
-    figures += [*best_figures(record), *export_figures(record)]
-    keep_pictures(record)
+    seeds = tuple(map(int, sys.argv[1:])) or SEEDS
+    lanes = os.cpu_count() or 1
+    with ThreadPoolExecutor(lanes) as pool:
+        done = pool.map(lambda lane: [run_study(seed, f"lane-{lane}", 1) for seed in seeds[lane::lanes]], range(lanes))
+        records = sorted((record for lane in done for record in lane), key=lambda record: record.config.study.seed)
+    figures = [*base_model_figures(), *study_figures(records), *choice_figures(records), *export_figures(records[0])]
+    keep_pictures(records[0])
     publish("study", "make figures", figures)  # what a machine that is taken away meanwhile leaves
-    with tempfile.TemporaryDirectory() as again:
-        repeated = run_study(Path(again), config)
-        same = (repeated.finished, repeated.stopped) == (record.finished, record.stopped)
-    figures.append(Figure("the same seeds twice: all parameters and objectives equal", str(same), "", "True", same))
-    publish("study", "make figures", figures)
+    again = run_study(seeds[0], "two-threads", 2)
+    publish("study", "make figures", [*figures, *same_figures(records[0], again)])
 
 
-def run_study(folder: Path, config: StudyConfig) -> StudyRecord:
-    command = [sys.executable, "-m", "study", "run", "tiny", *SETTINGS, "--folder", str(folder)]
-    subprocess.run(command, check=True)
-    return read_record(config, folder)
+def run_study(seed: int, folder: str, threads: int) -> StudyRecord:
+    settings = [f"study.seed={seed}", f"study.name=tiny-{seed}", f"machine.threads={threads}"]
+    command = [sys.executable, "-m", "study", "run", "tiny", *settings, "--folder", str(FOLDER / folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    return read_record(load_config("tiny", settings), FOLDER / folder)
 
 
 def keep_pictures(record: StudyRecord) -> None:
@@ -79,59 +90,86 @@ def base_model_figures() -> list[Figure]:
     ]
 
 
-def issue_figures(trials: list[FinishedTrial], folder: Path) -> list[Figure]:
-    """Phase 1's known issues in the baseline."""
-    numbers = result_of(trials[0], folder).numbers
-    return [Figure(f"baseline: {meaning}", numbers[address] or 0.0, "") for address, meaning in ISSUES]
-
-
-def comparison_figures(record: StudyRecord) -> list[Figure]:
-    """The trials that beat the baseline in every objective, and the best of them by loss."""
-    trials, config, folder = record.finished, record.config, record.folder
-    better = [trial for trial in trials if beats_baseline(trial, trials[0], config)]
-    figures = [
-        Figure("trials, baseline included", len(trials), "", ">= 12", len(trials) >= 12),
-        Figure("trials that beat the baseline in every objective", len(better), "", ">= 1", bool(better)),
+def study_figures(records: Sequence[StudyRecord]) -> list[Figure]:
+    """How many trials beat the baseline in every objective, and how many keep all bars, with their own seed."""
+    better = [
+        sum(beats_baseline(trial, record.baseline, record.config) for trial in record.finished) for record in records
     ]
-    if better:
-        best = min(better, key=lambda trial: trial.values[0])
-        figures.append(Figure("the best of them by loss: trial", best.number, ""))
-        for objective, value in zip(config.study.objectives, best.values, strict=True):
-            figures.append(Figure(f"  its {shown_name(objective)}", value, ""))
-        numbers = result_of(best, folder).numbers
-        figures += [Figure(f"  its {meaning}", numbers[address] or 0.0, "") for address, meaning in ISSUES[2:5]]
+    keeping = [sum(trial.keeps_bars for trial in record.finished) for record in records]
+    trials = min(len(record.finished) + len(record.stopped) for record in records)
+    return [
+        Figure("studies, each with a sampler seed of its own", len(records), "", ">= 8", len(records) >= 8),
+        Figure("trials a study, baseline included", trials, "", ">= 12", trials >= 12),
+        Figure("trials that beat the baseline in every objective, study by study", listed(better), ""),
+        Figure("trials that keep all bars, study by study", listed(keeping), ""),
+    ]
+
+
+def choice_figures(records: Sequence[StudyRecord]) -> list[Figure]:
+    """The chosen trials, in the means over their seeds: whether they keep the bars, median and range over studies."""
+    kept = [record.mean_bars(record.choice.trial) for record in records]
+    holding = sum(max(excesses) <= 0 for excesses in kept)
+    losses = [mean_of(record, record.choice.trial, "validation.loss") for record in records]
+    spread = max(losses) - min(losses)
+    bars = records[0].config.study.choice.bars
+    figures = [
+        Figure("the chosen trial, study by study", listed([record.choice.trial.number for record in records]), ""),
+        Figure("  its knobs, study by study", "; ".join(knobs(record) for record in records), ""),
+        Figure("  seeds of each", records[0].config.study.seeds, ""),
+        Figure("  studies whose chosen trial keeps all bars", holding, "", f"{len(records)}", holding == len(records)),
+        Figure(
+            "  range of its validation loss over the studies",
+            spread,
+            "nats",
+            f"<= {LARGEST_RANGE}",
+            spread <= LARGEST_RANGE,
+        ),
+    ]
+    for place, bar in enumerate(bars):
+        holds = sum(excesses[place] <= 0 for excesses in kept)
+        figures.append(Figure(f"  studies whose chosen trial keeps {bar.told(figure_name)}", holds, ""))
+    for address in FIGURES:
+        chosen = [mean_of(record, record.choice.trial, address) for record in records]
+        before = mean_of(records[0], records[0].baseline, address)
+        note = f" (Phase 1: {PHASE1[address]})" if address in PHASE1 else ""
+        value = f"{statistics.median(chosen):.3f} ({min(chosen):.3f} to {max(chosen):.3f})"
+        figures.append(
+            Figure(f"  {figure_name(address)}{note}: median and range; the baseline's", f"{value}; {before:.3f}", "")
+        )
     return figures
 
 
-def best_figures(record: StudyRecord) -> list[Figure]:
-    """The chosen trial against Phase 1's recipe, means over seeds with 95 % intervals."""
-    chosen = record.choice.trial
-    figures = [Figure("the chosen trial", chosen.number, ""), Figure("  seeds", record.config.study.seeds, "")]
-
-    def told(address: str, bar: str, holds: Callable[[Interval, Interval], bool]) -> None:
-        before, after = (over_seeds(record, trial, address) for trial in (record.baseline, chosen))
-        text = f"{shown(after)}, baseline {shown(before)}"
-        figures.append(Figure(f"  {address}", text, "", bar, holds(before, after)))
-
-    told("validation.loss", "<= baseline's", lambda before, after: after.mean <= before.mean)
-    told("geometry.collapse_share", "<= .1 x baseline's", lambda before, after: after.mean <= 0.1 * before.mean)
-    told("geometry.norm_gap_d", "-.2 to .2", lambda before, after: abs(after.mean) <= 0.2)
-    base = over_seeds(record, chosen, "geometry.top1_share_base")
-    told("geometry.top1_share_new", f"<= base rows' {base.mean:.3g}", lambda before, after: after.mean <= base.mean)
-    for address in ("geometry.cosine_new_new_mean", "geometry.isotropy_new", "geometry.norm_ratio"):
-        before, after = (over_seeds(record, trial, address) for trial in (record.baseline, chosen))
-        figures.append(Figure(f"  {address}", f"{shown(after)}, baseline {shown(before)}", ""))
-    return figures
+def knobs(record: StudyRecord) -> str:
+    noise, rate, steps = (record.choice.trial.params[key] for key in record.config.study.space)
+    return f"{noise:.3g}, {rate:.3g}, {steps}"
 
 
-def over_seeds(record: StudyRecord, trial: FinishedTrial, address: str) -> Interval:
-    result = record.result(trial.digest)
-    digests = [companion.digest(result.fingerprints) for companion in repeats(trial, record.config)]
-    return interval([run.numbers[address] or 0.0 for run in (result, *map(record.result, digests))])
+def mean_of(record: StudyRecord, trial: FinishedTrial, address: str) -> float:
+    """Over the trial's seeds."""
+    results: list[RunResult] = [record.result(trial.digest), *record.repeat_results(trial).values()]
+    return statistics.fmean(result.numbers[address] or 0.0 for result in results)
 
 
-def shown(found: Interval) -> str:
-    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+def same_figures(record: StudyRecord, other: StudyRecord) -> list[Figure]:
+    """The same study with another number of threads."""
+    trials = [[(*trial.params.values(), *trial.values) for trial in one.finished] for one in (record, other)]
+    equal = sum(a == b for a, b in zip(*trials, strict=False))
+    apart = abs(
+        mean_of(record, record.choice.trial, "validation.loss") - mean_of(other, other.choice.trial, "validation.loss")
+    )
+    keeps = max(other.mean_bars(other.choice.trial)) <= 0
+    return [
+        Figure(
+            "with two threads: trials equal to the last bit, in knobs and values", f"{equal} of {len(trials[0])}", ""
+        ),
+        Figure("with two threads: the chosen trial", other.choice.trial.number, ""),
+        Figure("with two threads: its loss less that with one, absolute", apart, "nats"),
+        Figure("with two threads: the chosen trial keeps all bars", str(keeps), "", "True", keeps),
+    ]
+
+
+def listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
 
 
 def export_figures(record: StudyRecord) -> list[Figure]:
@@ -156,10 +194,6 @@ def export_figures(record: StudyRecord) -> list[Figure]:
         ),
         Figure("export: it writes", " ".join(text.split()), ""),
     ]
-
-
-def result_of(trial: FinishedTrial, folder: Path) -> RunResult:
-    return read_result(WorkFolder(folder / "trials" / trial.digest))
 
 
 if __name__ == "__main__":
