@@ -7,7 +7,7 @@ from tools import need
 def test_without_a_browser_a_test_is_left_out_with_what_brings_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REQUIRE_TOOLS", raising=False)
     monkeypatch.setenv("CHROMIUM", "/nowhere/chromium")
-    with pytest.raises(pytest.skip.Exception, match="a browser: apt install chromium, or set CHROMIUM"):
+    with pytest.raises(pytest.skip.Exception, match="a browser: apt install chromium libatomic1, or set CHROMIUM"):
         need("chromium")
     monkeypatch.setenv("REQUIRE_TOOLS", "1")
     with pytest.raises(pytest.fail.Exception, match="this machine lacks a browser: apt install chromium"):
