@@ -49,5 +49,7 @@ def profile_text(config: StudyConfig) -> str:
     }
     if config.study.bounds:
         study["bounds"] = list(map(str, config.study.bounds))
+    if config.study.choice.bars:
+        study["choice"]["bars"] = list(map(str, config.study.choice.bars))
     tree: dict[str, Any] = {"study": study, **config.run.model_dump(exclude_defaults=True)}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)

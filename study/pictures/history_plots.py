@@ -28,7 +28,7 @@ class Moment:
 
 
 def hypervolume_figure(moments: Sequence[Moment], title: str) -> Figure:
-    """Hypervolume in units of the baseline, over updates and over time; the trials that raised it with their numbers.
+    """Hypervolume between the baseline and the best, over updates and over time; the trials that raised it with their numbers.
 
     A study that stops bad trials early gets further to the left at the same height.
     """
@@ -46,7 +46,7 @@ def hypervolume_figure(moments: Sequence[Moment], title: str) -> Figure:
         rises = sorted(sorted(rises, key=lambda at: volumes[at - 1] - volumes[at])[:NAMED])
     for place, (label, xs) in enumerate(spent.items(), start=1):
         ax = figure.add_subplot(1, 2, place)
-        label_axes(ax, label, "hypervolume, the baseline's box = 1" if place == 1 else "")
+        label_axes(ax, label, "hypervolume, from baseline to best = 1" if place == 1 else "")
         if not moments:
             say(ax, "no trial has a result")
             continue

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.names import shown_name
+from study.names import figure_name, shown_name
 from study.record import StudyRecord
 from study.report.figures import MOST_ROWS, front_rows
 from study.report.tables import Table, verdict
@@ -95,6 +95,8 @@ def setting(record: StudyRecord) -> Table:
     rows.append(["trials", trials_told(record)])
     rows.append(["sampler", f"Optuna's, seed {study.seed}, the first {study.startup_trials} trials at random"])
     rows.append(["choice rule", study.choice.rule.replace("_", " ")])
+    if study.choice.bars:
+        rows.append(["bars", "; ".join(bar.told(figure_name) for bar in study.choice.bars)])
     return Table(["", ""], rows)
 
 
