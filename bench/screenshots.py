@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from bench.figures import ROOT, Figure, publish
 from study.config import load_config
-from study.server import mlflow_server
+from study.server.process import mlflow_server
 from study.tracking import Tracker
 
 FOLDER = ROOT / "mlruns"

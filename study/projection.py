@@ -109,7 +109,7 @@ class Projection:
             "wake2vec.runners_up": ", ".join(map(str, runners_up)),
             "wake2vec.hypervolume": f"{record.hypervolumes[-1]:.6g}",
         }
-        links = self.tracker.links("")
+        links = self.tracker.links()
         shown = [f"get-artifact?path={picture.name}&run_uuid={self.tracker.parent}" for picture in pictures]
         self.tracker.describe_study(
             study_note(record, links, shown),

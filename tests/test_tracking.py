@@ -178,7 +178,7 @@ def test_the_view_behind_the_links_names_what_is_there(everything: Everything) -
     assert set(parallel["selectedMetrics"]) <= set(run.data.metrics)
     found = client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
     assert {tags_of(run)["role"] for run in found} == {"trial", "reference"}
-    links = Tracker(folder, config).links("http://127.0.0.1:5000")
+    links = Tracker(folder, config).links()
     assert links.comparison.count("%22%2C%22") == 1, "two finished trials are compared"
 
 
@@ -190,7 +190,7 @@ def test_a_large_study_is_compared_by_its_front(everything: Everything, tmp_path
     for number in range(5, MOST_COMPARED + 10):
         marks = {"role": "trial", "trial": str(number), "state": "finished", "front": str(number % 10 == 0).lower()}
         client.create_run(experiment.experiment_id, tags={f"wake2vec.{key}": mark for key, mark in marks.items()})
-    compared = Tracker(copied, config).links("").comparison
+    compared = Tracker(copied, config).links().comparison
     assert compared.count("%22%2C%22") + 1 <= 6
 
 

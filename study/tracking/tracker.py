@@ -180,9 +180,9 @@ class Tracker:
             if changed:
                 self._client.log_batch(run.info.run_id, tags=changed)
 
-    def links(self, server: str) -> Links:
-        """Links into the UI of the server at this address: `http://127.0.0.1:5000`, or '' for the UI's own notes."""
-        return links_into(server, self._experiment, self.parent, self._compared())
+    def links(self, first_page: str = "/") -> Links:
+        """Links into the UI whose first page has this address; without one, for the UI's own notes."""
+        return links_into(first_page, self._experiment, self.parent, self._compared())
 
     def _compared(self) -> list[str]:
         """Run ids of all finished trials, or of baseline, choice, runners-up and front where they are too many."""
