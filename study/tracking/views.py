@@ -63,7 +63,7 @@ def _charts(config: StudyConfig, objectives: list[str]) -> list[dict[str, Any]]:
     parallel: dict[str, Any] = {
         "type": "PARALLEL",
         "selectedParams": knobs,
-        "selectedMetrics": objectives,
+        "selectedMetrics": [*objectives[1:], objectives[0]],  # the last one colours the lines
         "showAllRuns": True,
     }
     scatters: list[dict[str, Any]] = [
