@@ -46,11 +46,8 @@ plan: .venv/run ## What the study will take, before it runs
 ui: .venv/run ## MLflow on loopback, with links that open on the trials (PORT=5000)
 	@$(STUDY) ui $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(PORT),--port $(PORT))
 
-dashboard: .venv/dashboard ## Optuna's own dashboard on loopback; it has no login (PORT=8080)
-	@test -f "$(or $(RESULTS),mlruns)/optuna.db" || { echo "error: nothing to show: $(or $(RESULTS),mlruns) has no" \
-		"optuna.db; run \`make study\` first" >&2; exit 2; }
-	@$(BIN)/optuna-dashboard "sqlite:///$$(realpath "$(or $(RESULTS),mlruns)")/optuna.db" \
-		--host 127.0.0.1 --port $(or $(PORT),8080)
+dashboard: .venv/dashboard ## Optuna's own dashboard on loopback, to look at (PORT=8080)
+	@$(STUDY) dashboard $(FOLDER) $(if $(PORT),--port $(PORT))
 
 export: .venv/run ## The chosen trial as a model folder, and in MLflow (TRIAL=7, OUT=folder, VECTORS=both, REGISTER=no)
 	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)") \

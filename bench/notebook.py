@@ -27,7 +27,7 @@ from study.objectives import objective_values
 from study.projection import Projection
 from study.record import read_record
 from study.search.space import distributions, suggest
-from study.server import mlflow_server
+from study.server.process import mlflow_server
 from study.settings import Choices, Value
 from study.storage import fingerprint_of, open_study
 from study.tracking import LiveLog, Tracker, Trial
@@ -42,7 +42,8 @@ T4_TOKENS, T4_PARAMETERS, T4_FLOPS = 16 * 256, 1.1e9, 65e12
 T4_LEAST_S = T4_STEPS * T4_TOKENS * T4_PARAMETERS * 4 / T4_FLOPS
 """Forward 2 operations a parameter and token, backward through a frozen body 2 more."""
 OWN = ("404 (Not Found)", "ResizeObserver loop")
-"""The UI asks who is logged in, and nobody is; the other is Chromium's note of a layout that took two passes."""
+"""The UI asks who is logged in, and for assistant and gateway, which are shut; the other is Chromium's note of a layout
+that took two passes."""
 
 
 class Timed:
@@ -228,10 +229,10 @@ def projected(projection: Projection, config: StudyConfig, folder: Path) -> list
 def pages(config: StudyConfig, folder: Path) -> list[Figure]:
     """Seconds from a link to what it is for."""
     troubles: list[str] = []
-    with open_browser() as browser, mlflow_server(folder, 5713) as address:
-        links = Tracker(folder, config).links(address)
+    with open_browser() as browser, mlflow_server(folder, 0) as first_page:
+        links = Tracker(folder, config).links(first_page)
         compared = links.comparison.count("%22%2C%22") + 1
-        opened(browser, address, "text=Experiments", troubles)  # the first page loads the UI itself
+        opened(browser, first_page, "text=Experiments", troubles)  # the first page loads the UI itself
         listed = opened(browser, links.sorted_list, ".ag-row >> text=/^trial \\d+/", troubles)
         charts = opened(browser, links.charts, ".js-plotly-plot >> nth=1", troubles)
         lines = opened(browser, links.comparison, ".js-plotly-plot .parcoords, .parcoords", troubles)

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from bench.browser import open_browser
 from bench.figures import ROOT, Figure, publish
 from study.config import load_config
-from study.server import mlflow_server
+from study.server.process import mlflow_server
 from study.tracking import Tracker
 
 FOLDER = ROOT / "mlruns"
@@ -28,8 +28,8 @@ VIEWS: list[tuple[str, Literal["light", "dark"], tuple[int, int]]] = [
 def main() -> None:
     config = load_config("tiny")
     SHOTS.mkdir(parents=True, exist_ok=True)
-    with open_browser() as browser, mlflow_server(FOLDER, 5712) as address:
-        links = Tracker(FOLDER, config).links(address)
+    with open_browser() as browser, mlflow_server(FOLDER, 0) as first_page:
+        links = Tracker(FOLDER, config).links(first_page)
         lines = compare(browser, links.comparison)
         shoot(browser, links.sorted_list, "trials", "text=trial 0: Phase 1 baseline")
         shoot(browser, links.charts, "charts", ".parcoords")
@@ -93,9 +93,8 @@ def report(browser: Browser, path: Path) -> int:
 
 
 def open_page(browser: Browser, link: str) -> Page:
-    """A fresh visitor's page, but for the assistant, which opens by itself the first time and takes a quarter of it."""
+    """A fresh visitor's page."""
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
     page.goto(link)
     return page
 

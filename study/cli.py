@@ -156,6 +156,7 @@ for name, command in (
     ("show", reading.show),
     ("compare", reading.compare),
     ("ui", outputs.ui),
+    ("dashboard", outputs.dashboard),
     ("report", outputs.report),
     ("export", outputs.export),
     ("analyse", outputs.analyse),

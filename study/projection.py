@@ -14,12 +14,16 @@ from study.pictures.draw import draw_study
 from study.pictures.embedding_plot import embedding_figure
 from study.record import StudyRecord
 from study.system import SYSTEM
-from study.tracking import MARK, Ended, Tracker, Trial, objective_key
+from study.table import show
+from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial, objective_key
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
 from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
 
 FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
 """Of a work folder, what MLflow shows."""
+HYPERVOLUME = "hypervolume"
+CHOSEN = "chosen/"
+"""Before the objectives of the chosen trial, on the study's own run."""
 
 
 class Projection:
@@ -111,8 +115,11 @@ class Projection:
             "wake2vec.chosen": str(choice.trial.number),
             "wake2vec.runners_up": ", ".join(map(str, runners_up)),
             "wake2vec.hypervolume": f"{record.hypervolumes[-1]:.6g}",
+            # They change with the choice, which parameters can't.
+            **{f"wake2vec.chosen.{knob}": show(value) for knob, value in choice.trial.params.items()},
         }
-        links = self.tracker.links("")
+        self.tracker.log_progress(self.tracker.parent, self._story(record))
+        links = self.tracker.links()
         shown = [f"get-artifact?path={picture.name}&run_uuid={self.tracker.parent}" for picture in pictures]
         self.tracker.describe_study(
             study_note(record, links, shown),
@@ -120,6 +127,27 @@ class Projection:
             tags,
             pictures,
         )
+
+    def _story(self, record: StudyRecord) -> list[Progress]:
+        """What the study's own run lacks: the chosen trial's objectives, the hypervolume after each trial."""
+        chosen: Numbers = {
+            objective_key(objective).replace(OBJECTIVE, CHOSEN, 1): value
+            for objective, value in zip(self.config.study.objectives, record.choice.trial.values, strict=True)
+        }
+        held = {name: at[0] for name in chosen if (at := self.tracker.study_figure(name))}
+        story = []
+        if {name: value for name, (value, _) in held.items()} != chosen:
+            later = [time_s + 0.001 for _, time_s in held.values()]  # of two at one time MLflow shows the larger
+            # At step 0, for which the UI draws bars.
+            story.append(Progress(0, chosen, max([self._ended(record.finished[-1]), *later])))
+        known = self.tracker.study_figure(HYPERVOLUME)
+        for count, (trial, value) in enumerate(zip(record.finished, record.hypervolumes, strict=True), start=1):
+            if count not in known or known[count][0] != value:
+                story.append(Progress(count, {HYPERVOLUME: value}, self._ended(trial)))
+        return story
+
+    def _ended(self, trial: FinishedTrial) -> float:
+        return self._work(trial.digest).progress()[-1].time_s
 
     def _reopen(
         self, trial: FinishedTrial | StoppedTrial | FailedTrial, digest: str, name: str = "", source: str = ""

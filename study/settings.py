@@ -41,12 +41,18 @@ class Range(Section):
     def holds(self, value: Value) -> bool:
         return not isinstance(value, str) and self.low <= value <= self.high
 
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}"
+
 
 class Choices(Section):
     choices: list[Value] = Field(min_length=1)
 
     def holds(self, value: Value) -> bool:
         return value in self.choices
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.choices))
 
 
 class Objective(Section):

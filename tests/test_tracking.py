@@ -1,5 +1,6 @@
 """MLflow as the notebook of a study that has everything: stopped, failed and infeasible trials, anchors, seeds."""
 
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -16,7 +17,8 @@ from study.driver import StudyOutcome, drive
 from study.projection import Projection
 from study.record import read_record
 from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
-from study.tracking import MOST_COMPARED, Tracker, tracking_uri
+from study.table import show
+from study.tracking import MOST_COMPARED, Ended, Tracker, tracking_uri
 from wake2vec import Progress, WorkFolder, fingerprint_inputs
 
 STOPPED = "trial 4"
@@ -137,6 +139,49 @@ def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need
     assert len(note) < 8000, "MLflow cuts it"
 
 
+def test_the_study_s_own_run_tells_how_it_grew_what_it_chose_and_where_it_looked(everything: Everything) -> None:
+    folder, outcome, config = everything
+    run, record = runs_of(folder)["study small"], outcome.record
+    client = mlflow.MlflowClient(tracking_uri(folder))
+    curve = [(at.step, at.value) for at in client.get_metric_history(run.info.run_id, "hypervolume")]
+    assert sorted(curve) == list(enumerate(record.hypervolumes, start=1))
+    names = [objective_key(aim).replace("obj/", "chosen/") for aim in config.study.objectives]
+    assert [run.data.metrics[name] for name in names] == list(record.choice.trial.values)
+    assert {key: tags_of(run)[f"chosen.{key}"] for key in config.study.space} == {
+        key: show(value) for key, value in record.choice.trial.params.items()
+    }
+    assert run.data.params["train.lr"] == "0.0001 to 1e+30, log"
+    assert set(run.data.params) == set(config.study.space)
+
+
+def test_another_choice_is_told_as_the_latest(everything: Everything, tmp_path: Path) -> None:
+    folder, outcome, config = everything
+    copied = shutil.copytree(folder, tmp_path / "mlruns")
+    other = next(trial for trial in outcome.record.finished if trial != outcome.record.choice.trial)
+    for chosen in (other, outcome.record.choice.trial):
+        record = read_record(config, copied)
+        record.__dict__["choice"] = dataclasses.replace(outcome.record.choice, trial=chosen)
+        Projection(config, copied, fingerprint_inputs(config.run)).study(record)
+        told = runs_of(copied)["study small"].data
+        assert [told.metrics[name] for name in names] == list(chosen.values)
+        assert told.tags["wake2vec.chosen"] == str(chosen.number)
+
+
+def test_pages_begin_with_the_loss(everything: Everything, tmp_path: Path) -> None:
+    """The page that compares runs draws the first figure that MLflow holds, in the order in which they came."""
+    folder, _, config = everything
+    copied = shutil.copytree(folder, tmp_path / "mlruns")
+    tracker = Tracker(copied, config)
+    many = Progress(0, {"validation.loss": 5.0, **{f"figure {count}": 1.0 for count in range(2500)}}, 1.0)
+    tracker.close(tracker.open_companion("long", config.run, None), Ended("finished", [many], {}))
+    names = dict(rows(copied, "runs", "run_uuid, name"))
+    with sqlite3.connect(copied / "mlflow.db") as database:
+        stored = database.execute("SELECT run_uuid, key FROM latest_metrics ORDER BY rowid").fetchall()
+    firsts = {names[run]: key for run, key in reversed(stored)}
+    assert {"reference: long", "trial 0: Phase 1 baseline", STOPPED, "reference: library default"} < set(firsts)
+    assert {key for name, key in firsts.items() if name != "study small"} == {"validation.loss"}
+
+
 def test_a_database_made_anew_holds_the_same_and_a_second_projection_adds_nothing(
     everything: Everything, tmp_path: Path
 ) -> None:
@@ -182,11 +227,12 @@ def test_the_view_behind_the_links_names_what_is_there(everything: Everything) -
     (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
     assert set(parallel["selectedParams"]) <= set(run.data.params)
     assert set(parallel["selectedMetrics"]) <= set(run.data.metrics)
+    assert parallel["selectedMetrics"][-1] == view["orderByKey"].split("`")[1], "the last axis colours the lines"
     found = client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
     assert {tags_of(run)["role"] for run in found} == {"trial", "reference"}
     losses = [run.data.metrics[shown[0]] for run in found if shown[0] in run.data.metrics]
     assert losses == sorted(losses) and losses != losses[::-1]
-    links = Tracker(folder, config).links("http://127.0.0.1:5000")
+    links = Tracker(folder, config).links()
     assert links.comparison.count("%22%2C%22") == 1, "two finished trials are compared"
 
 
@@ -198,7 +244,7 @@ def test_a_large_study_is_compared_by_its_front(everything: Everything, tmp_path
     for number in range(5, MOST_COMPARED + 10):
         marks = {"role": "trial", "trial": str(number), "state": "finished", "front": str(number % 10 == 0).lower()}
         client.create_run(experiment.experiment_id, tags={f"wake2vec.{key}": mark for key, mark in marks.items()})
-    compared = Tracker(copied, config).links("").comparison
+    compared = Tracker(copied, config).links().comparison
     assert compared.count("%22%2C%22") + 1 <= 6
 
 

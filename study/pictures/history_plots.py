@@ -28,7 +28,9 @@ class Moment:
 
 
 def hypervolume_figure(moments: Sequence[Moment], title: str) -> Figure:
-    """Hypervolume between the baseline and the best, over updates and over time; the trials that raised it with their numbers.
+    """Hypervolume between the baseline and the best, over updates and over time.
+
+    The trials that raised it stand with their numbers.
 
     A study that stops bad trials early gets further to the left at the same height.
     """

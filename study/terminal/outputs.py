@@ -16,18 +16,18 @@ def ui(
     profile: Profile = DEFAULT_PROFILE,
     overrides: Overrides = None,
     folder: Folder = RESULTS,
-    port: Annotated[int, typer.Option(help="On loopback.")] = 5000,
+    port: Annotated[int, typer.Option(help="On loopback; 0: any that is free.")] = 5000,
 ) -> None:
     """Serve the MLflow UI on loopback and print links that open on the trials."""
-    from study.server import mlflow_server
+    from study.server.process import mlflow_server
     from study.storage import load_study
     from study.tracking import Tracker
 
     config = asked_to_read(profile, overrides, None)
     load_study(folder, config.study.name)
     console.print("MLflow is starting: this can take half a minute")
-    with mlflow_server(folder, port) as address:
-        links = Tracker(folder, config).links(address)
+    with mlflow_server(folder, port) as first_page:
+        links = Tracker(folder, config).links(first_page)
         for what, link in (
             ("all trials, sorted", links.sorted_list),
             ("charts", links.charts),
@@ -36,9 +36,24 @@ def ui(
         ):
             console.print(f"\n{what}:")
             typer.echo(link)  # whole, on one line, so that a terminal can open it
-        console.print("\nCtrl-C stops the server.")
-        while True:
-            time.sleep(3600)
+        _until_stopped()
+
+
+def dashboard(
+    folder: Folder = RESULTS, port: Annotated[int, typer.Option(help="On loopback; 0: any that is free.")] = 8080
+) -> None:
+    """Serve Optuna's own dashboard on loopback, to be looked at, and print the link that opens it."""
+    from study.server.process import dashboard_server
+
+    with dashboard_server(folder, port) as first_page:
+        typer.echo(first_page)
+        _until_stopped()
+
+
+def _until_stopped() -> None:
+    console.print("\nWho has a link gets in, nobody else; nothing can be changed there. Ctrl-C stops the server.")
+    while True:
+        time.sleep(3600)
 
 
 def export(

@@ -4,12 +4,13 @@ from study.tracking.database import relocate, tracking_uri
 from study.tracking.links import MOST_COMPARED, Links
 from study.tracking.live import LiveLog
 from study.tracking.tracker import Ended, Tracker, Trial
-from study.tracking.views import LOG10, MARK, objective_key
+from study.tracking.views import LOG10, MARK, OBJECTIVE, objective_key
 
 __all__ = [
     "LOG10",
     "MARK",
     "MOST_COMPARED",
+    "OBJECTIVE",
     "Ended",
     "Links",
     "LiveLog",

@@ -24,15 +24,15 @@ class Links:
     """The study's own run: note and pictures."""
 
 
-def links_into(server: str, experiment: str, parent: str, compared: Sequence[str]) -> Links:
+def links_into(first_page: str, experiment: str, parent: str, compared: Sequence[str]) -> Links:
     """`compared` are run ids."""
-    runs = f"{server}/#/experiments/{experiment}/runs"
+    runs = f"{first_page}#/experiments/{experiment}/runs"
     training = "workflowType=machine_learning"  # the UI's other mode hides runs behind chats and prompts
     several = json.dumps(list(compared), separators=(",", ":"))
     return Links(
         sorted_list=f"{runs}?{training}&viewStateShareKey={TRIALS}",
         charts=f"{runs}?{training}&viewStateShareKey={TRIALS}&compareRunsMode=CHART",
-        comparison=f"{server}/#/compare-runs?runs={quote(several, safe='')}"
+        comparison=f"{first_page}#/compare-runs?runs={quote(several, safe='')}"
         f"&experiments={quote(json.dumps([experiment]), safe='')}",
         study=f"{runs}/{parent}?{training}",
     )

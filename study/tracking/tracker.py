@@ -142,12 +142,13 @@ class Tracker:
         """Log what is left of a trial or companion, and mark its run as ended."""
         tags = [RunTag(key, value) for key, value in {**ended.tags, "wake2vec.state": ended.state}.items()]
         rows = _rows(ended.records)
-        room = ROWS_A_BATCH - len(tags)
-        for start in range(room, len(rows), ROWS_A_BATCH):
-            self._client.log_batch(run_id, metrics=rows[start : start + ROWS_A_BATCH])
+        # In their order: pages list figures as they came, and one that compares runs begins with the first, the loss.
+        rest = max(len(rows) - (ROWS_A_BATCH - len(tags)), 0)
+        for start in range(0, rest, ROWS_A_BATCH):
+            self._client.log_batch(run_id, metrics=rows[start : min(start + ROWS_A_BATCH, rest)])
         for path in ended.artifacts:
             self._client.log_artifact(run_id, str(path))
-        self._client.log_batch(run_id, metrics=rows[:room], tags=tags)
+        self._client.log_batch(run_id, metrics=rows[rest:], tags=tags)
         at_ms = None if ended.at_s is None else round(ended.at_s * 1000)
         self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
 
@@ -163,13 +164,25 @@ class Tracker:
     def describe_study(
         self, note: str, experiment_note: str, tags: Mapping[str, str], artifacts: Sequence[Path]
     ) -> None:
-        """Put a note in Markdown, tags and files on the study's run; another note on the experiment."""
+        """Put a note in Markdown, tags and files on the study's run, and its space as parameters; another note on the
+        experiment."""
         wanted = {**tags, "mlflow.note.content": note}
-        self._client.log_batch(self.parent, tags=[RunTag(key, value) for key, value in wanted.items()])
+        known = self._client.get_run(self.parent).data.params  # can't be changed
+        space = {key: str(values) for key, values in self._config.study.space.items() if key not in known}
+        self._client.log_batch(
+            self.parent,
+            params=[Param(key, values) for key, values in space.items()],
+            tags=[RunTag(key, value) for key, value in wanted.items()],
+        )
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", experiment_note)
         for path in artifacts:
             self._client.log_artifact(self.parent, str(path))
         self._client.set_terminated(self.parent, RunStatus.to_string(RunStatus.FINISHED))
+
+    def study_figure(self, name: str) -> dict[int, tuple[float, float]]:
+        """What the study's run holds of a figure: under each step the latest value, and its time in seconds."""
+        held = self._client.get_metric_history(self.parent, name)
+        return {at.step: (at.value, at.timestamp / 1000) for at in sorted(held, key=lambda at: at.timestamp)}
 
     def mark_trials(self, tags: Mapping[int, Mapping[str, str]]) -> None:
         """Tag trials by their numbers; nothing is written for one that has these tags already."""
@@ -180,9 +193,9 @@ class Tracker:
             if changed:
                 self._client.log_batch(run.info.run_id, tags=changed)
 
-    def links(self, server: str) -> Links:
-        """Links into the UI of the server at this address: `http://127.0.0.1:5000`, or '' for the UI's own notes."""
-        return links_into(server, self._experiment, self.parent, self._compared())
+    def links(self, first_page: str = "/") -> Links:
+        """Links into the UI whose first page has this address; without one, for the UI's own notes."""
+        return links_into(first_page, self._experiment, self.parent, self._compared())
 
     def _compared(self) -> list[str]:
         """Run ids of all finished trials, or of baseline, choice, runners-up and front where they are too many."""

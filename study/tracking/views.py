@@ -78,7 +78,7 @@ def _charts(config: StudyConfig, objectives: list[str], shown: list[str]) -> lis
     parallel: dict[str, Any] = {
         "type": "PARALLEL",
         "selectedParams": knobs,
-        "selectedMetrics": objectives,
+        "selectedMetrics": [*objectives[1:], objectives[0]],  # the last one colours the lines
         "showAllRuns": True,
     }
     scatters: list[dict[str, Any]] = [

@@ -1,0 +1,37 @@
+"""Optuna's dashboard behind the gate: what it takes to look at a study. Its own server writes and deletes, unasked.
+
+Run by `study.server.process`; an extra, which `make dashboard` installs.
+"""
+
+from pathlib import Path
+
+from optuna_dashboard import wsgi
+from uvicorn.middleware.wsgi import WSGIMiddleware  # type: ignore[attr-defined]
+
+from study.server.gate import Application, Gate
+from study.server.serve import serve
+from study.storage import storage_url
+
+LOOKING = (
+    "GET /",
+    "GET /dashboard",
+    "GET /dashboard/<path>",
+    "GET /static/<path>",
+    "GET /favicon.ico",
+    "GET /api/meta",
+    "GET /api/studies",
+    "GET /api/studies/<study>",
+    "GET /api/studies/<study>/param_importances",
+    "GET /csv/<study>",
+)
+"""Routes of its version 0.21. All of it reads."""
+
+
+def build(folder: Path, token: str, port: int) -> Application:
+    """The dashboard on the Optuna database in `folder`."""
+    pages: Application = WSGIMiddleware(wsgi(storage_url(folder)))
+    return Gate(pages, LOOKING, token, port)
+
+
+if __name__ == "__main__":
+    serve(build)
