@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tools import need
 from training_folder import Training
@@ -44,6 +45,11 @@ WORDS = [
     "vnto",
     "zephyrous",
 ]
+
+
+# How fast a machine is, is no property of the code: a busy one passes too.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

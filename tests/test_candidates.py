@@ -88,7 +88,7 @@ WORDLIKE = st.text(alphabet="abehouvAEHUé'’-‐̈ſßİςΣ가ﬁ\u00ad\u200d
 
 
 @given(text=WORDLIKE | st.text(max_size=60))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_whatever_the_text_the_lexicon_can_be_read_and_added_in_each_form(
     text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -23,7 +23,6 @@ def test_nothing_is_added_by_exact() -> None:
 
 
 @given(words=st.lists(st.sampled_from(["Haue", "haue", "HAUE", "Loue", "loue", "the", "\n", ",", "O'er"]), max_size=12))
-@settings(deadline=None)
 def test_decoding_gives_the_letters_case_back(words: list[str]) -> None:
     text = "Enter " + " ".join(words)
     for form in FORMS:

@@ -150,7 +150,7 @@ ADDRESSES = sorted(flatten(load_config("tiny").model_dump()["run"]))
     address=st.sampled_from(ADDRESSES),
     value=st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_in_any_field_is_accepted_or_refused_in_one_line(address: str, value: object) -> None:
     try:
         config = check_config(tree(**{address.replace(".", "__"): value}))

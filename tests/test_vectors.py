@@ -31,7 +31,7 @@ def written(tmp_path: Path) -> Path:
     return tmp_path / "vectors"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(arrays(np.float32, (7, 3), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
 def test_every_format_gives_every_float32_again(tmp_path_factory: pytest.TempPathFactory, rows: np.ndarray) -> None:
     folder = tmp_path_factory.mktemp("any") / "vectors"

@@ -6,7 +6,7 @@ from pathlib import Path
 import mistral_common
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
@@ -51,7 +51,6 @@ def test_each_form_cuts_as_its_docstring_says() -> None:
 
 @pytest.mark.parametrize("form", ["word", "space"])
 @given(text=st.text(alphabet="abcdehinorstuv ,.'\n-é☃XY", max_size=60))
-@settings(deadline=None)
 def test_text_without_a_new_word_keeps_its_base_pieces(form: str, text: str) -> None:
     words = set(re.findall(r"[^\W_]+", text))
     if not words & set(LEXICON.words):
@@ -64,7 +63,6 @@ def test_text_without_a_new_word_keeps_its_base_pieces(form: str, text: str) -> 
         st.sampled_from([*LEXICON.words[::50], "the", "shore", "café", "☃", ",", "-", " ", "\n"]), max_size=12
     )
 )
-@settings(deadline=None)
 def test_decoding_gives_the_text_back(form: str, words: list[str]) -> None:
     text = "Enter " + " ".join(words)  # the base itself drops a space at the very start
     tokenizer = EXTENDED[form].tokenizer
