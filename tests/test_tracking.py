@@ -18,7 +18,7 @@ from study.projection import Projection
 from study.record import read_record
 from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
 from study.table import show
-from study.tracking import MOST_COMPARED, Ended, Tracker, tracking_uri
+from study.tracking import MOST_COMPARED, Ended, Tracker, objective_key, tracking_uri
 from wake2vec import Progress, WorkFolder, fingerprint_inputs
 
 STOPPED = "trial 4"
@@ -163,7 +163,8 @@ def test_another_choice_is_told_as_the_latest(everything: Everything, tmp_path: 
         record.__dict__["choice"] = dataclasses.replace(outcome.record.choice, trial=chosen)
         Projection(config, copied, fingerprint_inputs(config.run)).study(record)
         told = runs_of(copied)["study small"].data
-        assert [told.metrics[name] for name in names] == list(chosen.values)
+        shown = [objective_key(aim).replace("obj/", "chosen/") for aim in config.study.objectives]
+        assert [told.metrics[name] for name in shown] == list(chosen.values)
         assert told.tags["wake2vec.chosen"] == str(chosen.number)
 
 
