@@ -22,6 +22,7 @@ from wake2vec import Progress
 from wake2vec.config import (
     DEFAULT_FOLDER,
     CorpusConfig,
+    MachineConfig,
     ModelConfig,
     RunConfig,
     SampleConfig,
@@ -95,6 +96,7 @@ def config(inputs: Path) -> RunConfig:
         vocabulary=VocabularyConfig(lexicon=str(inputs / "lexicon.txt")),
         train=TrainConfig(steps=6, lr=3e-3, batch_blocks=4, precision="float32", evaluate_every_steps=3),
         sample=SampleConfig(prompt="Enter the King", count=2, new_tokens=8),
+        machine=MachineConfig(threads=1),
     )
 
 

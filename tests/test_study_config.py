@@ -128,6 +128,12 @@ def test_a_bad_profile_is_one_line_with_rule_value_and_remedy(changes: dict[str,
         ("sample.words >= 1e2", 80.0, None, 20.0),
         ("sample.words >= baseline - 10", 95.0, 100.0, -5.0),
         ("validation.loss <= baseline", 9.9, None, 0.0),  # the baseline failed
+        ("|geometry.norm_gap_d| <= 0.2", -0.5, None, 0.3),
+        ("|geometry.norm_gap_d| <= 0.5 x baseline", -0.5, -2.0, -0.5),
+        ("geometry.collapse_share <= 0.1 x baseline", 0.2, 0.8, 0.12),
+        ("geometry.collapse_share <= .1*baseline + 0.05", 0.2, 0.8, 0.07),
+        ("geometry.top1_share_new <= geometry.top1_share_base", 0.5, 0.4, 0.1),  # the measure is another figure
+        ("sample.spacing_excess <= -0.5", 0.0, None, 0.5),
     ],
 )
 def test_a_bound_is_read_as_a_person_writes_it(

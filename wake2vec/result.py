@@ -238,6 +238,7 @@ NAMES: dict[str, Name] = {
     "geometry.mutual_collapse_share": Name("mutual collapse", "mutual collapse"),
     "geometry.norm_ratio": Name("norm ratio, new / base", "norm ratio"),
     "geometry.top1_share_new": Name("top-1 share of new rows", "top-1 share"),
+    "geometry.top1_share_base": Name("top-1 share of base rows", "top-1, base"),
     "geometry.isotropy_new_excess": Name("isotropy excess of new rows", "isotropy excess"),
     "validation.bits_per_byte": Name("bits per byte", "bits per byte"),
     "validation.loss_base_targets": Name("loss on base tokens", "loss, base"),

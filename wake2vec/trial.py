@@ -194,8 +194,11 @@ def _computed(training: Training) -> Computed:
 
 
 def device_name(device: torch.device) -> str:
-    """`Tesla T4`, or `CPU, 2 threads`: numbers are bit-equal for one number of threads only."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    """`Tesla T4`, or `CPU, 2 threads`: another number of threads may change a number's last digits."""
+    threads = torch.get_num_threads()
+    return (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {threads} thread{'s'[: threads != 1]}"
+    )
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,92 @@
+"""The number of threads: chosen by a measurement, said, kept, set; and how long a study still takes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Silent
+
+from study.config import StudyConfig, check_config
+from study.driver import drive
+from study.terminal.pace import Pace
+from wake2vec import RunConfig, WorkFolder, prepare, read_result, threads
+from wake2vec.threads import measure_threads, quickest
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({}, None),
+        ({1: 1.0}, 1),
+        ({1: 1.0, 2: 0.6}, 2),
+        ({1: 1.0, 2: 0.95}, 1),  # not worth a thread
+        ({1: 1.0, 2: 3.0}, 1),  # another process has one of two cores
+        ({1: 1.0, 2: 0.6, 4: 0.58, 8: 0.3}, 8),
+    ],
+)
+def test_more_threads_are_taken_where_they_are_clearly_quicker(seconds: dict[int, float], chosen: int | None) -> None:
+    assert quickest(seconds) == chosen
+
+
+def test_every_count_up_to_all_is_measured_and_nothing_is_left_changed(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material = prepare(config)
+    before = torch.get_num_threads()
+    monkeypatch.setattr(threads, "AVAILABLE", 3)
+    seconds = measure_threads(material, config.corpus.block_tokens)
+    assert list(seconds) == [1, 2, 3]
+    assert all(taken > 0 for taken in seconds.values())
+    assert torch.get_num_threads() == before
+    monkeypatch.setattr(threads, "AVAILABLE", 1)
+    assert measure_threads(material, config.corpus.block_tokens) == {}
+
+
+class Listening(Silent):
+    """Keeps what it is told of threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen: list[int] = []
+
+    def threads_chosen(self, threads: int, seconds: Any) -> None:
+        self.chosen.append(threads)
+
+
+def test_a_study_measures_before_each_run_says_it_and_keeps_it_and_a_user_may_set_it(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "AVAILABLE", 2)
+    results = {}
+    for count in (None, 1):
+        machine = {**tree["machine"], "threads": count}
+        config = check_config({**tree, "machine": machine, "study": {**tree["study"], "trials": 2}})
+        watcher, folder = Listening(), tmp_path / str(count)
+        outcome = drive(config, folder, watcher)
+        results[count] = [read_result(WorkFolder(folder / "trials" / trial.digest)) for trial in outcome.trials]
+        assert len(watcher.chosen) == (2 if count is None else 0)
+        told = watcher.chosen or [1, 1]
+        assert [result.computed.device for result in results[count]] == [
+            f"CPU, {each} thread{'s' if each > 1 else ''}" for each in told
+        ]
+    # Threads are no knob: the trials are the same ones, and their numbers to rounding.
+    assert [result.digest for result in results[None]] == [result.digest for result in results[1]]
+    losses = [[result.numbers["validation.loss"] for result in of] for of in results.values()]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_how_long_a_study_takes_follows_its_own_pace(study_config: StudyConfig) -> None:
+    """Two seconds a step; the study has 4 trials, all as long as the first, and no companions."""
+    now = [0.0]
+    pace = Pace(study_config, lambda: now[0])
+    assert pace.left_s(0) is None
+    pace.timed(1.0)
+    assert pace.left_s(0) is not None
+    pace.begin(8)
+    now[0] = 16.0
+    pace.end()
+    assert pace.left_s(1) == pytest.approx(3 * 16)
+    pace.timed(100.0)  # a timed pass is only for the beginning
+    assert pace.left_s(1) == pytest.approx(3 * 16)
+    assert pace.left_s(4) == 0
