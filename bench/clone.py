@@ -2,9 +2,7 @@
 
 Each part has a Debian of its own in a folder (`bench/bare_machine`, as root) with a clone of the last commit. What a
 part measured is kept in build/clone.json, so that parts can be run one by one: all that was measured of this commit is
-published together. The machine should do nothing else meanwhile: the part `study` keeps it busy itself for one of its runs.
-
-`--try COMMAND` runs another command in place of `make study` and `make test`, for a look; nothing is kept or published.
+published together. The machine should do nothing else meanwhile: the part `study` keeps it busy itself for one run.
 """
 
 import argparse
