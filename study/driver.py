@@ -18,7 +18,7 @@ from study.config import StudyConfig
 from study.database import check_database
 from study.objectives import objective_values, violations
 from study.projection import Projection
-from study.record import CompanionRun, StudyRecord, record_of
+from study.record import StudyRecord, record_of
 from study.search.proposal import propose
 from study.search.space import suggest
 from study.search.stopping import Stopper
@@ -168,7 +168,7 @@ class Driver:
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
         self._projection.missing(record)
-        ran = self._run_companions(missing_companions(record))
+        ran = self._run_companions()
         record = self._record()
         if added or ran or not self._tracker.is_study_finished():
             self._projection.study(record)
@@ -260,15 +260,21 @@ class Driver:
             return None
         return read_result(WorkFolder(self._trials_folder / finished[0].digest))
 
-    def _run_companions(self, missing: Sequence[CompanionRun]) -> bool:
-        """Gives whether there were any."""
-        for companion, work in missing:
+    def _run_companions(self) -> bool:
+        """Gives whether there were any.
+
+        They are asked for one by one: the baseline's repeats, which come first, may decide who is a finalist.
+        """
+        ran = False
+        while missing := missing_companions(self._record()):
+            companion, work = missing[0]
             self._check_stop()
             self._watcher.companion_started(companion.name, companion.run)
             own = replace(companion, run=self._with_threads(companion.run))
             outcome = run_companion(own, work, self._projection, self._watcher.progressed, self._stop)
             self._watcher.companion_ended(outcome)
-        return bool(missing)
+            ran = True
+        return ran
 
     def _with_threads(self, run_config: RunConfig) -> RunConfig:
         """With as many threads as are quickest now, unless the user set them: what else the machine does may change."""

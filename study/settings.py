@@ -151,6 +151,13 @@ class Bound(Section):
         own = abs(figure) if self.absolute else figure
         return own - limit if self.relation == "<=" else limit - own
 
+    def sides(self, figure: float, measure: float | None) -> tuple[float, ...]:
+        """The violation as numbers that change smoothly with the figure: a band around 0 has two sides."""
+        limit = self.limit_of(measure)
+        if limit is None or not self.absolute or self.relation == ">=":
+            return (self.violation(figure, measure),)
+        return figure - limit, -figure - limit
+
 
 class StoppingSettings(Section):
     """When a trial is ended early: see `study.search.stopping`."""
@@ -170,8 +177,8 @@ class ChoiceSettings(Section):
 
     rule: Literal["bars", "nearest_to_ideal", "lexicographic", "first_objective"] = "bars"
     bars: list[Bound] = Field(default_factory=list)
-    """What a good trial keeps, in the form of bounds. They steer no sampler. `bars` takes the best first objective of
-    the trials that keep them all; `nearest_to_ideal` takes its ideal point from these."""
+    """What a good trial keeps, in the form of bounds; they steer the aimed trials alone. `bars` takes the best first
+    objective of the trials that keep them all; `nearest_to_ideal` takes its ideal point from these."""
     weights: dict[str, float] = Field(default_factory=dict)
     """By objective, under its address or a part of it that no other has, such as `loss`; 1 where it isn't named."""
     tolerances: dict[str, float] = Field(default_factory=dict)
@@ -188,6 +195,8 @@ class StudySection(Section):
     """What proposes trials: see `study.search.space`."""
     startup_trials: int = Field(10, ge=1)
     """Trials before the sampler models what it saw: baseline, anchors, and the rest drawn at random."""
+    aimed_trials: int = Field(0, ge=0)
+    """So many of the study's last trials go for the choice: see `study.search.proposal`."""
     space: dict[str, Range | Choices] = Field(min_length=1)
     """What varies: the address of a knob, and its range or choices."""
     objectives: list[Objective] = Field(min_length=1)

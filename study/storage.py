@@ -19,7 +19,7 @@ from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial
 from wake2vec import ConfigError
 
 ALWAYS = ("seed", "sampler", "startup_trials", "space", "objectives", "baseline")
-WHERE_GIVEN = ("anchors", "bounds", "stopping", "warm_start")
+WHERE_GIVEN = ("anchors", "bounds", "stopping", "warm_start", "aimed_trials")
 SHAPE = ("space", "objectives", "baseline")
 INPUTS = ("model.path", "corpus.path", "vocabulary.lexicon")
 

@@ -3,18 +3,20 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tools import need
 from training_folder import Training
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
+from bench.browser import open_browser
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, Watcher, drive
 from study.trials import FinishedTrial, StoppedTrial
@@ -63,6 +65,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason, count in Counter(skipped.longrepr[2] for skipped in terminalreporter.stats.get("skipped", [])).items():
         tests = "1 test" if count == 1 else f"{count} tests"
         terminalreporter.write_line(f"left out: {tests} for want of {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    need("chromium")
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session", autouse=True)

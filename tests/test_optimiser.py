@@ -99,7 +99,7 @@ def test_a_reference_that_fails_ends_nothing_and_the_report_says_why(tree: dict[
     record = drive(config, tmp_path, Silent()).record
     assert record.references == []
     fault = record.reference_faults["burst"]
-    assert references_table(record).rows == [["burst", f"train.lr=1e+30; failed: {fault}", *["no result"] * 4]]
+    assert references_table(record).rows == [["burst", *["no result"] * 5, f"train.lr=1e+30; failed: {fault}"]]
     assert not missing_companions(record)
 
 

@@ -11,9 +11,7 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 from conftest import Silent
 from playwright.sync_api import Browser, Page
-from tools import need
 
-from bench.browser import open_browser
 from bench.report import plant
 from study.commands import make_command, profile_text
 from study.config import StudyConfig, check_config
@@ -46,19 +44,13 @@ def lab(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Lab:
             "the longest name that an anchor may have": {"init.name": "library_default"},
         },
         "bounds": ["validation.loss <= baseline + 0.5"],
+        "choice": {"rule": "nearest_to_ideal"},
         "stopping": {"grace_steps": 3, "keep_share": None, "stuck_nats": 0.05, "diverged_nats": None},
     }
     config = check_config({**tree, "study": study})
     folder = tmp_path_factory.mktemp("lab") / "mlruns"
     drive(config, folder, Silent())
     return folder, config
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    need("chromium")
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -2,31 +2,16 @@
 
 import functools
 import http.server
-import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from bench.screenshots import FLAGS
 from study.config import StudyConfig
 from study.driver import StudyOutcome
 from study.server.process import mlflow_server
 from study.tracking import Tracker
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    if not Path(path).exists():
-        pytest.fail(f"the UI is tested in a real browser: {path} isn't there; install Chromium or set CHROMIUM")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -4,11 +4,15 @@ The sampler works on a copy of the study in memory. There a stopped trial has th
 its last figures, moved on by what finished trials gained from that step to their ends. Optuna's samplers learn nothing
 from a trial without values and would propose it again; with the figures of a third of its steps alone they would think
 its whole region bad.
+
+A study's last trials may be aimed at its choice. The gain of hypervolume spreads trials over the whole front, of which
+a person takes one point. So the sampler is asked for the expected improvement of the first objective alone, where all
+bounds and bars are likely to be kept (Gardner et al. 2014): docs/log.md has what it gains.
 """
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, create_trial
@@ -17,39 +21,56 @@ from study.config import StudyConfig
 from study.record import StudyRecord
 from study.search.space import distributions, sampler_for, suggest
 from study.search.stopping import is_evaluation
-from study.settings import Value
+from study.settings import Objective, Value
 from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Progress
 
 
 def propose(record: StudyRecord, number: int) -> dict[str, Value]:
-    """Parameters for trial `number`: a pure function of the trials that ended before and of the study's seed."""
+    """Parameters for trial `number`: a pure function of the trials that ended before and of the study's settings."""
     config = record.config
+    aimed = is_aimed(number, config)
+    aims = config.study.objectives[:1] if aimed else config.study.objectives
     seen = optuna.create_study(
-        directions=[objective.direction for objective in config.study.objectives],
+        directions=[objective.direction for objective in aims],
         sampler=sampler_for(number, config),
     )
     for trial in record.trained:
-        told = _stopped(trial, record) if isinstance(trial, StoppedTrial) else _finished(trial, config)
+        if isinstance(trial, StoppedTrial):
+            told = _stopped(trial, record, aims, aimed)
+        else:
+            told = _finished(trial, record, aims, aimed)
         if told is not None:
             seen.add_trial(told)
     return suggest(seen.ask(), config)
 
 
-def _finished(trial: FinishedTrial, config: StudyConfig) -> FrozenTrial:
+def is_aimed(number: int, config: StudyConfig) -> bool:
+    """Whether the trial goes for the choice: it is one of the last, and the rule has bars to keep."""
+    study = config.study
+    return study.choice.rule == "bars" and bool(study.choice.bars) and number >= study.trials - study.aimed_trials
+
+
+def _finished(trial: FinishedTrial, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial:
+    config = record.config
     constraints = {
         str(bound): violation for bound, violation in zip(config.study.bounds, trial.violations, strict=True)
     }
+    if aimed:
+        constraints |= _sides(record.result(trial.digest).numbers, record)
     return create_trial(
-        values=trial.values, params=trial.params, distributions=distributions(config), constraints=constraints
+        values=trial.values[: len(aims)],
+        params=trial.params,
+        distributions=distributions(config),
+        constraints=constraints,
     )
 
 
-def _stopped(trial: StoppedTrial, record: StudyRecord) -> FrozenTrial | None:
+def _stopped(trial: StoppedTrial, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial | None:
     """With the figures that it would probably have ended with; None where one of them is undefined."""
     config = record.config
     figures = _probable_end(trial, record)
-    values = [objective.value(figures.get(objective.result, math.nan)) for objective in config.study.objectives]
+    values = [objective.value(figures.get(objective.result, math.nan)) for objective in aims]
     if not all(map(math.isfinite, values)):
         return None
     baseline = record.result(record.baseline.digest).numbers
@@ -61,9 +82,24 @@ def _stopped(trial: StoppedTrial, record: StudyRecord) -> FrozenTrial | None:
         )
         for bound in config.study.bounds
     }
+    if aimed:
+        constraints |= _sides(figures, record)
     return create_trial(
         values=values, params=trial.params, distributions=distributions(config), constraints=constraints
     )
+
+
+def _sides(figures: Mapping[str, float | None], record: StudyRecord) -> dict[str, float]:
+    """How far a trial is from keeping each bar: 0 or less on all sides of it; an undefined figure breaks its bar."""
+    baseline = record.result(record.baseline.digest).numbers
+    found = {}
+    for bar in record.config.study.choice.bars:
+        figure = figures.get(bar.result)
+        measure = figures.get(bar.from_result) if bar.from_result else baseline.get(bar.result)
+        sides = bar.sides(0.0, measure) if figure is None else bar.sides(figure, measure)
+        for place, by in enumerate(sides):
+            found[f"bar {bar}, side {place}"] = 1.0 if figure is None else by
+    return found
 
 
 def _probable_end(trial: StoppedTrial, record: StudyRecord) -> dict[str, float]:
