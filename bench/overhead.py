@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bench.figures import Figure, publish
 from study.config import load_config
-from study.driver import Watcher, drive
+from study.driver import drive
 from study.trials import FinishedTrial, StoppedTrial
+from study.watcher import Watcher
 from wake2vec import RunConfig, WorkFolder, read_result
 
 MODEL_PARTS = ("train", "validate", "sample")

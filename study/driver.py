@@ -4,10 +4,9 @@ A trial is a pure function of its configuration, and its work folder is the trut
 stands there. So a driver that died is followed by one that runs the open trials again under their numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import optuna
 from optuna.trial import TrialState
@@ -33,8 +32,8 @@ from study.storage import (
 from study.system import SystemSampler
 from study.tracking import LiveLog, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
+from study.watcher import Watcher
 from wake2vec import (
-    Audit,
     ConfigError,
     Progress,
     RunConfig,
@@ -51,34 +50,6 @@ from wake2vec import (
     read_result,
     run,
 )
-
-
-class Watcher(Protocol):
-    """Who looks on while a study runs; who inherits this need only write what it looks at."""
-
-    def study_started(self, audit: Audit) -> None:
-        return
-
-    def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
-        """`seconds` of a pass by number of threads, as measured before a run."""
-        return
-
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
-        return
-
-    def progressed(self, record: Progress) -> None:
-        return
-
-    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
-        """`outcome` is the reason where the trial failed."""
-        return
-
-    def companion_started(self, name: str, run_config: RunConfig) -> None:
-        return
-
-    def companion_ended(self, outcome: tuple[float, ...] | str) -> None:
-        """`outcome` has the objective values, or the reason where it failed."""
-        return
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from bench.browser import open_browser
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome, Watcher, drive
+from study.driver import StudyOutcome, drive
 from study.trials import FinishedTrial, StoppedTrial
+from study.watcher import Watcher
 from wake2vec import Progress
 from wake2vec.config import (
     DEFAULT_FOLDER,

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.record import StudyRecord, read_record
 from study.report.tables import references_table
-from study.search.proposal import _probable_end, propose
+from study.search.proposal import _probable_end, _sides, propose
+from study.settings import ChoiceSettings
 from study.storage import load_study
 from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import ConfigError, WorkFolder
@@ -231,3 +233,35 @@ def test_a_stopped_trial_is_told_with_the_end_that_it_would_probably_have_had(
     stopped = StoppedTrial(step=4, reason="dominated", **planted("dddd", 6, {0: 6.0, 4: 5.6}))
     record = StudyRecord(config, tmp_path, peers, [stopped], [], [])
     assert _probable_end(stopped, record)["validation.loss"] == pytest.approx(5.6 - 0.3)
+
+
+def test_the_last_trials_go_for_the_choice_where_its_rule_has_bars(
+    rich: tuple[StudyConfig, Path, StudyOutcome],
+) -> None:
+    config, _, outcome = rich
+    bars = ["|geometry.norm_gap_d| <= 5", "geometry.top1_share_new <= geometry.top1_share_base"]
+
+    def proposed(number: int, **choice: object) -> dict[str, object]:
+        settings = {"trials": 9, "aimed_trials": 2, "choice": ChoiceSettings.model_validate({"bars": bars, **choice})}
+        aiming = config.model_copy(update={"study": config.study.model_copy(update=settings)})
+        return dict(propose(replace(outcome.record, config=aiming), number))
+
+    usual = {number: dict(propose(outcome.record, number)) for number in (6, 7)}
+    assert proposed(6) == usual[6]
+    assert proposed(7) != usual[7]
+    assert proposed(7) == proposed(7)
+    assert proposed(7, rule="first_objective") == usual[7]
+    assert proposed(7, bars=[]) == usual[7]
+
+
+def test_a_bar_around_0_has_two_sides_and_an_undefined_figure_breaks_its_bar(
+    rich: tuple[StudyConfig, Path, StudyOutcome],
+) -> None:
+    config, _, outcome = rich
+    settings = {"choice": ChoiceSettings.model_validate({"bars": ["|geometry.norm_gap_d| <= 5"]})}
+    record = replace(
+        outcome.record, config=config.model_copy(update={"study": config.study.model_copy(update=settings)})
+    )
+    assert list(_sides({"geometry.norm_gap_d": -6.0}, record).values()) == [-11.0, 1.0]
+    assert list(_sides({"geometry.norm_gap_d": 2.0}, record).values()) == [-3.0, -7.0]
+    assert list(_sides({"geometry.norm_gap_d": None}, record).values()) == [1.0, 1.0]
