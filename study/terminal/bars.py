@@ -84,6 +84,7 @@ class Bars:
         if self._is_fresh and steps_before:
             self._console.print(f"  goes on from step {steps_before}", highlight=False)
         self._is_fresh = False
+        self._pace.trained()
         self._bars.update(self._trial, completed=record.step)
         if loss is not None:
             self._bars.update(self._trial, figure=f"loss {loss:.3f}")

@@ -23,7 +23,9 @@ class Pace:
         self._step_s: float | None = None
         self._steps: list[int] = []
         self._seconds = 0.0
-        self._started: float | None = None
+        self._started = 0.0
+        self._begun = 0
+        self._has_trained = False
         self._companions_left = companion_runs(config)
 
     def timed(self, pass_s: float) -> None:
@@ -35,16 +37,20 @@ class Pace:
     def begin(self, steps: int, is_companion: bool = False) -> None:
         """A run of so many steps begins."""
         self.end()
-        self._started = self._clock()
-        self._steps.append(steps)
+        self._started, self._begun, self._has_trained = self._clock(), steps, False
         self._companions_left -= is_companion
+
+    def trained(self) -> None:
+        """The run trains: it isn't one whose result is only read."""
+        self._has_trained = True
 
     def end(self) -> None:
         """The run that was begun has ended."""
-        if self._started is not None:
+        if self._has_trained:
             self._seconds += self._clock() - self._started
+            self._steps.append(self._begun)
             self._step_s = self._seconds / sum(self._steps)
-        self._started = None
+        self._has_trained = False
 
     def left_s(self, ended: int) -> float | None:
         """Seconds, this run included, when so many trials have ended; None: nothing was timed yet."""
