@@ -22,9 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bench.figures import ROOT, Figure, publish
 from study.config import load_config
 from study.export.export import export_trial
-from study.names import figure_name
+from study.names import figure_name, shown_name
 from study.record import StudyRecord, read_record
-from study.trials import FinishedTrial, beats_baseline
+from study.trials import FinishedTrial, beats_baseline, units_of
 from wake2vec import RunResult, prepare
 from wake2vec.config import DEFAULT_FOLDER
 
@@ -55,13 +55,26 @@ def main() -> None:
     seeds = tuple(map(int, sys.argv[1:])) or SEEDS
     lanes = os.cpu_count() or 1
     with ThreadPoolExecutor(lanes) as pool:
-        done = pool.map(lambda lane: [run_study(seed, f"lane-{lane}", 1) for seed in seeds[lane::lanes]], range(lanes))
+        done = pool.map(
+            lambda lane: [run_study(seed, f"lane-{lane}", 1) for seed in share(seeds, lane, lanes)], range(lanes)
+        )
         records = sorted((record for lane in done for record in lane), key=lambda record: record.config.study.seed)
-    figures = [*base_model_figures(), *study_figures(records), *choice_figures(records), *export_figures(records[0])]
+    figures = [
+        *base_model_figures(),
+        *study_figures(records),
+        *unit_figures(records[0]),
+        *choice_figures(records),
+        *export_figures(records[0]),
+    ]
     keep_pictures(records[0])
     publish("study", "make figures", figures)  # what a machine that is taken away meanwhile leaves
     again = run_study(seeds[0], "two-threads", 2)
     publish("study", "make figures", [*figures, *same_figures(records[0], again)])
+
+
+def share(seeds: Sequence[int], lane: int, lanes: int) -> Sequence[int]:
+    """Those of a lane, which come one after another: they share baseline, references and the cache."""
+    return seeds[len(seeds) * lane // lanes : len(seeds) * (lane + 1) // lanes]
 
 
 def run_study(seed: int, folder: str, threads: int) -> StudyRecord:
@@ -103,6 +116,16 @@ def study_figures(records: Sequence[StudyRecord]) -> list[Figure]:
         Figure("trials that beat the baseline in every objective, study by study", listed(better), ""),
         Figure("trials that keep all bars, study by study", listed(keeping), ""),
     ]
+
+
+def unit_figures(record: StudyRecord) -> list[Figure]:
+    """What hypervolume and distances are measured in, beside the baseline's values that they were measured in before."""
+    units = units_of(record.finished, record.baseline, record.config)
+    told = [
+        f"{shown_name(objective)}: {unit:.3g} ({unit / abs(own):.2f})"
+        for objective, unit, own in zip(record.config.study.objectives, units, record.baseline.values, strict=True)
+    ]
+    return [Figure("units: what the baseline lacks of the best (of the baseline's value)", "; ".join(told), "")]
 
 
 def choice_figures(records: Sequence[StudyRecord]) -> list[Figure]:
