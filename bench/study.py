@@ -119,7 +119,7 @@ def study_figures(records: Sequence[StudyRecord]) -> list[Figure]:
 
 
 def unit_figures(record: StudyRecord) -> list[Figure]:
-    """What hypervolume and distances are measured in, beside the baseline's values that they were measured in before."""
+    """What volumes and distances are measured in, as a share of the baseline's values, which were the units before."""
     units = units_of(record.finished, record.baseline, record.config)
     told = [
         f"{shown_name(objective)}: {unit:.3g} ({unit / abs(own):.2f})"
