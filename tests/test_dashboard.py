@@ -76,7 +76,17 @@ def filled(rule: str) -> str:
 
 
 def test_make_starts_it_and_without_a_study_it_says_what_to_do_and_makes_nothing(tmp_path: Path) -> None:
-    make = ["make", "-n", "-o", ".venv/dashboard", "dashboard", f"RESULTS={tmp_path}", "PORT=8123", "BIN=."]
+    make = [
+        "make",
+        "--no-print-directory",
+        "-n",
+        "-o",
+        ".venv/dashboard",
+        "dashboard",
+        f"RESULTS={tmp_path}",
+        "PORT=8123",
+        "BIN=.",
+    ]
     told = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     recipe = told.replace("./python", sys.executable)
     done = subprocess.run(["bash", "-c", recipe], cwd=ROOT, capture_output=True, text=True, check=False)

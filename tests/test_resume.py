@@ -1,5 +1,6 @@
 """A trial that is killed, stopped or squeezed comes out as if nothing had happened."""
 
+import dataclasses
 import json
 import os
 import random
@@ -159,3 +160,18 @@ def test_without_memory_the_micro_batch_is_halved_and_the_mathematics_stays(
     monkeypatch.setattr(EmbeddingModel, "add_gradients", none)
     with pytest.raises(MemoryExhaustedError, match=r"one block at a time must fit.*CUDA out of memory\.; lower"):
         small.update()
+
+
+def test_a_trial_goes_on_with_the_threads_that_it_began_with(config: RunConfig) -> None:
+    """In bfloat16 another number of threads gives other last digits."""
+    training = start_training(config, prepare(config))
+    try:
+        torch.set_num_threads(2)
+        state = training.state()
+        torch.set_num_threads(1)
+        training.restore(dataclasses.replace(state, threads=None))  # the control: a checkpoint that doesn't tell
+        assert torch.get_num_threads() == 1
+        training.restore(state)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

@@ -34,6 +34,8 @@ class State:
     """The optimizer's numbers, by its own names."""
     tensors: dict[str, Tensor]
     """`rows`: the trained rows; `optimizer.<name>`: the optimizer's tensors."""
+    threads: int | None = None
+    """That computed it on a CPU: with others the next step's last digits may differ. None: it isn't known."""
 
 
 def write_checkpoint(folder: Path, state: State) -> Path:

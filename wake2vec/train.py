@@ -103,6 +103,7 @@ class Training:
             step=self.step,
             loss_scale=self._loss_scale,
             micro_batch_blocks=self.micro_batch_blocks,
+            threads=torch.get_num_threads() if self.model.device.type == "cpu" else None,
             optimizer={key: value for key, value in optimizer.items() if not isinstance(value, Tensor)},
             tensors={
                 name: tensor.detach().to("cpu", copy=True).contiguous()
@@ -113,6 +114,8 @@ class Training:
     @torch.no_grad()
     def restore(self, state: State) -> None:
         """Go on from a state as if training had never stopped."""
+        if state.threads is not None:
+            torch.set_num_threads(state.threads)
         self.step = state.step
         self.micro_batch_blocks = state.micro_batch_blocks
         self._loss_scale = state.loss_scale
