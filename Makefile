@@ -71,7 +71,7 @@ bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: 
 gpu: .venv/bench ## The same on a GPU: TinyLlama's shape in the limits of a Tesla T4
 	@for part in engine trial geometry; do $(BIN)/python -m bench.$$part || exit; done
 
-figures: .venv/dev ## The study twice, its report and notebook, 300 kills, bare machines (as root), measured: docs/benchmarks.md (hours)
+figures: .venv/dev ## Eight studies, report and notebook, 300 kills, bare machines (as root), measured: docs/benchmarks.md (hours)
 	@for part in study report notebook kills clone; do $(BIN)/python -m bench.$$part || exit; done
 
 findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement, optimiser (3 hours)
