@@ -68,7 +68,7 @@ def choose(
         assert finalists
         occasion = f"no finalist keeps all bounds in the mean of {config.study.seeds} seeds"
         return _least_infeasible(finalists, config, occasion)
-    field = Field(feasible, baseline_of(trials), config, deviations)
+    field = Field(feasible, baseline_of(defined), config, deviations)
     picks: list[Picked] = []
     while left and len(picks) <= RUNNERS_UP:
         picks.append(RULES[config.study.choice.rule](left, field))
