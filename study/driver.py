@@ -5,50 +5,51 @@ stands there. So a driver that died is followed by one that runs the open trials
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
 
 from study.choose import Choice
-from study.companion_runs import missing_companions, run_companion
+from study.companions import Companion, note_fault
 from study.config import StudyConfig
 from study.database import check_database
+from study.executor import Executor, InProcess
 from study.objectives import objective_values, violations
+from study.processes import Processes
 from study.projection import Projection
-from study.record import StudyRecord, record_of
+from study.record import CompanionRun, StudyRecord, missing_companions, record_of
 from study.search.proposal import propose
 from study.search.space import suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import import_trials
+from study.settings import Value
 from study.shared_faults import Faults, check_figures
+from study.stop import Stop
 from study.storage import (
     fingerprint_of,
     interrupted_numbers,
     only_driver,
     open_study,
 )
-from study.system import SystemSampler
 from study.tracking import LiveLog, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
 from study.watcher import Watcher
+from study.worker import Abandoned, Event, Failed, Left, Outcome, Sample, Task, ThreadsChosen
 from wake2vec import (
     ConfigError,
     Progress,
     RunConfig,
     RunResult,
-    TrialAbandoned,
     TrialFailedError,
     TrialStopped,
     Wake2VecError,
     WorkFolder,
     fingerprint_inputs,
-    measure_threads,
     prepare,
-    quickest,
     read_result,
-    run,
 )
 
 
@@ -97,11 +98,23 @@ def drive(
         fingerprint = fingerprint_of(config, inputs)
         study = open_study(folder, config, fingerprint)
         import_trials(study, folder, config, fingerprint)
-        return Driver(config, folder, study, inputs, watcher, stop).run()
+        workers = config.study.workers
+        executor = InProcess(folder) if workers == 1 else Processes(folder, workers)
+        with executor:  # its processes start while MLflow's database is opened
+            return Driver(config, folder, study, inputs, watcher, stop).run(executor)
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A trial or a companion that is worked off somewhere."""
+
+    log: LiveLog
+    ended: Callable[[Sequence[Progress], RunResult | Abandoned | Failed], None]
+    """What to do with its outcome; it is given what MLflow has taken of its records."""
 
 
 class Driver:
-    """One pass over a study; `drive` makes it, with the lock held."""
+    """One pass over a study; `drive` makes it, with the lock held. It is the executor's `Boss`."""
 
     def __init__(
         self,
@@ -120,107 +133,163 @@ class Driver:
         self._stop = stop
         self._projection = Projection(config, folder, inputs)
         self._tracker = self._projection.tracker
-        self._trials_folder = folder / "trials"
         self._faults = Faults(config)
+        self._interrupted = interrupted_numbers(study)
+        self._open: dict[str, OpenRun] = {}
+        self._held: list[Callable[[], None]] = []
+        """What is to be done with outcomes; those before the baseline's wait for it, as bounds are measured from it."""
+        self._unshown: list[Callable[[], None]] = []
+        self._is_left = False
+        """Whether a run was left with a checkpoint: the time is over."""
+        self._added = 0
+        self._ran_companions = False
 
-    def run(self) -> StudyOutcome:
-        added = 0
-        for number in interrupted_numbers(self._study):
-            self._check_stop()
-            self._run_trial(self._reopen(number))
-            added += 1
-        while not self._is_done():
-            self._check_stop()
-            self._run_trial(self._next())
-            added += 1
+    def run(self, executor: Executor) -> StudyOutcome:
+        executor.work(self)
         record = self._record()
         if not record.finished:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
         self._projection.missing(record)
-        ran = self._run_companions()
-        record = self._record()
-        if added or ran or not self._tracker.is_study_finished():
+        if self._added or self._ran_companions or not self._tracker.is_study_finished():
             self._projection.study(record)
-        return StudyOutcome(record, added)
+        return StudyOutcome(record, self._added)
 
-    def _next(self) -> optuna.Trial:
+    @property
+    def deadline(self) -> float | None:
+        return self._stop.deadline if isinstance(self._stop, Stop) else None
+
+    def stop(self) -> bool:
+        return self._stop() or self._is_left
+
+    def next_task(self) -> Task | None:
+        if self.stop():
+            if self._open:
+                return None
+            raise TrialStopped
+        if self._interrupted:
+            return self._begin_trial(self._reopen(self._interrupted.pop(0)))
+        record = self._record()
+        if self._may_begin(record):
+            return self._begin_trial(self._ask(record))
+        due = [(companion, work) for companion, work in self._due(record) if companion.name not in self._open]
+        return self._begin_companion(*due[0]) if due else None
+
+    def told(self, task: Task, event: Event) -> None:
+        if isinstance(event, ThreadsChosen):
+            self._watcher.threads_chosen(event.threads, event.seconds)
+        elif isinstance(event, Sample):
+            self._open[task.name].log(event.record)
+        else:
+            self._watcher.progressed(task.name, event)
+            self._open[task.name].log(event)
+
+    def ended(self, task: Task, outcome: Outcome) -> None:
+        run = self._open.pop(task.name)
+        if isinstance(outcome, Left):
+            run.log.flush()
+            self._is_left = True
+            return
+        is_baseline = task.name == _name(0)
+        self._held.insert(0 if is_baseline else len(self._held), partial(run.ended, run.log.sent, outcome))
+        if is_baseline or _name(0) not in self._open:
+            while self._held:
+                self._held.pop(0)()
+
+    def catch_up(self) -> None:
+        """Tell MLflow what became of the runs that ended, and draw their pictures."""
+        while self._unshown:
+            self._unshown.pop(0)()
+
+    def _may_begin(self, record: StudyRecord) -> bool:
+        """Whether there is another trial to run, and those have ended that it must see."""
+        study = self._config.study
+        if record.ended + len(record.running) >= study.trials:
+            return False
+        if study.patience is not None and record.finished and record.trials_without_gain >= study.patience:
+            return False
+        if self._waiting():
+            return True
+        oldest = min(record.running, default=None)
+        return oldest is None or oldest > len(self._study.get_trials(deepcopy=False)) - study.workers
+
+    def _waiting(self) -> bool:
+        """Whether a trial stands in the study that hasn't begun: the baseline, or an anchor."""
+        return any(trial.state is TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+
+    def _ask(self, record: StudyRecord) -> optuna.Trial:
         """The next trial, with all its parameters in the study database before it begins."""
-        trials = self._study.get_trials(deepcopy=False)
-        if not any(trial.state is TrialState.WAITING for trial in trials):
-            self._study.enqueue_trial(propose(self._record(), len(trials)))
+        if not self._waiting():
+            self._study.enqueue_trial(propose(record, len(self._study.get_trials(deepcopy=False))))
         return self._study.ask()
 
-    def _is_done(self) -> bool:
-        record = self._record()
-        if record.ended >= self._config.study.trials:
-            return True
-        patience = self._config.study.patience
-        return patience is not None and record.finished != [] and record.trials_without_gain >= patience
+    def _due(self, record: StudyRecord) -> list[CompanionRun]:
+        """The companions that can be run, and have neither result nor fault.
 
-    def _run_trial(self, trial: optuna.Trial) -> None:
+        References and the baseline's repeats fill the time when no trial may begin. They also decide, by the noise
+        that they show, who is a finalist: so the finalists' repeats come last, when all trials have ended.
+        """
+        if not record.finished or not (record.running == [] or record.finished[0].is_baseline):
+            return []
+        first = missing_companions([*record.reference_runs, *record.repeats_of(record.baseline)])
+        return first if first or record.running else missing_companions(record.companions)
+
+    def _begin_trial(self, trial: optuna.Trial) -> Task:
         params = suggest(trial, self._config)
-        run_config = self._with_threads(self._config.run_config(params))
+        run_config = self._config.run_config(params)
         self._check_inputs(run_config)
         inputs, anchor = fingerprint_inputs(run_config), trial.user_attrs.get("anchor", "")
         digest = run_config.digest(inputs)
         run_id = self._projection.open_trial(Trial(trial.number, run_config, params, inputs, anchor), digest)
         self._watcher.trial_started(trial.number, run_config, self._record().ended)
-        live_log = LiveLog(self._tracker, run_id)
-        sampler = SystemSampler(WorkFolder(self._trials_folder / digest))
-        judge = self._judge(trial, run_config, digest)
+        task = Task(_name(trial.number), run_config, digest, self._stopper(trial, run_config))
+        ended = partial(self._trial_ended, trial, params, digest, run_id)
+        self._open[task.name] = OpenRun(LiveLog(self._tracker, run_id), ended)
+        return task
 
-        def observe(record: Progress) -> None:
-            self._watcher.progressed(record)
-            live_log(record)
-            for sample in sampler(record):
-                live_log(sample)
-            judge(record)
-
-        try:
-            result = run(run_config, self._trials_folder, observe, self._stop, self._folder / "cache")
-            values = objective_values(result, self._config)
-            broken = violations(result, self._baseline(result, trial.number), self._config)
-        except TrialStopped:
-            live_log.flush()
-            raise
-        except TrialAbandoned as verdict:
-            stopped = StoppedTrial(trial.number, params, digest, verdict.step, verdict.reason)
-            self._end_early(stopped, trial, run_id, live_log.sent)
+    def _trial_ended(
+        self,
+        trial: optuna.Trial,
+        params: dict[str, Value],
+        digest: str,
+        run_id: str,
+        sent: Sequence[Progress],
+        outcome: RunResult | Abandoned | Failed,
+    ) -> None:
+        self._added += 1
+        if isinstance(outcome, Abandoned):
+            self._end_early(
+                StoppedTrial(trial.number, params, digest, outcome.step, outcome.reason), trial, run_id, sent
+            )
             return
+        try:
+            if isinstance(outcome, Failed):
+                raise outcome.fault
+            values = objective_values(outcome, self._config)
+            broken = violations(outcome, self._baseline(outcome, trial.number), self._config)
         except TrialFailedError as fault:
             self._faults.check_cause(fault)
-            self._fail(trial, FailedTrial(trial.number, params, str(fault)), digest, run_id, live_log.sent)
+            self._fail(trial, FailedTrial(trial.number, params, str(fault)), digest, run_id, sent)
             self._faults.check_repeat(fault, bool(self._record().finished))
             return
-        finally:
-            sampler.close()
         trial.set_user_attr("digest", digest)
         trial.set_user_attr("violations", broken)
         for bound, violation in zip(self._config.study.bounds, broken, strict=True):
             if str(bound) not in trial.constraints:  # a driver that died may have told it
                 trial.set_constraint(str(bound), violation)
         finished = FinishedTrial(trial.number, params, values, digest, broken, trial.user_attrs.get("anchor", ""))
-        self._projection.finished(finished, run_id, live_log.sent)
         self._study.tell(trial.number, values)
         self._watcher.trial_ended(trial.number, finished)
+        self._unshown.append(partial(self._projection.finished, finished, run_id, sent))
 
-    def _judge(self, trial: optuna.Trial, run_config: RunConfig, digest: str) -> Callable[[Progress], None]:
-        """What raises TrialAbandoned where the trial isn't worth its steps; baseline and anchors always are."""
+    def _stopper(self, trial: optuna.Trial, run_config: RunConfig) -> Stopper | None:
+        """What ends the trial where it isn't worth its steps; baseline and anchors always are."""
         if self._config.study.stopping is None or trial.number == 0 or "anchor" in trial.user_attrs:
-            return lambda record: None
-        record = self._record()
+            return None
+        record = self._record().seen_by(trial.number)
         peers = [(record.steps(trial), record.progress(trial.digest)) for trial in record.trained]
-        stopper = Stopper(self._config, run_config.train.steps, peers)
-        stopper.begin(record.progress(digest))
-
-        def judge(progress: Progress) -> None:
-            reason = stopper.verdict(progress)
-            if reason is not None:
-                raise TrialAbandoned(progress.step, reason)
-
-        return judge
+        return Stopper(self._config, run_config.train.steps, peers)
 
     def _baseline(self, result: RunResult, number: int) -> RunResult | None:
         """The baseline's result, which bounds may be measured from; None where it failed."""
@@ -229,43 +298,44 @@ class Driver:
         finished = self._record().finished
         if not finished or not finished[0].is_baseline:
             return None
-        return read_result(WorkFolder(self._trials_folder / finished[0].digest))
+        return read_result(self._work(finished[0].digest))
 
-    def _run_companions(self) -> bool:
-        """Gives whether there were any.
+    def _begin_companion(self, companion: Companion, work: WorkFolder) -> Task:
+        self._watcher.companion_started(companion.name, companion.run)
+        run_id = self._projection.open_companion(companion)
+        ended = partial(self._companion_ended, companion, work, run_id)
+        self._open[companion.name] = OpenRun(LiveLog(self._tracker, run_id), ended)
+        self._ran_companions = True
+        return Task(companion.name, companion.run, work.path.name)
 
-        They are asked for one by one: the baseline's repeats, which come first, may decide who is a finalist.
-        """
-        ran = False
-        while missing := missing_companions(self._record()):
-            companion, work = missing[0]
-            self._check_stop()
-            self._watcher.companion_started(companion.name, companion.run)
-            own = replace(companion, run=self._with_threads(companion.run))
-            outcome = run_companion(own, work, self._projection, self._watcher.progressed, self._stop)
-            self._watcher.companion_ended(outcome)
-            ran = True
-        return ran
-
-    def _with_threads(self, run_config: RunConfig) -> RunConfig:
-        """With as many threads as are quickest now, unless the user set them: what else the machine does may change."""
-        if run_config.machine.threads is not None:
-            return run_config
-        material = prepare(run_config, self._folder / "cache")
-        seconds = measure_threads(material, run_config.corpus.block_tokens)
-        threads = quickest(seconds)
-        if threads is None:
-            return run_config
-        self._watcher.threads_chosen(threads, seconds)
-        machine = run_config.machine.model_copy(update={"threads": threads})
-        return run_config.model_copy(update={"machine": machine})
+    def _companion_ended(
+        self,
+        companion: Companion,
+        work: WorkFolder,
+        run_id: str,
+        sent: Sequence[Progress],
+        outcome: RunResult | Abandoned | Failed,
+    ) -> None:
+        """One that failed leaves its reason in its work folder and isn't tried again."""
+        digest = work.path.name
+        try:
+            if isinstance(outcome, Failed):
+                raise outcome.fault
+            assert not isinstance(outcome, Abandoned)  # it has no stopper
+            values = objective_values(outcome, self._config)
+        except TrialFailedError as fault:
+            note_fault(work, str(fault))
+            self._projection.companion_failed(digest, run_id, str(fault), sent)
+            self._watcher.companion_ended(companion.name, str(fault))
+            return
+        self._watcher.companion_ended(companion.name, values)
+        self._unshown.append(partial(self._projection.companion, companion, digest, values, run_id, sent))
 
     def _record(self) -> StudyRecord:
         return record_of(self._study, self._config, self._folder)
 
-    def _check_stop(self) -> None:
-        if self._stop():
-            raise TrialStopped
+    def _work(self, digest: str) -> WorkFolder:
+        return WorkFolder(self._folder / "trials" / digest)
 
     def _check_inputs(self, run_config: RunConfig) -> None:
         """Raises ConfigError: a file was changed since the study was opened."""
@@ -297,3 +367,8 @@ class Driver:
         """The open trial of that number, whose parameters stand in the study database."""
         frozen = next(trial for trial in self._study.get_trials(deepcopy=False) if trial.number == number)
         return optuna.Trial(self._study, frozen._trial_id)
+
+
+def _name(number: int) -> str:
+    """Of a trial, as a task."""
+    return f"trial {number}"

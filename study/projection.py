@@ -62,15 +62,18 @@ class Projection:
         began_s = self._began(companion.digest(self._inputs))
         return self.tracker.open_companion(companion.name, companion.run, companion.repeats, began_s)
 
-    def companion(self, companion: Companion, digest: str, values: tuple[float, ...], run_id: str) -> None:
+    def companion(
+        self, companion: Companion, digest: str, values: tuple[float, ...], run_id: str, sent: Sequence[Progress] = ()
+    ) -> None:
         """A repeat or a reference with a result; nobody opens the picture of a repeat."""
         if companion.repeats is None:
             self.show(digest, companion.name)
-        self._close(digest, run_id, values, (), {})
+        self._close(digest, run_id, values, sent, {})
 
-    def companion_failed(self, digest: str, run_id: str, reason: str) -> None:
+    def companion_failed(self, digest: str, run_id: str, reason: str, sent: Sequence[Progress] = ()) -> None:
         records = self._records(digest)
-        self.tracker.close(run_id, Ended("failed", records, {"wake2vec.fault": reason}, at_s=_end_of(records)))
+        tags = {"wake2vec.fault": reason}
+        self.tracker.close(run_id, Ended("failed", _without(records, sent), tags, at_s=_end_of(records)))
 
     def missing(self, record: StudyRecord) -> None:
         """The trials and companions that ended and that MLflow doesn't hold, or not to their end."""
@@ -224,6 +227,7 @@ def machine_tags(result: RunResult) -> dict[str, str]:
     """On what the trial was computed, and the most memory that it took there."""
     peak = result.computed.peak_memory_gb
     return {
+        "machine.threads": str(result.config.machine.threads),  # measured when the run had begun
         "wake2vec.device": result.computed.device,
         "wake2vec.precision": result.computed.precision,
         **({} if peak is None else {"wake2vec.gpu_memory_gb": f"{peak:.2f}"}),

@@ -58,6 +58,31 @@ class StudyRecord:
     inputs: dict[str, str] = field(default_factory=dict)
     """Hashes of base model, corpus and lexicon, but one that varies."""
 
+    def seen_by(self, number: int) -> "StudyRecord":
+        """What trial `number` may know: all trials but those that may run beside it, one fewer than there are workers.
+
+        That they have ended or not would hang on the machine's mood; so a study that is run again is the same.
+        """
+        last = number - self.config.study.workers
+        return replace(
+            self,
+            finished=[trial for trial in self.finished if trial.source or trial.number <= last],
+            stopped=[trial for trial in self.stopped if trial.number <= last],
+            failed=[trial for trial in self.failed if trial.number <= last],
+        )
+
+    def beside(self, number: int) -> list[dict[str, Value]]:
+        """The parameters of the trials that may run beside trial `number`, as far as they are known."""
+        own: list[FinishedTrial | StoppedTrial | FailedTrial | OpenTrial] = [
+            *(trial for trial in self.finished if not trial.source),
+            *self.stopped,
+            *self.failed,
+            *self.open,
+        ]
+        known = {trial.number: trial.params for trial in own if trial.params.keys() == self.config.study.space.keys()}
+        between = range(number - self.config.study.workers + 1, number)
+        return [known[other] for other in between if other in known]
+
     @property
     def trained(self) -> list[FinishedTrial | StoppedTrial]:
         """The trials that have a record of progress from beginning to end, in order of their numbers."""
@@ -304,6 +329,11 @@ def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRe
         open_trials(study),
         input_hashes(study),
     )
+
+
+def missing_companions(companions: Sequence[CompanionRun]) -> list[CompanionRun]:
+    """Those that have neither result nor fault."""
+    return [(one, work) for one, work in companions if not work.result_path.exists() and fault_of(work) is None]
 
 
 def _judged(trials: list[FinishedTrial], config: StudyConfig, folder: Path) -> list[FinishedTrial]:

@@ -213,6 +213,8 @@ class StudySection(Section):
     """Earlier studies in the same folder whose trials the sampler begins with."""
     patience: int | None = Field(None, ge=1)
     """The study is done when so many trials in a row have not raised the hypervolume; None: when it has `trials`."""
+    workers: int = Field(1, ge=1)
+    """Runs side by side, each in a process of its own; what a trial is proposed from then lacks those beside it."""
     seeds: int = Field(1, ge=1)
     """How many seeds the baseline and the finalists are run with."""
     finalists: int = Field(3, ge=1)

@@ -22,13 +22,21 @@ class Stop:
 
     def __init__(self, seconds: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._deadline = None
+        self.deadline: float | None = None
+        """On the clock, which all processes of a machine share; None: there is all the time in the world."""
         if seconds is not None:
-            self._deadline = clock() + seconds - min(MARGIN_SHARE * seconds, MOST_MARGIN_S)
+            self.deadline = clock() + seconds - min(MARGIN_SHARE * seconds, MOST_MARGIN_S)
         self._called_at: float | None = None
         self._longest_gap_s = 0.0
         self.signal: int | None = None
         """The signal that asks to stop, if one came."""
+
+    @classmethod
+    def at(cls, deadline: float | None) -> "Stop":
+        """By that moment, told apart from the gaps that this one sees: each worker has its own."""
+        stop = cls()
+        stop.deadline = deadline
+        return stop
 
     def __call__(self) -> bool:
         now = self._clock()
@@ -39,7 +47,7 @@ class Stop:
 
     @property
     def is_time_over(self) -> bool:
-        return self._deadline is not None and self._clock() + 2 * self._longest_gap_s >= self._deadline
+        return self.deadline is not None and self._clock() + 2 * self._longest_gap_s >= self.deadline
 
     def listen(self, announce: Callable[[], None]) -> None:
         """From now on Ctrl-C and SIGTERM ask to stop; a second one ends the process at once."""

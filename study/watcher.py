@@ -14,13 +14,14 @@ class Watcher(Protocol):
         return
 
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
-        """`seconds` of a pass by number of threads, as measured before a run."""
+        """`seconds` of a pass by number of threads, as measured at the beginning of a run."""
         return
 
     def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
         return
 
-    def progressed(self, record: Progress) -> None:
+    def progressed(self, name: str, record: Progress) -> None:
+        """`name` is `trial 7`, or a companion's."""
         return
 
     def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
@@ -30,6 +31,6 @@ class Watcher(Protocol):
     def companion_started(self, name: str, run_config: RunConfig) -> None:
         return
 
-    def companion_ended(self, outcome: tuple[float, ...] | str) -> None:
+    def companion_ended(self, name: str, outcome: tuple[float, ...] | str) -> None:
         """`outcome` has the objective values, or the reason where it failed."""
         return

@@ -130,7 +130,7 @@ class Silent(Watcher):
         self.ended: list[FinishedTrial | StoppedTrial | str] = []
         self._on_record = on_record
 
-    def progressed(self, record: Progress) -> None:
+    def progressed(self, name: str, record: Progress) -> None:
         self._on_record(record)
 
     def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:

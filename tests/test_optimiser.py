@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from conftest import TRIALS, Silent
 
-from study.companion_runs import missing_companions
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.record import StudyRecord, read_record
+from study.record import StudyRecord, missing_companions, read_record
 from study.report.tables import references_table
 from study.search.proposal import _probable_end, _sides, propose
 from study.settings import ChoiceSettings
@@ -102,7 +101,7 @@ def test_a_reference_that_fails_ends_nothing_and_the_report_says_why(tree: dict[
     assert record.references == []
     fault = record.reference_faults["burst"]
     assert references_table(record).rows == [["burst", *["no result"] * 5, f"train.lr=1e+30; failed: {fault}"]]
-    assert not missing_companions(record)
+    assert not missing_companions(record.companions)
 
 
 def test_stopped_trials_are_pruned_with_reason_and_step_and_their_curve_stays(

@@ -113,12 +113,13 @@ def test_when_the_time_is_over_it_stops_and_exits_with_0(tree: dict[str, Any], t
 def test_a_trial_that_goes_on_says_from_where(study_config: StudyConfig) -> None:
     printed = StringIO()
     bars = Bars(study_config, Console(file=printed, width=80))
-    for first in (Progress(0, {"validation.loss": 4.0}, 0.0), Progress(8, {"training.loss": 3.0}, 0.0)):
-        bars.trial_started(1, study_config.run, 0)
-        bars.progressed(first)
-        bars.progressed(Progress(9, {"training.loss": 3.0}, 0.0))
+    firsts = [Progress(0, {"validation.loss": 4.0}, 0.0), Progress(8, {"training.loss": 3.0}, 0.0)]
+    for number, first in enumerate(firsts):
+        bars.trial_started(number, study_config.run, 0)
+        bars.progressed(f"trial {number}", first)
+        bars.progressed(f"trial {number}", Progress(9, {"training.loss": 3.0}, 0.0))
     assert printed.getvalue().count("goes on") == 1
-    assert printed.getvalue().endswith("  goes on from step 7\n")
+    assert printed.getvalue().endswith("  trial 1 goes on from step 7\n")
 
 
 def interpreter() -> str:

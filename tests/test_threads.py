@@ -7,10 +7,11 @@ import pytest
 import torch
 from conftest import Silent
 
+from study import worker
 from study.config import StudyConfig, check_config
 from study.driver import drive
 from study.terminal.pace import Pace
-from wake2vec import RunConfig, WorkFolder, prepare, read_result, threads
+from wake2vec import RunConfig, WorkFolder, prepare, read_result
 from wake2vec.threads import measure_threads, quickest
 
 
@@ -29,18 +30,14 @@ def test_more_threads_are_taken_where_they_are_clearly_quicker(seconds: dict[int
     assert quickest(seconds) == chosen
 
 
-def test_every_count_up_to_all_is_measured_and_nothing_is_left_changed(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_count_up_to_the_most_is_measured_and_nothing_is_left_changed(config: RunConfig) -> None:
     material = prepare(config)
     before = torch.get_num_threads()
-    monkeypatch.setattr(threads, "AVAILABLE", 3)
-    seconds = measure_threads(material, config.corpus.block_tokens)
+    seconds = measure_threads(material, config.corpus.block_tokens, 3)
     assert list(seconds) == [1, 2, 3]
     assert all(taken > 0 for taken in seconds.values())
     assert torch.get_num_threads() == before
-    monkeypatch.setattr(threads, "AVAILABLE", 1)
-    assert measure_threads(material, config.corpus.block_tokens) == {}
+    assert measure_threads(material, config.corpus.block_tokens, 1) == {}
 
 
 class Listening(Silent):
@@ -57,7 +54,7 @@ class Listening(Silent):
 def test_a_study_measures_before_each_run_says_it_and_keeps_it_and_a_user_may_set_it(
     tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "AVAILABLE", 2)
+    monkeypatch.setattr(worker, "AVAILABLE_THREADS", 2)
     results = {}
     for count in (None, 1):
         machine = {**tree["machine"], "threads": count}
@@ -83,14 +80,31 @@ def test_how_long_a_study_takes_follows_its_own_pace(study_config: StudyConfig) 
     assert pace.left_s(0) is None
     pace.timed(1.0)
     assert pace.left_s(0) is not None
-    pace.begin(8)
+    pace.begin("trial 0", 8)
     now[0] = 9.0
-    pace.end()  # its result was read
-    pace.begin(8)
-    pace.trained()
+    pace.end("trial 0")  # its result was read
+    pace.begin("trial 0", 8)
+    pace.trained("trial 0", 1)
     now[0] = 25.0
-    pace.end()
+    pace.end("trial 0")
     assert pace.left_s(1) == pytest.approx(3 * 16)
     pace.timed(100.0)  # a timed pass is only for the beginning
     assert pace.left_s(1) == pytest.approx(3 * 16)
+    pace.begin("trial 1", 8)
+    pace.trained("trial 1", 6)
+    assert pace.left_s(1) == pytest.approx(3 * 16 - 12)
     assert pace.left_s(4) == 0
+
+
+def test_two_runs_side_by_side_take_half_the_time(tree: dict[str, Any]) -> None:
+    """Each of 8 steps in 16 seconds, both at once: two are left of four, which take as long."""
+    now = [0.0]
+    config = check_config({**tree, "study": {**tree["study"], "workers": 2}})
+    pace = Pace(config, lambda: now[0])
+    for name in ("trial 0", "trial 1"):
+        pace.begin(name, 8)
+        pace.trained(name, 0)
+    now[0] = 16.0
+    for name in ("trial 0", "trial 1"):
+        pace.end(name)
+    assert pace.left_s(2) == pytest.approx(16)

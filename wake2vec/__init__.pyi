@@ -35,13 +35,14 @@ from .phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from .plan import TrialPlan, plan_trial
 from .result import HEADLINE, NAMES, NUMBERS, Name, Neighbours, RunResult, read_result
 from .subject import Source, StoredSubject, read_subject
-from .threads import measure_threads, quickest
+from .threads import AVAILABLE_THREADS, measure_threads, quickest, use_threads
 from .trial import run
 from .undefined import undefined_figures, undefined_reasons
 from .vectors import TEXT_FORMATS
 from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
 __all__ = [
+    "AVAILABLE_THREADS",
     "COUNT_CLASSES",
     "HEADLINE",
     "INITIALISERS",
@@ -110,6 +111,7 @@ __all__ = [
     "undefined_figures",
     "undefined_reasons",
     "unflatten",
+    "use_threads",
     "warnings_of",
     "write_atomic",
     "write_json",

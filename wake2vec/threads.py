@@ -14,7 +14,7 @@ from wake2vec.loss import CHUNK_TOKENS
 from wake2vec.material import Material
 from wake2vec.model import EmbeddingModel
 
-AVAILABLE = torch.get_num_threads()
+AVAILABLE_THREADS = torch.get_num_threads()
 """What torch starts with: the machine's cores, or OMP_NUM_THREADS."""
 ROUNDS = 3
 WORTH_A_THREAD = 0.9
@@ -27,15 +27,18 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def measure_threads(material: Material, block_tokens: int) -> dict[int, float]:
-    """Seconds of a training pass over some 500 tokens, by number of threads: 1, 2, 4 and so on up to all.
+def measure_threads(material: Material, block_tokens: int, most: int) -> dict[int, float]:
+    """Seconds of a training pass over some 500 tokens, by number of threads: 1, 2, 4 and so on up to `most`.
 
     The counts take turns, so that what else the machine does meanwhile meets all of them. Empty where there is nothing
-    to choose: on a GPU, or with one core.
+    to choose: on a GPU, or for one thread.
     """
-    if material.device.type != "cpu" or AVAILABLE == 1:
+    if material.device.type != "cpu" or most == 1:
         return {}
-    counts = [*(2**power for power in range(AVAILABLE.bit_length()) if 2**power < AVAILABLE), AVAILABLE]
+    counts = [
+        *(2**power for power in range(most.bit_length()) if 2**power < most),
+        most,
+    ]
     model = EmbeddingModel(material.base.body, material.base_rows, material.base_rows[:1], "all")
     ids = torch.zeros(math.ceil(CHUNK_TOKENS / (block_tokens - 1)), block_tokens, dtype=torch.long)
     before = torch.get_num_threads()

@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 import optuna
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.config import StudyConfig
 from study.record import StudyRecord
@@ -27,8 +27,13 @@ from wake2vec import Progress
 
 
 def propose(record: StudyRecord, number: int) -> dict[str, Value]:
-    """Parameters for trial `number`: a pure function of the trials that ended before and of the study's settings."""
+    """Parameters for trial `number`: a pure function of the trials that it sees and of the study's settings.
+
+    The trials that may run beside it are pending, whether they still run or not: so when they end doesn't matter.
+    """
     config = record.config
+    pending = record.beside(number)
+    record = record.seen_by(number)
     aimed = is_aimed(number, config)
     aims = config.study.objectives[:1] if aimed else config.study.objectives
     seen = optuna.create_study(
@@ -42,6 +47,8 @@ def propose(record: StudyRecord, number: int) -> dict[str, Value]:
             told = _finished(trial, record, aims, aimed)
         if told is not None:
             seen.add_trial(told)
+    for params in pending:
+        seen.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions(config)))
     return suggest(seen.ask(), config)
 
 

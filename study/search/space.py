@@ -63,8 +63,9 @@ def sampler_for(number: int, config: StudyConfig) -> BaseSampler:
     """The sampler that proposes trial `number`.
 
     Each trial has a sampler of its own, seeded by its number, so that a study which was interrupted goes on
-    with the trials that it would have had.
+    with the trials that it would have had. It models what has ended: with several workers that is less.
     """
+    startup_trials = max(1, config.study.startup_trials - (config.study.workers - 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SAMPLERS[config.study.sampler](config.study.seed * 1_000_003 + number, config.study.startup_trials)
+        return SAMPLERS[config.study.sampler](config.study.seed * 1_000_003 + number, startup_trials)

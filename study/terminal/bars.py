@@ -1,11 +1,11 @@
-"""The terminal: a bar for the study and one for the trial; lines instead where the output is no terminal."""
+"""The terminal: a bar for the study and one for each open run; lines instead where the output is no terminal."""
 
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from study.config import StudyConfig
 from study.names import objective_label, short_label
@@ -15,6 +15,9 @@ from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Audit, RunConfig, flatten
 from wake2vec import Progress as Record
 
+NAME_LETTERS = 16
+"""Room for `trial 7, seed 43`."""
+
 
 class Bars:
     """Watches a study: use as a context, which draws and removes the bars."""
@@ -23,7 +26,7 @@ class Bars:
         self._config = config
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description:<10}"),
+            TextColumn(f"{{task.description:<{NAME_LETTERS}}}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figure]:<12}"),
@@ -33,9 +36,10 @@ class Bars:
             disable=not console.is_terminal,
         )
         self._study = self._bars.add_task("study", total=config.study.trials, figure="")
-        self._trial = self._bars.add_task("trial", total=1, figure="", visible=False)
-        self._is_fresh = True
-        """Whether nothing is known yet of the trial's progress."""
+        self._runs: dict[str, TaskID] = {}
+        """A bar of each open run, under its name."""
+        self._fresh: set[str] = set()
+        """The open runs of whose progress nothing is known yet."""
         self._threads: int | None = None
         self._pace = Pace(config)
         self._ended = 0
@@ -70,46 +74,47 @@ class Bars:
         setting = ", ".join(f"{short_label(key)} {show(knobs[key])}" for key in self._config.study.space)
         what = "Phase 1 baseline: " if number == 0 else ""
         self._ended = ended
-        self._pace.begin(run_config.train.steps)
-        self._console.print(f"trial {number}: {what}{setting}{self._left()}", highlight=False)
-        self._is_fresh = True
         self._bars.update(self._study, completed=ended)
-        self._bars.reset(
-            self._trial, total=run_config.train.steps, description=f"trial {number}", figure="", visible=True
-        )
-
-    def progressed(self, record: Record) -> None:
-        loss = record.numbers.get("training.loss")
-        steps_before = record.step - (loss is not None)
-        if self._is_fresh and steps_before:
-            self._console.print(f"  goes on from step {steps_before}", highlight=False)
-        self._is_fresh = False
-        self._pace.trained()
-        self._bars.update(self._trial, completed=record.step)
-        if loss is not None:
-            self._bars.update(self._trial, figure=f"loss {loss:.3f}")
+        self._begin(f"trial {number}", f": {what}{setting}", run_config, is_companion=False)
 
     def companion_started(self, name: str, run_config: RunConfig) -> None:
-        self._ended = self._config.study.trials
-        self._console.print(f"{name}{self._left()}", highlight=False)
-        self._pace.begin(run_config.train.steps, is_companion=True)
-        self._is_fresh = True
-        self._bars.reset(self._trial, total=run_config.train.steps, description=name[:10], figure="", visible=True)
+        self._begin(name, "", run_config, is_companion=True)
 
-    def companion_ended(self, outcome: tuple[float, ...] | str) -> None:
-        self._console.print(
-            f"  {f'failed: {outcome}' if isinstance(outcome, str) else self._told(outcome)}", highlight=False
-        )
+    def progressed(self, name: str, record: Record) -> None:
+        loss = record.numbers.get("training.loss")
+        steps_before = record.step - (loss is not None)
+        if name in self._fresh and steps_before:
+            self._console.print(f"  {name} goes on from step {steps_before}", highlight=False)
+        self._fresh.discard(name)
+        self._pace.trained(name, record.step)
+        self._bars.update(self._runs[name], completed=record.step)
+        if loss is not None:
+            self._bars.update(self._runs[name], figure=f"loss {loss:.3f}")
 
     def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
-        if isinstance(outcome, str):
-            text = f"failed: {outcome}"
-        elif isinstance(outcome, StoppedTrial):
-            text = f"stopped, {outcome.reason}"
-        else:
+        self._ended += 1
+        self._bars.update(self._study, completed=self._ended)
+        if isinstance(outcome, FinishedTrial):
             text = self._told(outcome.values)
-        self._console.print(f"  {text}", highlight=False)
-        self._bars.advance(self._study)
+        else:
+            text = f"failed: {outcome}" if isinstance(outcome, str) else f"stopped, {outcome.reason}"
+        self._end(f"trial {number}", text)
+
+    def companion_ended(self, name: str, outcome: tuple[float, ...] | str) -> None:
+        self._end(name, f"failed: {outcome}" if isinstance(outcome, str) else self._told(outcome))
+
+    def _begin(self, name: str, what: str, run_config: RunConfig, is_companion: bool) -> None:
+        self._console.print(f"{name}{what}{self._left()}", highlight=False)
+        steps = run_config.train.steps
+        self._pace.begin(name, steps, is_companion)
+        self._fresh.add(name)
+        self._runs[name] = self._bars.add_task(name[:NAME_LETTERS], total=steps, figure="")
+
+    def _end(self, name: str, text: str) -> None:
+        self._console.print(f"  {name}: {text}", highlight=False)
+        self._pace.end(name)
+        self._fresh.discard(name)
+        self._bars.remove_task(self._runs.pop(name))
 
     def _left(self) -> str:
         seconds = self._pace.left_s(self._ended)

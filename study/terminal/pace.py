@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from study.companions import references
 from study.config import StudyConfig
@@ -23,9 +24,7 @@ class Pace:
         self._step_s: float | None = None
         self._steps: list[int] = []
         self._seconds = 0.0
-        self._started = 0.0
-        self._begun = 0
-        self._has_trained = False
+        self._open: dict[str, _Run] = {}
         self._companions_left = companion_runs(config)
 
     def timed(self, pass_s: float) -> None:
@@ -34,33 +33,46 @@ class Pace:
             batch_tokens = self._config.run.train.batch_blocks * self._config.run.corpus.block_tokens
             self._step_s = BESIDE_STEPS * pass_s * batch_tokens / PASS_TOKENS
 
-    def begin(self, steps: int, is_companion: bool = False) -> None:
+    def begin(self, name: str, steps: int, is_companion: bool = False) -> None:
         """A run of so many steps begins."""
-        self.end()
-        self._started, self._begun, self._has_trained = self._clock(), steps, False
-        self._companions_left -= is_companion
+        self._open[name] = _Run(steps, self._clock(), is_companion)
 
-    def trained(self) -> None:
-        """The run trains: it isn't one whose result is only read."""
-        self._has_trained = True
+    def trained(self, name: str, step: int) -> None:
+        """The run has come to that step: it isn't one whose result is only read."""
+        run = self._open[name]
+        run.has_trained, run.done = True, max(run.done, step)
 
-    def end(self) -> None:
-        """The run that was begun has ended."""
-        if self._has_trained:
-            self._seconds += self._clock() - self._started
-            self._steps.append(self._begun)
+    def end(self, name: str) -> None:
+        """The run has ended."""
+        run = self._open.pop(name)
+        self._companions_left -= run.is_companion
+        if run.has_trained:
+            self._seconds += self._clock() - run.started
+            self._steps.append(run.steps)
             self._step_s = self._seconds / sum(self._steps)
-        self._has_trained = False
 
     def left_s(self, ended: int) -> float | None:
-        """Seconds, this run included, when so many trials have ended; None: nothing was timed yet."""
+        """Seconds, the open runs included, when so many trials have ended; None: nothing was timed yet."""
         if self._step_s is None:
             return None
         study = self._config.study
         usual = sum(self._steps) / len(self._steps) if self._steps else mean_steps(self._config)
         trials = max(study.trials - ended, 0)
         steps = trials * usual + max(self._companions_left, 0) * baseline_steps(self._config)
-        return steps * self._step_s
+        done = sum(run.done for run in self._open.values())
+        return max(steps - done, 0) * self._step_s / study.workers
+
+
+@dataclass
+class _Run:
+    """A run that is open."""
+
+    steps: int
+    started: float
+    is_companion: bool
+    done: int = 0
+    """Its last step."""
+    has_trained: bool = False
 
 
 def companion_runs(config: StudyConfig) -> int:

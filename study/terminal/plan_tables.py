@@ -9,7 +9,8 @@ from study.config import StudyConfig
 from study.settings import Value
 from study.table import duration
 from study.terminal.pace import baseline_steps, companion_runs, mean_steps
-from wake2vec import TrialPlan, plan_trial
+from study.worker import share_of_cores
+from wake2vec import TrialPlan, plan_trial, use_threads
 
 CHECKPOINTS_AT_ONCE = 3
 """Two are kept while the next is written."""
@@ -21,8 +22,9 @@ def plan_tables(config: StudyConfig) -> list[Table]:
     Raises:
         Wake2VecError: an input can't be used, or not even one block fits into the memory.
     """
+    use_threads(config.run.machine.threads or share_of_cores(config.study.workers))
     plan = plan_trial(config.run_config(config.study.baseline))
-    return [_model_table(plan, config), _memory_table(plan), _cost_table(plan, config)]
+    return [_model_table(plan, config), _memory_table(plan, config), _cost_table(plan, config)]
 
 
 def study_seconds(plan: TrialPlan, config: StudyConfig) -> float:
@@ -30,9 +32,10 @@ def study_seconds(plan: TrialPlan, config: StudyConfig) -> float:
     every = config.run.train.evaluate_every_steps
     like_baseline = config.study.seeds + len(references(config))
     others = config.study.trials - 1 + companion_runs(config) - (like_baseline - 1)
-    return like_baseline * plan.trial_s(float(baseline_steps(config)), every) + others * plan.trial_s(
+    one_by_one = like_baseline * plan.trial_s(float(baseline_steps(config)), every) + others * plan.trial_s(
         mean_steps(config), every
     )
+    return one_by_one / config.study.workers
 
 
 def size(count: float) -> str:
@@ -55,8 +58,9 @@ def _model_table(plan: TrialPlan, config: StudyConfig) -> Table:
     return table
 
 
-def _memory_table(plan: TrialPlan) -> Table:
-    table = _table("memory")
+def _memory_table(plan: TrialPlan, config: StudyConfig) -> Table:
+    workers = config.study.workers
+    table = _table("memory" if workers == 1 else f"memory of each of {workers} runs at once")
     for part, count in plan.memory.items():
         table.add_row(part, size(count))
     table.add_row("[bold]at once, at most", f"[bold]{size(plan.peak_bytes)}")

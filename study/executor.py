@@ -1,0 +1,67 @@
+"""Who works runs off, as the driver sees it; and the plainest of them, one run at a time in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from study.worker import Event, Outcome, Task, share_of_cores, work_off
+
+
+class Boss(Protocol):
+    """Whom an executor asks for work and tells what came of it, always in the thread that called it."""
+
+    def next_task(self) -> Task | None:
+        """None: there is nothing to do now, perhaps when another has ended.
+
+        Raises:
+            TrialStopped: the study is to stop, and nothing is open.
+        """
+
+    def told(self, task: Task, event: Event) -> None: ...
+
+    def ended(self, task: Task, outcome: Outcome) -> None: ...
+
+    def catch_up(self) -> None:
+        """Do what could wait until the next tasks were given out."""
+
+    def stop(self) -> bool:
+        """Whether open runs are to be left with a checkpoint."""
+
+    @property
+    def deadline(self) -> float | None:
+        """By when they must have been left, on the clock of `time.monotonic`."""
+
+
+class Executor(Protocol):
+    """A context, in which `work` has tasks run until the boss has none and all have ended."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def work(self, boss: Boss) -> None: ...
+
+
+class InProcess:
+    """One run at a time, in the process that calls; `folder` is the results folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        return
+
+    def work(self, boss: Boss) -> None:
+        while (task := boss.next_task()) is not None:
+            boss.ended(task, work_off(task, self._folder, share_of_cores(1), _teller(boss, task), boss.stop))
+            boss.catch_up()
+
+
+def _teller(boss: Boss, task: Task) -> Callable[[Event], None]:
+    return lambda event: boss.told(task, event)

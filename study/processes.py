@@ -1,0 +1,221 @@
+"""Runs side by side on this machine, each in a process of its own that has its share of the cores."""
+
+import contextlib
+import multiprocessing
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+
+from study.executor import Boss
+from study.stop import Stop
+from study.worker import Left, Outcome, Task, share_of_cores, work_off
+from wake2vec import Wake2VecError
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""From one question whether to stop to the next, while nothing else happens."""
+
+if sys.platform == "linux":
+    # A process that has loaded the libraries, and nothing else, makes the workers: so they are there at once.
+    PROCESSES = multiprocessing.get_context("forkserver")
+    PROCESSES.set_forkserver_preload(["study.worker"])
+else:
+    PROCESSES = multiprocessing.get_context("spawn")
+Pipe = Connection  # of anything that can be pickled
+
+
+class Processes:
+    """An executor with so many workers, which share the cores; `folder` is the results folder.
+
+    A worker needs nobody to end well: when the driver dies, its pipe is cut, and it leaves a checkpoint. Signals are
+    the driver's, which tells its workers to stop: a terminal's Ctrl-C reaches all of them.
+    """
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self._folder = folder.resolve()
+        self._count = workers
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        self._workers = [_Worker.start(self._folder, share_of_cores(self._count)) for _ in range(self._count)]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Open runs are left with a checkpoint; where the process is to end at once, without one."""
+        try:
+            for worker in self._workers:
+                worker.pipe.close()
+            if kind is None or issubclass(kind, Exception):
+                for worker in self._workers:
+                    if worker.task is not None:
+                        worker.process.join()
+        finally:
+            for worker in self._workers:
+                worker.process.kill()
+                worker.process.join()
+
+    def work(self, boss: Boss) -> None:
+        """Raises Wake2VecError: a worker died."""
+        while True:
+            for worker in self._workers:
+                if worker.task is None and (task := boss.next_task()) is not None:
+                    worker.begin(task, boss.deadline)
+            boss.catch_up()
+            busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
+            if not busy:
+                return
+            for pipe in wait(list(busy), SECONDS_BETWEEN_LOOKS):
+                busy[pipe].hear(boss)  # type: ignore[index]
+            if boss.stop():
+                for worker in busy.values():
+                    worker.ask_to_stop()
+
+
+@dataclass
+class _Worker:
+    """The driver's side of a process, and the task that it has."""
+
+    process: BaseProcess
+    pipe: Pipe
+    task: Task | None = None
+    is_stopping: bool = False
+
+    @classmethod
+    def start(cls, folder: Path, threads: int) -> "_Worker":
+        pipe, other = PROCESSES.Pipe()
+        process = PROCESSES.Process(target=_serve, args=(other, folder, threads), daemon=True)
+        process.start()
+        other.close()
+        return cls(process, pipe)
+
+    def begin(self, task: Task, deadline: float | None) -> None:
+        self.task, self.is_stopping = task, False
+        self._send((task, deadline))
+
+    def ask_to_stop(self) -> None:
+        if self.task is not None and not self.is_stopping:
+            self.is_stopping = True
+            self._send(None)
+
+    def hear(self, boss: Boss) -> None:
+        """Pass one message on."""
+        assert self.task is not None
+        try:
+            told = self.pipe.recv()
+        except (EOFError, OSError):
+            raise self._death() from None
+        if not isinstance(told, _Ended):
+            boss.told(self.task, told)
+            return
+        task, self.task = self.task, None
+        if isinstance(told.outcome, Exception):
+            raise told.outcome
+        boss.ended(task, told.outcome)
+
+    def _send(self, message: object) -> None:
+        try:
+            self.pipe.send(message)
+        except OSError:
+            raise self._death() from None
+
+    def _death(self) -> Wake2VecError:
+        self.process.join()
+        during = "" if self.task is None else f" in {self.task.name}"
+        self.task = None
+        return Wake2VecError(
+            f"a worker must live as long as its study: one ended{during} with code {self.process.exitcode} (-9: it was "
+            "killed, perhaps for want of memory); the same command continues, with study.workers=1 in less memory"
+        )
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """The last that a worker tells of a task; an exception is raised again where the driver is."""
+
+    outcome: Outcome | Exception
+
+
+def _serve(pipe: Pipe, folder: Path, threads: int) -> None:
+    """A worker's life: one task after the other, until the driver is no more."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    line = _Line(pipe)
+    while (order := line.next_order()) is not None:
+        task, deadline = order
+        line.send(_Ended(_outcome(task, folder, threads, line, Stop.at(deadline))))
+
+
+def _outcome(task: Task, folder: Path, threads: int, line: "_Line", time_given: Stop) -> Outcome | Exception:
+    def stop() -> bool:
+        return line.asks_to_stop() or time_given()
+
+    try:
+        # The workers of a driver that was killed write a checkpoint after their step: whoever follows waits for it.
+        with _alone(folder / "cache" / f"{task.digest}.lock", stop) as is_alone:
+            return work_off(task, folder, threads, line.send, stop) if is_alone else Left()
+    except Exception as fault:  # noqa: BLE001 (it is raised again where the driver is)
+        if not isinstance(fault, Wake2VecError):
+            fault.add_note(f"in a worker:\n{traceback.format_exc()}")
+        return fault
+
+
+class _Line:
+    """The worker's end of the pipe; one that is cut asks to stop."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._is_cut = False
+        self._is_to_stop = False
+
+    def next_order(self) -> tuple[Task, float | None] | None:
+        """Task and deadline; None: the driver is no more."""
+        self._is_to_stop = False
+        while not self._is_cut:
+            order = self._receive()
+            if order is not None:  # None: to stop what has just ended
+                return order
+        return None
+
+    def asks_to_stop(self) -> bool:
+        if not (self._is_to_stop or self._is_cut) and self._pipe.poll():
+            self._receive()
+            self._is_to_stop = True
+        return self._is_to_stop or self._is_cut
+
+    def send(self, message: object) -> None:
+        try:
+            self._pipe.send(message)
+        except OSError:
+            self._is_cut = True
+
+    def _receive(self) -> Any:
+        try:
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            self._is_cut = True
+            return None
+
+
+@contextlib.contextmanager
+def _alone(path: Path, stop: Callable[[], bool]) -> Iterator[bool]:
+    """Hold a lock that the system frees with the process; False: it is to stop before it has it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = filelock.FileLock(path)
+    while not stop():
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(timeout=SECONDS_BETWEEN_LOOKS)
+            break
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

@@ -1,0 +1,132 @@
+"""One run, wherever it is worked off: all that it needs travels with it, all that it does is told in events."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.search.stopping import Stopper
+from study.system import SystemSampler
+from wake2vec import (
+    AVAILABLE_THREADS,
+    Progress,
+    RunConfig,
+    RunResult,
+    TrialAbandoned,
+    TrialFailedError,
+    TrialStopped,
+    WorkFolder,
+    measure_threads,
+    prepare,
+    quickest,
+    run,
+    use_threads,
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial or a companion that is to be run."""
+
+    name: str
+    """`trial 7`, `library default`, `trial 7, seed 43`."""
+    run: RunConfig
+    digest: str
+    """Of its work folder."""
+    stopper: Stopper | None = None
+    """Judges by the trials that had ended when it was proposed: it needs nobody while it trains."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of the machine's load, not a record of the training."""
+
+    record: Progress
+
+
+@dataclass(frozen=True)
+class ThreadsChosen:
+    """How many threads the run computes with, and what was measured: seconds of a pass by number of threads."""
+
+    threads: int
+    seconds: Mapping[int, float]
+
+
+Event = Progress | Sample | ThreadsChosen
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """Ended by the stopper after `step`, in its words."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It can't have a result."""
+
+    fault: TrialFailedError
+
+
+@dataclass(frozen=True)
+class Left:
+    """With a checkpoint: it was asked to stop."""
+
+
+Outcome = RunResult | Abandoned | Failed | Left
+
+
+def share_of_cores(workers: int) -> int:
+    """Threads of each of so many workers."""
+    return max(1, AVAILABLE_THREADS // workers)
+
+
+def work_off(
+    task: Task, folder: Path, most_threads: int, tell: Callable[[Event], None], stop: Callable[[], bool]
+) -> Outcome:
+    """Run the task, or go on with it, with at most so many threads; `folder` is the results folder.
+
+    Raises:
+        Wake2VecError: an input can't be used, or the disk is full.
+    """
+    use_threads(most_threads)  # a run that went on from a checkpoint had its own
+    work = WorkFolder(folder / "trials" / task.digest)
+    sampler = SystemSampler(work)
+    if task.stopper is not None:
+        task.stopper.begin(work.progress())
+
+    def observe(record: Progress) -> None:
+        tell(record)
+        for sample in sampler(record):
+            tell(Sample(sample))
+        reason = None if task.stopper is None else task.stopper.verdict(record)
+        if reason is not None:
+            raise TrialAbandoned(record.step, reason)
+
+    try:
+        run_config = (
+            task.run if work.result_path.exists() else _with_threads(task.run, folder / "cache", most_threads, tell)
+        )
+        return run(run_config, folder / "trials", observe, stop, folder / "cache")
+    except TrialAbandoned as verdict:
+        return Abandoned(verdict.step, verdict.reason)
+    except TrialFailedError as fault:
+        return Failed(fault)
+    except TrialStopped:
+        return Left()
+    finally:
+        sampler.close()
+
+
+def _with_threads(config: RunConfig, cache: Path, most: int, tell: Callable[[Event], None]) -> RunConfig:
+    """With as many threads as are quickest now, unless the user set them: what else the machine does may change."""
+    if config.machine.threads is not None:
+        return config
+    seconds = measure_threads(prepare(config, cache), config.corpus.block_tokens, most)
+    threads = quickest(seconds)
+    if threads is None:
+        return config
+    tell(ThreadsChosen(threads, seconds))
+    machine = config.machine.model_copy(update={"threads": threads})
+    return config.model_copy(update={"machine": machine})

@@ -1,0 +1,163 @@
+"""Runs side by side in processes of their own: the same numbers as one after the other, whoever dies meanwhile."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from conftest import Silent
+from optuna.trial import TrialState
+
+from study.config import StudyConfig, check_config
+from study.driver import StudyOutcome, drive
+from study.record import StudyRecord
+from study.search.proposal import propose
+from study.storage import load_study
+from study.trials import FinishedTrial, OpenTrial
+from wake2vec import ConfigError, Wake2VecError, WorkFolder, read_result
+
+Numbers = dict[str, Any]
+BESIDE = {
+    "name": "beside",
+    "workers": 2,
+    "trials": 6,
+    "startup_trials": 3,
+    "seeds": 2,
+    "finalists": 1,
+    "anchors": {"short": {"train.steps": 4}, "library default": {"init.name": "library_default"}},
+    "bounds": ["validation.loss <= baseline"],
+    "stopping": {"grace_steps": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def beside(tree: dict[str, Any]) -> StudyConfig:
+    return check_config({**tree, "study": {**tree["study"], **BESIDE}})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(beside: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyOutcome]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return folder, drive(beside, folder, Silent())
+
+
+def facts(folder: Path) -> list[Any]:
+    """All that a study knows of its trials, and every number of every run."""
+    trials = load_study(folder, "beside").get_trials(deepcopy=False)
+    told = [(trial.number, trial.state, trial.params, trial.values, trial.user_attrs) for trial in trials]
+    results = sorted(folder.glob("trials/*/result.json"))
+    return [told, [(path.parent.name, read_result(WorkFolder(path.parent)).numbers) for path in results]]
+
+
+def records(folder: Path) -> dict[Path, int]:
+    return {path: path.read_text().count("\n") for path in folder.glob("trials/*/progress.jsonl")}
+
+
+def test_a_run_in_a_process_of_its_own_has_the_numbers_that_it_has_in_this_one(
+    tree: dict[str, Any], undisturbed: tuple[Path, StudyOutcome], tmp_path: Path
+) -> None:
+    """A short anchor ends before the baseline: its bound is measured from the baseline all the same."""
+    folder, outcome = undisturbed
+    alone = check_config({**tree, "study": {**tree["study"], **BESIDE, "workers": 1}})
+    one_by_one = drive(alone, tmp_path, Silent())
+    assert [trial.violations for trial in outcome.trials[:2]] == [trial.violations for trial in one_by_one.trials[:2]]
+    assert outcome.trials[1].violations != (0.0,)
+    ours, theirs = dict(facts(folder)[1]), dict(facts(tmp_path)[1])
+    shared = ours.keys() & theirs.keys()
+    assert len(shared) >= 4  # baseline, anchor, reference, the baseline's repeat
+    assert all(ours[digest] == theirs[digest] for digest in shared)
+    assert {trial.state for trial in load_study(folder, "beside").trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_what_a_trial_is_proposed_from_does_not_hang_on_when_those_beside_it_end(
+    beside: StudyConfig, undisturbed: tuple[Path, StudyOutcome]
+) -> None:
+    record = undisturbed[1].record
+    last = record.trained[-1]
+    number = last.number + 1
+    running = StudyRecord(
+        record.config,
+        record.folder,
+        [trial for trial in record.finished if trial is not last],
+        [trial for trial in record.stopped if trial is not last],
+        record.failed,
+        [last.number],
+        [OpenTrial(last.number, last.params)],
+    )
+    assert propose(record, number) == propose(running, number)
+    # Controls: what it runs beside is pending, and what ended before is seen.
+    elsewhere = {**last.params, "init.noise_scale": 0.06, "train.lr": 9e-3}
+    other = [OpenTrial(last.number, elsewhere)]
+    assert propose(StudyRecord(beside, record.folder, running.finished, [], [], [], other), number) != propose(
+        record, number
+    )
+    worse = [FinishedTrial(t.number, t.params, (9.0, *t.values[1:]), t.digest, t.violations) for t in record.finished]
+    assert propose(StudyRecord(beside, record.folder, worse, [], [], [], running.open), number) != propose(
+        record, number
+    )
+
+
+def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
+    beside: StudyConfig, undisturbed: tuple[Path, StudyOutcome], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mlruns"
+    profile = tmp_path / "beside.yaml"
+    profile.write_text(yaml.safe_dump({"study": beside.study.model_dump(), **beside.run.model_dump()}))
+    command = [sys.executable, "-m", "study", "run", str(profile), "--folder", str(folder)]
+
+    def started() -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+        """A driver, and its two workers when there are new records of both."""
+        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        before = records(folder)
+        while driver.poll() is None and sum(count > before.get(path, 0) for path, count in records(folder).items()) < 2:
+            time.sleep(0.02)
+        assert driver.poll() is None, driver.communicate()[0]
+        return driver, [worker for server in psutil.Process(driver.pid).children() for worker in server.children()]
+
+    driver, workers = started()
+    assert len(workers) == 2
+    driver.kill()
+    driver.communicate()
+    assert psutil.wait_procs(workers, timeout=60)[1] == [], "workers must end with their driver"
+
+    driver, workers = started()
+    os.kill(driver.pid, signal.SIGINT)
+    for worker in workers:
+        worker.send_signal(signal.SIGINT)  # as a terminal does
+    printed, _ = driver.communicate()
+    assert driver.returncode == 130, printed
+    assert "Stopped: you asked for it" in printed
+    assert "Traceback" not in printed
+    assert not any(worker.is_running() for worker in workers)
+
+    with pytest.raises(Wake2VecError, match=r"one ended in .* with code -9"):
+        drive(beside, folder, Silent(lambda record: multiprocessing.active_children()[0].kill()))
+    assert multiprocessing.active_children() == []
+
+    drive(beside, folder, Silent())
+    assert facts(folder) == facts(undisturbed[0])
+
+
+def test_a_fault_in_a_worker_is_the_drivers(
+    beside: StudyConfig, undisturbed: tuple[Path, StudyOutcome], tmp_path: Path
+) -> None:
+    """The lexicon is another file when the worker reads it: the same line as in one process, and nothing is lost."""
+    model = tmp_path / "model"
+    shutil.copytree(beside.run.model.path, model)
+    moved = beside.run.model_copy(update={"model": beside.run.model.model_copy(update={"path": str(model)})})
+    config = StudyConfig(study=beside.study, run=moved)
+
+    class Vandal(Silent):
+        def study_started(self, audit: object) -> None:
+            (model / "model.safetensors").write_bytes(b"")
+
+    with pytest.raises((ConfigError, Wake2VecError), match="model"):
+        drive(config, tmp_path / "mlruns", Vandal())
