@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wake2vec import RunConfig, prepare
+from wake2vec import RunConfig, loss, prepare
 from wake2vec.loss import CHUNK_TOKENS, add_loss_gradients, token_losses
 from wake2vec.model import merged_model
 from wake2vec.precision import DTYPES, LOSS_TOLERANCE
@@ -44,6 +44,24 @@ def test_the_chunked_loss_is_the_whole_one(tokens: int, vocabulary: int, frozen:
     torch.testing.assert_close(hidden_gradients.double(), h.grad, rtol=1e-4, atol=1e-4 * scale)
     added = (row_gradients - before).double()
     torch.testing.assert_close(added, m.grad[frozen:], rtol=1e-3, atol=1e-3 * max(scale, 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values())
+def test_parts_of_a_chunk_give_what_the_whole_chunk_gives(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    hidden, matrix = torch.randn(CHUNK_TOKENS + 7, 5).to(dtype), torch.randn(30, 5).to(dtype)
+    targets = torch.randint(30, (len(hidden),))
+
+    def all_results(part_elements: int) -> list[torch.Tensor]:
+        monkeypatch.setitem(loss.PART_ELEMENTS, "cpu", part_elements)
+        row_gradients = torch.zeros(20, 5)
+        gradients = add_loss_gradients(hidden, matrix, targets, 0.1, row_gradients)
+        return [*gradients, row_gradients, token_losses(hidden, matrix, targets)]
+
+    whole = all_results(30 * CHUNK_TOKENS)
+    for part_elements in (1, 30 * 11):
+        for found, expected in zip(all_results(part_elements), whole, strict=True):
+            assert torch.equal(found, expected)
 
 
 def stock_gradient(config: RunConfig, matrix: torch.Tensor, ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

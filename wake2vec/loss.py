@@ -5,6 +5,8 @@ gradients are made while a chunk's logits are at hand, as in the fused kernels (
 arXiv 2410.10989), with plain matrix products that run on any device.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,10 +18,16 @@ CHUNK_TOKENS = 512
 the logits of a small vocabulary stay in the cache, and those of 76,500 rows take 157 MB."""
 
 
-def workspace_bytes(tokens: int, vocabulary: int, dtype: torch.dtype) -> int:
-    """What a chunk's logits take: in float32, and twice more in a half precision."""
-    copies = 1 if dtype is torch.float32 else 2
-    return min(tokens, CHUNK_TOKENS) * vocabulary * copies * 4
+PART_ELEMENTS = {"cpu": 2**19, "cuda": 2**24}
+"""Logits of a chunk that are passed over at a time: 2 MB in float32, which stay in the cache from one pass to the next,
+and 64 MB where each pass has to be sent to a GPU."""
+
+
+def workspace_bytes(tokens: int, vocabulary: int, dtype: torch.dtype, device: torch.device) -> int:
+    """What a chunk's logits take: in their type, and where that is a half precision a part of them in float32."""
+    tokens = min(tokens, CHUNK_TOKENS)
+    in_float32 = 0 if dtype is torch.float32 else min(tokens, _part_tokens(vocabulary, device)) * 4
+    return (tokens * dtype.itemsize + in_float32) * vocabulary
 
 
 @torch.no_grad()
@@ -31,10 +39,11 @@ def token_losses(
     workspace = _workspace(hidden, matrix)
     for start in range(0, len(hidden), CHUNK_TOKENS):
         rows = slice(start, start + CHUNK_TOKENS)
-        part = hidden[rows]
-        logits = torch.mm(part, matrix.T, out=workspace[: len(part)]).float()
-        torch.log_softmax(logits, 1, out=logits)
-        losses[rows] = -logits.gather(1, targets[rows, None]).squeeze(1)
+        part, target, loss = hidden[rows], targets[rows, None], losses[rows]
+        products = torch.mm(part, matrix.T, out=workspace[: len(part)])
+        for at, logits in _float32_parts(products):
+            torch.log_softmax(logits, 1, out=logits)
+            loss[at] = -logits.gather(1, target[at]).squeeze(1)
     return losses
 
 
@@ -57,20 +66,41 @@ def add_loss_gradients(
     workspace = _workspace(hidden, matrix)
     for start in range(0, len(hidden), CHUNK_TOKENS):
         rows = slice(start, start + CHUNK_TOKENS)
-        part, target = hidden[rows], targets[rows, None]
-        products = torch.mm(part, matrix.T, out=workspace[: len(part)])
-        logits = products.float()
-        highest = logits.amax(1, keepdim=True)
-        of_target = logits.gather(1, target)
-        torch.softmax(logits, 1, out=logits)  # takes half as long as exp_ alone
-        # The most likely token's chance is 1 / sum(exp(logits - highest)).
-        losses[rows] = (highest - logits.amax(1, keepdim=True).log() - of_target).squeeze(1)
-        # From here the same memory holds the logits' gradient: scale * (softmax - one at the target).
-        logits.mul_(scale).scatter_add_(1, target, torch.full_like(of_target, -scale))
-        gradient = products.copy_(logits)
+        part, target, loss = hidden[rows], targets[rows, None], losses[rows]
+        gradient = torch.mm(part, matrix.T, out=workspace[: len(part)])  # the logits: their gradient takes their place
+        for at, logits in _float32_parts(gradient):
+            highest = logits.amax(1, keepdim=True)
+            of_target = logits.gather(1, target[at])
+            torch.softmax(logits, 1, out=logits)  # takes half as long as exp_ alone
+            # The most likely token's chance is 1 / sum(exp(logits - highest)).
+            loss[at] = (highest - logits.amax(1, keepdim=True).log() - of_target).squeeze(1)
+            # scale * (softmax - one at the target)
+            logits.mul_(scale).scatter_add_(1, target[at], torch.full_like(of_target, -scale))
+            if logits.dtype is not gradient.dtype:
+                gradient[at] = logits
         hidden_gradients[rows] = row_products(gradient, matrix.T)
         _add_product(row_gradients, gradient[:, first_trained:].T, part)
     return losses, hidden_gradients
+
+
+def _float32_parts(
+    products: Float[Tensor, "tokens vocabulary"],
+) -> Iterator[tuple[slice, Float[Tensor, "part vocabulary"]]]:
+    """A few tokens' products at a time, in float32: the products themselves where they are that, else a copy.
+
+    All copies are made in the same memory, so that it stays in the cache.
+    """
+    size = _part_tokens(products.shape[1], products.device)
+    is_float32 = products.dtype is torch.float32
+    memory = products[:size] if is_float32 else torch.empty_like(products[:size], dtype=torch.float32)
+    for start in range(0, len(products), size):
+        at = slice(start, start + size)
+        part = products[at]
+        yield at, part if is_float32 else memory[: len(part)].copy_(part)
+
+
+def _part_tokens(vocabulary: int, device: torch.device) -> int:
+    return max(1, PART_ELEMENTS[device.type] // vocabulary)
 
 
 def _workspace(hidden: Float[Tensor, "tokens dim"], matrix: Float[Tensor, "vocabulary dim"]) -> Tensor:

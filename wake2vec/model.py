@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from wake2vec.allocator import keep_freed_memory
 from wake2vec.config import Precision
 from wake2vec.errors import ModelError
 from wake2vec.loss import add_loss_gradients, token_losses
@@ -197,6 +198,8 @@ def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
         ModelError: see `load_model`.
     """
     device = best_device()
+    if device.type == "cpu":
+        keep_freed_memory()
     # Sums of float16 products that are split over a GPU would be put together in float16.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     model = load_model(folder).requires_grad_(False)

@@ -66,7 +66,7 @@ def plan_trial(config: RunConfig, cache: Path | None = None) -> TrialPlan:
     lasting = _lasting_memory(training, material)
     pass_bytes = pass_memory.of(training.micro_batch_blocks)
     targets = training.micro_batch_blocks * (config.corpus.block_tokens - 1)
-    workspace = workspace_bytes(targets, len(model.matrix), model.operand.dtype)
+    workspace = workspace_bytes(targets, len(model.matrix), model.operand.dtype, model.device)
     passing = {"activations of a pass": pass_bytes - workspace, "workspace of the loss": workspace}
     optimizer_bytes = peak_bytes(training.optimizer_step, model.device)
     return TrialPlan(
