@@ -57,7 +57,7 @@ report: .venv/run ## One HTML page about the study
 	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
 
 test: .venv/dev ## All tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev ## Format, lint, types, import floors
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -1,7 +1,9 @@
 """Tiny real objects: a two-layer Llama with a byte-fallback tokenizer, a piece of the Folio, a lexicon."""
 
+import contextlib
 import json
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from mlflow.store.db import utils as mlflow_tables
 from playwright.sync_api import Browser
+from sqlalchemy.engine import Engine
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tools import need
 from training_folder import Training
@@ -56,6 +60,15 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+LONGEST = ["test_notebook", "test_study", "test_shared_faults", "test_stop", "test_optimiser", "test_terminal"]
+"""The files that take longest. Each goes to one process whole: the last to begin decides when all is done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         need(*mark.args)
@@ -78,6 +91,30 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_run_once() -> Iterator[None]:
+    """MLflow makes a database by all its migrations: an eighth of a small study's time.
+
+    The first one of this process is made so; others that are empty begin as copies of it.
+    """
+    migrate = mlflow_tables._initialize_tables
+    with contextlib.closing(sqlite3.connect(":memory:")) as made, pytest.MonkeyPatch.context() as patch:
+
+        def initialize(engine: Engine) -> None:
+            is_empty = mlflow_tables._is_empty_database(engine)
+            with contextlib.closing(engine.raw_connection()) as connection:
+                if is_empty and made.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    made.backup(connection.driver_connection)
+                    return
+            migrate(engine)
+            if is_empty:
+                with contextlib.closing(engine.raw_connection()) as connection:
+                    connection.driver_connection.backup(made)
+
+        patch.setattr(mlflow_tables, "_initialize_tables", initialize)
+        yield
 
 
 @pytest.fixture(scope="session")

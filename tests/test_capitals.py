@@ -1,3 +1,5 @@
+from functools import cache
+
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
@@ -5,7 +7,7 @@ from transformers import AutoTokenizer
 from wake2vec.capitals import with_capitals
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.lexicon import Lexicon
-from wake2vec.vocabulary import FORMS, extend
+from wake2vec.vocabulary import FORMS, ExtendedVocabulary, extend
 
 BASE = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
 LEXICON = Lexicon(("haue", "loue", "Giue", "giue", "o'er", "vpon"), duplicates=2)
@@ -22,9 +24,15 @@ def test_nothing_is_added_by_exact() -> None:
     assert with_capitals(LEXICON, "Haue", "exact") == LEXICON
 
 
+@cache
+def extended(lexicon: Lexicon, form: str) -> ExtendedVocabulary:
+    """Few capitals come of many texts."""
+    return extend(BASE, lexicon, form)
+
+
 @given(words=st.lists(st.sampled_from(["Haue", "haue", "HAUE", "Loue", "loue", "the", "\n", ",", "O'er"]), max_size=12))
 def test_decoding_gives_the_letters_case_back(words: list[str]) -> None:
     text = "Enter " + " ".join(words)
     for form in FORMS:
-        tokenizer = extend(BASE, with_capitals(LEXICON, text, "added"), form).tokenizer
+        tokenizer = extended(with_capitals(LEXICON, text, "added"), form).tokenizer
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text

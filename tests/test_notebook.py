@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "colab.ipynb"
-SMALL = "train.batch_blocks=2 corpus.block_tokens=32 sample.new_tokens=8"
+SMALL = "train.batch_blocks=2 corpus.block_tokens=32 sample.new_tokens=8 study.seeds=2"
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def test_killed_at_any_time_a_trial_comes_out_bit_identical(config: RunConfig, t
 
 
 def test_killed_at_any_file_operation_a_trial_comes_out_bit_identical(vary: Vary, tmp_path: Path) -> None:
-    config = every_step(vary(train={"steps": 2}, sample={"new_tokens": 1}))
+    quick = {"sample": {"new_tokens": 1, "count": 1}, "corpus": {"validation_share": 0.02}}  # it runs forty times
+    config = every_step(vary(train={"steps": 2}, **quick))
     prepare(config)
     outcomes = list(killed_at_every_point(config, tmp_path))
     assert len(outcomes) > 30

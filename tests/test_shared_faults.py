@@ -18,6 +18,7 @@ from wake2vec.model import EmbeddingModel
 
 BYTES = "geometry.byte_collapse_share"
 SPACING = "sample.spacing_rate"
+JUDGED_BY_BYTES = {"objectives": [{"result": BYTES, "goal": "minimize"}], "bounds": [f"{BYTES} <= 0.1"]}
 
 
 def study(tree: dict[str, Any], settings: dict[str, Any] | None = None, **run: Any) -> StudyConfig:
@@ -31,12 +32,12 @@ def judged_by(tree: dict[str, Any], result: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("settings", "where"),
     [
-        ({"objectives": [{"result": BYTES, "goal": "minimize"}]}, "objectives"),
-        ({"bounds": [f"{BYTES} <= 0.1"]}, "bounds"),
+        ({"objectives": JUDGED_BY_BYTES["objectives"]}, "objectives"),
+        ({"bounds": JUDGED_BY_BYTES["bounds"]}, "bounds"),
     ],
 )
-def test_an_undefined_figure_is_refused_at_once_and_its_remedies_help(
-    settings: dict[str, Any], where: str, tree: dict[str, Any], inputs: Path, tmp_path: Path
+def test_an_undefined_figure_is_refused_at_once(
+    settings: dict[str, Any], where: str, tree: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError) as refused:
         drive(study(tree, settings), tmp_path / "mlruns", Silent())
@@ -48,11 +49,18 @@ def test_an_undefined_figure_is_refused_at_once_and_its_remedies_help(
         str(refused.value),
     )
     assert [path.name for path in (tmp_path / "mlruns").iterdir()] == ["cache"]
+
+
+def test_the_remedies_of_an_undefined_figure_help(tree: dict[str, Any], inputs: Path, tmp_path: Path) -> None:
+    """In the folder of a study that was refused."""
+    with pytest.raises(ConfigError):
+        drive(study(tree, JUDGED_BY_BYTES), tmp_path / "mlruns", Silent())
     few = {"trials": 1}
     other = [{"result": "geometry.collapse_share", "goal": "minimize"}]
     drive(study(tree, {**few, "objectives": other}), tmp_path / "mlruns", Silent())
     model = {**tree["model"], "path": str(with_coherent_bytes(inputs / "model", tmp_path / "model"))}
-    drive(study(tree, {**settings, **few, "name": "coherent"}, model=model), tmp_path / "mlruns", Silent())
+    coherent = study(tree, {**JUDGED_BY_BYTES, **few, "name": "coherent"}, model=model)
+    drive(coherent, tmp_path / "mlruns", Silent())
 
 
 def with_coherent_bytes(model: Path, to: Path) -> Path:

@@ -99,7 +99,7 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
 def test_when_the_time_is_over_it_stops_and_exits_with_0(tree: dict[str, Any], tmp_path: Path) -> None:
     long = {**tree, "study": {**tree["study"], "trials": 100_000}}
     done = subprocess.run(
-        command(long, tmp_path, "--for", "30s"),
+        command(long, tmp_path, "--for", "15s"),
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -107,7 +107,7 @@ def test_when_the_time_is_over_it_stops_and_exits_with_0(tree: dict[str, Any], t
     )
     assert done.returncode == 0, done.stderr
     assert "Stopped: the time is over. This continues:" in done.stdout
-    assert "--for 30s" in done.stdout
+    assert "--for 15s" in done.stdout
 
 
 def test_a_trial_that_goes_on_says_from_where(study_config: StudyConfig) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -253,7 +254,9 @@ def test_a_route_that_a_new_version_brings_is_shut_until_somebody_opens_it() -> 
 
         headers = [(b"host", b"127.0.0.1:5000"), (b"cookie", b"wake2vec_5000=secret")]
         scope: Message = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
-        asyncio.run(Gate(new_version, routes, "secret", 5000)({**scope, "headers": headers}, receive, send))
+        asked = Gate(new_version, routes, "secret", 5000)({**scope, "headers": headers}, receive, send)
+        with ThreadPoolExecutor(1) as beside:  # in this thread Playwright's loop runs, where a browser was opened
+            beside.submit(asyncio.run, asked).result()
         return int(sent[0]["status"])
 
     for path in ("/ajax-api/4.0/mlflow/new", "/ajax-api/2.0/mlflow/experiments/get/new", "/new", "/static-files"):
