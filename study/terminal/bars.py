@@ -17,6 +17,7 @@ from wake2vec import Progress as Record
 
 NAME_LETTERS = 16
 """Room for `trial 7, seed 43`."""
+WIDTH = 80
 
 
 class Bars:
@@ -111,14 +112,15 @@ class Bars:
         self._runs[name] = self._bars.add_task(name[:NAME_LETTERS], total=steps, figure="")
 
     def _end(self, name: str, text: str) -> None:
-        self._console.print(f"  {name}: {text}", highlight=False)
+        line = f"  {name}: {text}"
+        self._console.print(line if len(line) <= WIDTH else f"  {name}:\n    {text}", highlight=False)
         self._pace.end(name)
         self._fresh.discard(name)
         self._bars.remove_task(self._runs.pop(name))
 
     def _left(self) -> str:
         seconds = self._pace.left_s(self._ended)
-        return "" if seconds is None else f" (about {duration(max(seconds, 1.0))} left)"
+        return "" if seconds is None else f" (about {duration(max(round(seconds), 1))} left)"
 
     def _told(self, values: tuple[float, ...]) -> str:
         labels = map(objective_label, self._config.study.objectives)
