@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,6 +21,7 @@ from study.stop import Stop
 from study.worker import Left, Outcome, Task, share_of_cores, work_off
 from wake2vec import Wake2VecError
 
+DRIVERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SECONDS_BETWEEN_LOOKS = 0.2
 """From one question whether to stop to the next, while nothing else happens."""
 
@@ -36,7 +38,7 @@ class Processes:
     """An executor with so many workers, which share the cores; `folder` is the results folder.
 
     A worker needs nobody to end well: when the driver dies, its pipe is cut, and it leaves a checkpoint. Signals are
-    the driver's, which tells its workers to stop: a terminal's Ctrl-C reaches all of them.
+    the driver's, which tells its workers to stop: a terminal's Ctrl-C goes to all of them.
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
@@ -94,7 +96,12 @@ class _Worker:
     def start(cls, folder: Path, threads: int) -> "_Worker":
         pipe, other = PROCESSES.Pipe()
         process = PROCESSES.Process(target=_serve, args=(other, folder, threads), daemon=True)
-        process.start()
+        resource_tracker.ensure_running()  # its start unblocks signals
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, DRIVERS_SIGNALS)  # what is started inherits that
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         other.close()
         return cls(process, pipe)
 
@@ -147,8 +154,7 @@ class _Ended:
 
 def _serve(pipe: Pipe, folder: Path, threads: int) -> None:
     """A worker's life: one task after the other, until the driver is no more."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, DRIVERS_SIGNALS)
     line = _Line(pipe)
     while (order := line.next_order()) is not None:
         task, deadline = order

@@ -2,11 +2,11 @@
 
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from optuna.trial import TrialState
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
+from study.executor import InProcess
+from study.processes import Processes
 from study.record import StudyRecord
 from study.search.proposal import propose
 from study.storage import load_study
 from study.trials import FinishedTrial, OpenTrial
-from wake2vec import ConfigError, Wake2VecError, WorkFolder, read_result
+from study.worker import Outcome, Task
+from wake2vec import CorpusError, RunConfig, Wake2VecError, WorkFolder, read_result
 
 Numbers = dict[str, Any]
 BESIDE = {
@@ -113,9 +116,14 @@ def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
     profile.write_text(yaml.safe_dump({"study": beside.study.model_dump(), **beside.run.model_dump()}))
     command = [sys.executable, "-m", "study", "run", str(profile), "--folder", str(folder)]
 
+    def begun() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+
     def started() -> tuple[subprocess.Popen[str], list[psutil.Process]]:
         """A driver, and its two workers when there are new records of both."""
-        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        driver = begun()
         before = records(folder)
         while driver.poll() is None and sum(count > before.get(path, 0) for path, count in records(folder).items()) < 2:
             time.sleep(0.02)
@@ -128,15 +136,21 @@ def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
     driver.communicate()
     assert psutil.wait_procs(workers, timeout=60)[1] == [], "workers must end with their driver"
 
+    def interrupted(driver: subprocess.Popen[str]) -> None:
+        os.killpg(driver.pid, signal.SIGINT)  # all of its processes, as a terminal does
+        printed, _ = driver.communicate()
+        assert driver.returncode == 130, printed
+        assert "Stopped: you asked for it" in printed
+        assert "Traceback" not in printed
+
     driver, workers = started()
-    os.kill(driver.pid, signal.SIGINT)
-    for worker in workers:
-        worker.send_signal(signal.SIGINT)  # as a terminal does
-    printed, _ = driver.communicate()
-    assert driver.returncode == 130, printed
-    assert "Stopped: you asked for it" in printed
-    assert "Traceback" not in printed
+    interrupted(driver)
     assert not any(worker.is_running() for worker in workers)
+
+    driver = begun()
+    while "vocabulary" not in driver.stdout.readline():  # type: ignore[union-attr]
+        pass
+    interrupted(driver)  # while its workers are made
 
     with pytest.raises(Wake2VecError, match=r"one ended in .* with code -9"):
         drive(beside, folder, Silent(lambda record: multiprocessing.active_children()[0].kill()))
@@ -146,18 +160,45 @@ def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
     assert facts(folder) == facts(undisturbed[0])
 
 
-def test_a_fault_in_a_worker_is_the_drivers(
-    beside: StudyConfig, undisturbed: tuple[Path, StudyOutcome], tmp_path: Path
-) -> None:
-    """The lexicon is another file when the worker reads it: the same line as in one process, and nothing is lost."""
-    model = tmp_path / "model"
-    shutil.copytree(beside.run.model.path, model)
-    moved = beside.run.model_copy(update={"model": beside.run.model.model_copy(update={"path": str(model)})})
-    config = StudyConfig(study=beside.study, run=moved)
+class OneTask:
+    """A boss with one task, who remembers what he was told."""
 
-    class Vandal(Silent):
-        def study_started(self, audit: object) -> None:
-            (model / "model.safetensors").write_bytes(b"")
+    deadline = None
 
-    with pytest.raises((ConfigError, Wake2VecError), match="model"):
-        drive(config, tmp_path / "mlruns", Vandal())
+    def __init__(self, task: Task) -> None:
+        self._tasks = [task]
+        self.outcomes: list[Outcome] = []
+
+    def next_task(self) -> Task | None:
+        return self._tasks.pop() if self._tasks else None
+
+    def told(self, task: Task, event: object) -> None:
+        return
+
+    def ended(self, task: Task, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def catch_up(self) -> None:
+        return
+
+    def stop(self) -> bool:
+        return False
+
+
+def test_a_fault_in_a_worker_is_raised_where_the_driver_is(vary: Callable[..., RunConfig], tmp_path: Path) -> None:
+    nowhere = Task("trial 0", vary(corpus={"path": str(tmp_path / "nowhere.txt")}), "0" * 16)
+    unfit = Task("trial 0", vary(train={"lr": 1e30}), "1" * 16)
+    said, failed = [], []
+    for executor in (InProcess(tmp_path / "here"), Processes(tmp_path / "there", 2)):
+        with executor, pytest.raises(CorpusError) as fault:
+            executor.work(OneTask(nowhere))
+        said.append(str(fault.value))
+    for executor in (InProcess(tmp_path / "here"), Processes(tmp_path / "there", 2)):
+        boss = OneTask(unfit)
+        with executor:
+            executor.work(boss)
+        failed += [repr(outcome) for outcome in boss.outcomes]
+    assert said[0] == said[1]
+    assert len(failed) == 2
+    assert failed[0] == failed[1]
+    assert "losses and gradients must be finite" in failed[0]
