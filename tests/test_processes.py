@@ -24,7 +24,7 @@ from study.record import StudyRecord
 from study.search.proposal import propose
 from study.storage import load_study
 from study.trials import FinishedTrial, OpenTrial
-from study.worker import Outcome, Task
+from study.worker import Left, Outcome, Task
 from wake2vec import CorpusError, RunConfig, Wake2VecError, WorkFolder, read_result
 
 Numbers = dict[str, Any]
@@ -163,9 +163,8 @@ def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
 class OneTask:
     """A boss with one task, who remembers what he was told."""
 
-    deadline = None
-
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, deadline: float | None = None) -> None:
+        self.deadline = deadline
         self._tasks = [task]
         self.outcomes: list[Outcome] = []
 
@@ -202,3 +201,12 @@ def test_a_fault_in_a_worker_is_raised_where_the_driver_is(vary: Callable[..., R
     assert len(failed) == 2
     assert failed[0] == failed[1]
     assert "losses and gradients must be finite" in failed[0]
+
+
+def test_a_worker_leaves_a_checkpoint_when_the_time_is_over(vary: Callable[..., RunConfig], tmp_path: Path) -> None:
+    endless = vary(train={"steps": 10**6, "evaluate_every_steps": 10**6})
+    boss = OneTask(Task("trial 0", endless, "2" * 16), time.monotonic() + 5)
+    with Processes(tmp_path, 2) as executor:
+        executor.work(boss)
+    assert boss.outcomes == [Left()]
+    assert list(tmp_path.glob("trials/*/checkpoints/step-*"))
