@@ -22,6 +22,8 @@ from study.worker import Left, Outcome, Task, share_of_cores, work_off
 from wake2vec import Wake2VecError
 
 DRIVERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SECONDS_TO_LEAVE = 5.0
+"""For a worker that has nothing to do: one that is killed leaves what its libraries registered with the system."""
 SECONDS_BETWEEN_LOOKS = 0.2
 """From one question whether to stop to the next, while nothing else happens."""
 
@@ -59,8 +61,7 @@ class Processes:
                 worker.pipe.close()
             if kind is None or issubclass(kind, Exception):
                 for worker in self._workers:
-                    if worker.task is not None:
-                        worker.process.join()
+                    worker.process.join(None if worker.task is not None else SECONDS_TO_LEAVE)
         finally:
             for worker in self._workers:
                 worker.process.kill()

@@ -142,6 +142,7 @@ def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
         assert driver.returncode == 130, printed
         assert "Stopped: you asked for it" in printed
         assert "Traceback" not in printed
+        assert "leaked" not in printed
 
     driver, workers = started()
     interrupted(driver)

@@ -84,7 +84,6 @@ def main() -> None:
         with tarfile.open(ARCHIVE, "w:xz") as archive:
             for path in ("golden.yaml", "inputs", "mlruns"):
                 archive.add(path, filter=kept)
-    print(f"{ARCHIVE}: {ARCHIVE.stat().st_size / 1e6:.1f} MB")
 
 
 def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
