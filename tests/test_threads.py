@@ -10,7 +10,7 @@ from conftest import Silent
 from study import worker
 from study.config import StudyConfig, check_config
 from study.driver import drive
-from study.terminal.pace import Pace
+from study.terminal.pace import Pace, mean_steps
 from wake2vec import RunConfig, WorkFolder, prepare, read_result
 from wake2vec.threads import measure_threads, quickest
 
@@ -94,6 +94,19 @@ def test_how_long_a_study_takes_follows_its_own_pace(study_config: StudyConfig) 
     pace.trained("trial 1", 6)
     assert pace.left_s(1) == pytest.approx(3 * 16 - 12)
     assert pace.left_s(4) == 0
+
+
+def test_before_a_run_has_ended_its_first_steps_tell_how_long_the_study_takes(study_config: StudyConfig) -> None:
+    """Two seconds a step, half as much for what is beside the steps; what came before the first step isn't counted."""
+    now = [0.0]
+    pace = Pace(study_config, lambda: now[0])
+    pace.begin("trial 0", 8)
+    for step, now[0] in ((0, 50.0), (1, 52.0), (2, 54.0)):
+        pace.trained("trial 0", step)
+    assert pace.left_s(0) is None
+    now[0] = 62.0
+    pace.trained("trial 0", 6)
+    assert pace.left_s(0) == pytest.approx((4 * mean_steps(study_config) - 6) * 3)
 
 
 def test_two_runs_side_by_side_take_half_the_time(tree: dict[str, Any]) -> None:

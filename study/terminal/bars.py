@@ -43,6 +43,8 @@ class Bars:
         """The open runs of whose progress nothing is known yet."""
         self._threads: int | None = None
         self._pace = Pace(config)
+        self._has_told = False
+        """Whether it was said how long the study takes."""
         self._ended = 0
 
     def __enter__(self) -> Self:
@@ -88,6 +90,8 @@ class Bars:
             self._console.print(f"  {name} goes on from step {steps_before}", highlight=False)
         self._fresh.discard(name)
         self._pace.trained(name, record.step)
+        if not self._has_told and (left := self._left()):
+            self._console.print(f"  {left}, by its first steps", highlight=False)
         self._bars.update(self._runs[name], completed=record.step)
         if loss is not None:
             self._bars.update(self._runs[name], figure=f"loss {loss:.3f}")
@@ -105,7 +109,8 @@ class Bars:
         self._end(name, f"failed: {outcome}" if isinstance(outcome, str) else self._told(outcome))
 
     def _begin(self, name: str, what: str, run_config: RunConfig, is_companion: bool) -> None:
-        self._console.print(f"{name}{what}{self._left()}", highlight=False)
+        left = self._left()
+        self._console.print(f"{name}{what}{left and f' ({left})'}", highlight=False)
         steps = run_config.train.steps
         self._pace.begin(name, steps, is_companion)
         self._fresh.add(name)
@@ -120,7 +125,8 @@ class Bars:
 
     def _left(self) -> str:
         seconds = self._pace.left_s(self._ended)
-        return "" if seconds is None else f" (about {duration(max(round(seconds), 1))} left)"
+        self._has_told |= seconds is not None
+        return "" if seconds is None else f"about {duration(max(round(seconds), 1))} left"
 
     def _told(self, values: tuple[float, ...]) -> str:
         labels = map(objective_label, self._config.study.objectives)

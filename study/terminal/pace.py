@@ -11,12 +11,14 @@ from study.settings import Range
 
 PASS_TOKENS = 512
 """Of the pass that is timed before a run (`wake2vec.threads`)."""
+FIRST_STEPS = 5
+"""Of the first run, before they tell how long the study takes."""
 BESIDE_STEPS = 1.5
 """A run's time in that of its steps, before it is known: evaluations, samples, pictures."""
 
 
 class Pace:
-    """What is left of a study, from what its runs took so far; before the first ended, from one timed pass."""
+    """What is left of a study, from what its runs took so far; before the first ended, from its steps or one pass."""
 
     def __init__(self, config: StudyConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
@@ -39,8 +41,12 @@ class Pace:
 
     def trained(self, name: str, step: int) -> None:
         """The run has come to that step: it isn't one whose result is only read."""
-        run = self._open[name]
+        run, now = self._open[name], self._clock()
         run.has_trained, run.done = True, max(run.done, step)
+        if step and run.stepped is None:
+            run.stepped = (step, now)
+        if run.stepped is not None and not self._seconds and step - run.stepped[0] >= FIRST_STEPS:
+            self._step_s = BESIDE_STEPS * (now - run.stepped[1]) / (step - run.stepped[0])
 
     def end(self, name: str) -> None:
         """The run has ended."""
@@ -73,6 +79,8 @@ class _Run:
     done: int = 0
     """Its last step."""
     has_trained: bool = False
+    stepped: tuple[int, float] | None = None
+    """Its first step since it began, and when it was done."""
 
 
 def companion_runs(config: StudyConfig) -> int:
