@@ -211,8 +211,8 @@ class Driver:
             return False
         if self._waiting():
             return True
-        oldest = min(record.running, default=None)
-        return oldest is None or oldest > len(self._study.get_trials(deepcopy=False)) - study.workers
+        last_seen = study.last_seen_by(len(self._study.get_trials(deepcopy=False)))
+        return all(number > last_seen for number in record.running)
 
     def _waiting(self) -> bool:
         """Whether a trial stands in the study that hasn't begun: the baseline, or an anchor."""

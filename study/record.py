@@ -59,11 +59,11 @@ class StudyRecord:
     """Hashes of base model, corpus and lexicon, but one that varies."""
 
     def seen_by(self, number: int) -> "StudyRecord":
-        """What trial `number` may know: all trials but those that may run beside it, one fewer than there are workers.
+        """What trial `number` may know: all trials but those that may run beside it.
 
         That they have ended or not would hang on the machine's mood; so a study that is run again is the same.
         """
-        last = number - self.config.study.workers
+        last = self.config.study.last_seen_by(number)
         return replace(
             self,
             finished=[trial for trial in self.finished if trial.source or trial.number <= last],
@@ -80,7 +80,7 @@ class StudyRecord:
             *self.open,
         ]
         known = {trial.number: trial.params for trial in own if trial.params.keys() == self.config.study.space.keys()}
-        between = range(number - self.config.study.workers + 1, number)
+        between = range(self.config.study.last_seen_by(number) + 1, number)
         return [known[other] for other in between if other in known]
 
     @property

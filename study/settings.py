@@ -227,6 +227,17 @@ class StudySection(Section):
         """`study.anchors=null` on the command line takes a profile's anchors away: mappings are merged there."""
         return {} if anchors is None else anchors
 
+    def is_aimed(self, number: int) -> bool:
+        """Whether the trial goes for the choice: it is one of the last, and the rule has bars to keep."""
+        return self.choice.rule == "bars" and bool(self.choice.bars) and number >= self.trials - self.aimed_trials
+
+    def last_seen_by(self, number: int) -> int:
+        """The youngest trial whose end trial `number` may know; those between may run beside it.
+
+        An aimed trial is proposed when all others have ended: there a figure more is worth the time.
+        """
+        return number - (1 if self.is_aimed(number) else self.workers)
+
     def objective_at(self, named: str) -> int:
         """The place of the objective with this address, or with an address that alone contains it.
 

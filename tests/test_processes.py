@@ -22,6 +22,7 @@ from study.executor import InProcess
 from study.processes import Processes
 from study.record import StudyRecord
 from study.search.proposal import propose
+from study.settings import ChoiceSettings
 from study.storage import load_study
 from study.trials import FinishedTrial, OpenTrial
 from study.worker import Left, Outcome, Task
@@ -106,6 +107,14 @@ def test_what_a_trial_is_proposed_from_does_not_hang_on_when_those_beside_it_end
     assert propose(StudyRecord(beside, record.folder, worse, [], [], [], running.open), number) != propose(
         record, number
     )
+
+
+def test_an_aimed_trial_waits_for_all_before_it(beside: StudyConfig) -> None:
+    aiming = beside.study.model_copy(
+        update={"aimed_trials": 2, "choice": ChoiceSettings.model_validate({"bars": ["validation.loss <= baseline"]})}
+    )
+    assert [aiming.last_seen_by(number) for number in range(6)] == [-2, -1, 0, 1, 3, 4]
+    assert [beside.study.last_seen_by(number) for number in range(6)] == [-2, -1, 0, 1, 2, 3]
 
 
 def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(

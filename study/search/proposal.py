@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.config import StudyConfig
 from study.record import StudyRecord
 from study.search.space import distributions, sampler_for, suggest
 from study.search.stopping import is_evaluation
@@ -34,7 +33,7 @@ def propose(record: StudyRecord, number: int) -> dict[str, Value]:
     config = record.config
     pending = record.beside(number)
     record = record.seen_by(number)
-    aimed = is_aimed(number, config)
+    aimed = config.study.is_aimed(number)
     aims = config.study.objectives[:1] if aimed else config.study.objectives
     seen = optuna.create_study(
         directions=[objective.direction for objective in aims],
@@ -50,12 +49,6 @@ def propose(record: StudyRecord, number: int) -> dict[str, Value]:
     for params in pending:
         seen.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions(config)))
     return suggest(seen.ask(), config)
-
-
-def is_aimed(number: int, config: StudyConfig) -> bool:
-    """Whether the trial goes for the choice: it is one of the last, and the rule has bars to keep."""
-    study = config.study
-    return study.choice.rule == "bars" and bool(study.choice.bars) and number >= study.trials - study.aimed_trials
 
 
 def _finished(trial: FinishedTrial, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial:
