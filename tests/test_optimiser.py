@@ -1,6 +1,7 @@
 """The optimiser on real trials of a tiny base: bounds, anchors, early stopping, repeats, warm start."""
 
 import json
+import math
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -261,6 +262,10 @@ def test_a_bar_around_0_has_two_sides_and_an_undefined_figure_breaks_its_bar(
     record = replace(
         outcome.record, config=config.model_copy(update={"study": config.study.model_copy(update=settings)})
     )
-    assert list(_sides({"geometry.norm_gap_d": -6.0}, record).values()) == [-11.0, 1.0]
-    assert list(_sides({"geometry.norm_gap_d": 2.0}, record).values()) == [-3.0, -7.0]
+    near = 0.1 * (abs(record.result(record.baseline.digest).numbers["geometry.norm_gap_d"] or 0.0) - 5)
+    assert near > 0, "the baseline must break the bar"
+    for figure, sides in ((-6.0, [-11.0, 1.0]), (2.0, [-3.0, -7.0]), (5.001, [0.001, -10.001])):
+        found = list(_sides({"geometry.norm_gap_d": figure}, record).values())
+        assert found == pytest.approx([near * math.asinh(side / near) for side in sides])
+    assert found[0] == pytest.approx(0.001, rel=1e-4), "near the limit it is the excess itself"
     assert list(_sides({"geometry.norm_gap_d": None}, record).values()) == [1.0, 1.0]
