@@ -14,6 +14,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -51,7 +52,9 @@ def propose(record: StudyRecord, number: int) -> dict[str, Value]:
             seen.add_trial(told)
     for params in pending:
         seen.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions(config)))
-    return suggest(seen.ask(), config)
+    # Where one point is far better than all others drawn, Optuna divides 0 by 0 and goes on from that point alone.
+    with np.errstate(invalid="ignore"):
+        return suggest(seen.ask(), config)
 
 
 def _finished(trial: FinishedTrial, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial:
