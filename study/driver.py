@@ -37,7 +37,7 @@ from study.storage import (
 from study.tracking import LiveLog, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
 from study.watcher import Watcher
-from study.worker import Abandoned, Event, Failed, Left, Outcome, Sample, Task, ThreadsChosen
+from study.worker import Abandoned, Event, Failed, Outcome, Sample, Suspended, Task, ThreadsChosen
 from wake2vec import (
     ConfigError,
     Progress,
@@ -114,7 +114,7 @@ class OpenRun:
 
 
 class Driver:
-    """One pass over a study; `drive` makes it, with the lock held. It is the executor's `Boss`."""
+    """One pass over a study; `drive` makes it, with the lock held. It is the executor's `Scheduler`."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class Driver:
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         run = self._open.pop(task.name)
-        if isinstance(outcome, Left):
+        if isinstance(outcome, Suspended):
             run.log.flush()
             self._is_left = True
             return

@@ -5,10 +5,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from study.worker import Event, Outcome, Task, share_of_cores, work_off
+from study.worker import Event, Outcome, Task, run_task, share_of_cores
 
 
-class Boss(Protocol):
+class Scheduler(Protocol):
     """Whom an executor asks for work and tells what came of it, always in the thread that called it."""
 
     def next_task(self) -> Task | None:
@@ -34,7 +34,7 @@ class Boss(Protocol):
 
 
 class Executor(Protocol):
-    """A context, in which `work` has tasks run until the boss has none and all have ended."""
+    """A context, in which `work` has tasks run until the scheduler has none and all have ended."""
 
     def __enter__(self) -> Self: ...
 
@@ -42,7 +42,7 @@ class Executor(Protocol):
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def work(self, boss: Boss) -> None: ...
+    def work(self, scheduler: Scheduler) -> None: ...
 
 
 class InProcess:
@@ -57,11 +57,13 @@ class InProcess:
     def __exit__(self, *fault: object) -> None:
         return
 
-    def work(self, boss: Boss) -> None:
-        while (task := boss.next_task()) is not None:
-            boss.ended(task, work_off(task, self._folder, share_of_cores(1), _teller(boss, task), boss.stop))
-            boss.catch_up()
+    def work(self, scheduler: Scheduler) -> None:
+        while (task := scheduler.next_task()) is not None:
+            scheduler.ended(
+                task, run_task(task, self._folder, share_of_cores(1), _teller(scheduler, task), scheduler.stop)
+            )
+            scheduler.catch_up()
 
 
-def _teller(boss: Boss, task: Task) -> Callable[[Event], None]:
-    return lambda event: boss.told(task, event)
+def _teller(scheduler: Scheduler, task: Task) -> Callable[[Event], None]:
+    return lambda event: scheduler.told(task, event)

@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import filelock
 
-from study.executor import Boss
+from study.executor import Scheduler
 from study.stop import Stop
-from study.worker import Left, Outcome, Task, share_of_cores, work_off
+from study.worker import Outcome, Suspended, Task, run_task, share_of_cores
 from wake2vec import Wake2VecError
 
 DRIVERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -67,19 +67,20 @@ class Processes:
                 worker.process.kill()
                 worker.process.join()
 
-    def work(self, boss: Boss) -> None:
+    def work(self, scheduler: Scheduler) -> None:
         """Raises Wake2VecError: a worker died."""
+        is_news = True
         while True:
-            for worker in self._workers:
-                if worker.task is None and (task := boss.next_task()) is not None:
-                    worker.begin(task, boss.deadline)
-            boss.catch_up()
+            for worker in self._workers:  # what can begin changes only when a run has ended
+                if is_news and worker.task is None and (task := scheduler.next_task()) is not None:
+                    worker.begin(task, scheduler.deadline)
+            scheduler.catch_up()
             busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
             if not busy:
                 return
-            for pipe in wait(list(busy), SECONDS_BETWEEN_LOOKS):
-                busy[pipe].hear(boss)  # type: ignore[index]
-            if boss.stop():
+            heard = [busy[pipe].hear(scheduler) for pipe in wait(list(busy), SECONDS_BETWEEN_LOOKS)]  # type: ignore[index]
+            is_news = any(heard)
+            if scheduler.stop():
                 for worker in busy.values():
                     worker.ask_to_stop()
 
@@ -115,20 +116,21 @@ class _Worker:
             self.is_stopping = True
             self._send(None)
 
-    def hear(self, boss: Boss) -> None:
-        """Pass one message on."""
+    def hear(self, scheduler: Scheduler) -> bool:
+        """Pass one message on; gives whether it was the last of a task."""
         assert self.task is not None
         try:
             told = self.pipe.recv()
         except (EOFError, OSError):
             raise self._death() from None
         if not isinstance(told, _Ended):
-            boss.told(self.task, told)
-            return
+            scheduler.told(self.task, told)
+            return False
         task, self.task = self.task, None
         if isinstance(told.outcome, Exception):
             raise told.outcome
-        boss.ended(task, told.outcome)
+        scheduler.ended(task, told.outcome)
+        return True
 
     def _send(self, message: object) -> None:
         try:
@@ -169,7 +171,7 @@ def _outcome(task: Task, folder: Path, threads: int, line: "_Line", time_given: 
     try:
         # The workers of a driver that was killed write a checkpoint after their step: whoever follows waits for it.
         with _alone(folder / "cache" / f"{task.digest}.lock", stop) as is_alone:
-            return work_off(task, folder, threads, line.send, stop) if is_alone else Left()
+            return run_task(task, folder, threads, line.send, stop) if is_alone else Suspended()
     except Exception as fault:  # noqa: BLE001 (it is raised again where the driver is)
         if not isinstance(fault, Wake2VecError):
             fault.add_note(f"in a worker:\n{traceback.format_exc()}")

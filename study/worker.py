@@ -70,11 +70,11 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Left:
+class Suspended:
     """With a checkpoint: it was asked to stop."""
 
 
-Outcome = RunResult | Abandoned | Failed | Left
+Outcome = RunResult | Abandoned | Failed | Suspended
 
 
 def share_of_cores(workers: int) -> int:
@@ -82,7 +82,7 @@ def share_of_cores(workers: int) -> int:
     return max(1, AVAILABLE_THREADS // workers)
 
 
-def work_off(
+def run_task(
     task: Task, folder: Path, most_threads: int, tell: Callable[[Event], None], stop: Callable[[], bool]
 ) -> Outcome:
     """Run the task, or go on with it, with at most so many threads; `folder` is the results folder.
@@ -114,7 +114,7 @@ def work_off(
     except TrialFailedError as fault:
         return Failed(fault)
     except TrialStopped:
-        return Left()
+        return Suspended()
     finally:
         sampler.close()
 

@@ -25,7 +25,7 @@ from study.search.proposal import propose
 from study.settings import ChoiceSettings
 from study.storage import load_study
 from study.trials import FinishedTrial, OpenTrial
-from study.worker import Left, Outcome, Task
+from study.worker import Outcome, Suspended, Task
 from wake2vec import CorpusError, RunConfig, Wake2VecError, WorkFolder, read_result
 
 Numbers = dict[str, Any]
@@ -171,14 +171,16 @@ def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
 
 
 class OneTask:
-    """A boss with one task, who remembers what he was told."""
+    """A scheduler with one task, which remembers how often it was asked and what came of it."""
 
     def __init__(self, task: Task, deadline: float | None = None) -> None:
         self.deadline = deadline
         self._tasks = [task]
+        self.asked = 0
         self.outcomes: list[Outcome] = []
 
     def next_task(self) -> Task | None:
+        self.asked += 1
         return self._tasks.pop() if self._tasks else None
 
     def told(self, task: Task, event: object) -> None:
@@ -203,10 +205,10 @@ def test_a_fault_in_a_worker_is_raised_where_the_driver_is(vary: Callable[..., R
             executor.work(OneTask(nowhere))
         said.append(str(fault.value))
     for executor in (InProcess(tmp_path / "here"), Processes(tmp_path / "there", 2)):
-        boss = OneTask(unfit)
+        scheduler = OneTask(unfit)
         with executor:
-            executor.work(boss)
-        failed += [repr(outcome) for outcome in boss.outcomes]
+            executor.work(scheduler)
+        failed += [repr(outcome) for outcome in scheduler.outcomes]
     assert said[0] == said[1]
     assert len(failed) == 2
     assert failed[0] == failed[1]
@@ -215,8 +217,9 @@ def test_a_fault_in_a_worker_is_raised_where_the_driver_is(vary: Callable[..., R
 
 def test_a_worker_leaves_a_checkpoint_when_the_time_is_over(vary: Callable[..., RunConfig], tmp_path: Path) -> None:
     endless = vary(train={"steps": 10**6, "evaluate_every_steps": 10**6})
-    boss = OneTask(Task("trial 0", endless, "2" * 16), time.monotonic() + 5)
+    scheduler = OneTask(Task("trial 0", endless, "2" * 16), time.monotonic() + 5)
     with Processes(tmp_path, 2) as executor:
-        executor.work(boss)
-    assert boss.outcomes == [Left()]
+        executor.work(scheduler)
+    assert scheduler.outcomes == [Suspended()]
     assert list(tmp_path.glob("trials/*/checkpoints/step-*"))
+    assert scheduler.asked == 4, "once for each idle worker at the start, and when a run has ended"

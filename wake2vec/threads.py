@@ -35,10 +35,7 @@ def measure_threads(material: Material, block_tokens: int, most: int) -> dict[in
     """
     if material.device.type != "cpu" or most == 1:
         return {}
-    counts = [
-        *(2**power for power in range(most.bit_length()) if 2**power < most),
-        most,
-    ]
+    counts = [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
     model = EmbeddingModel(material.base.body, material.base_rows, material.base_rows[:1], "all")
     ids = torch.zeros(math.ceil(CHUNK_TOKENS / (block_tokens - 1)), block_tokens, dtype=torch.long)
     before = torch.get_num_threads()

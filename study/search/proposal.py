@@ -105,11 +105,11 @@ def _sides(figures: Mapping[str, float | None], record: StudyRecord) -> dict[str
         sides = bar.sides(0.0, measure) if figure is None else bar.sides(figure, measure)
         near = 0.0 if before is None else NEAR * bar.violation(before, measure)
         for place, by in enumerate(sides):
-            found[f"bar {bar}, side {place}"] = 1.0 if figure is None else _drawn_in(by, near)
+            found[f"bar {bar}, side {place}"] = 1.0 if figure is None else _compressed(by, near)
     return found
 
 
-def _drawn_in(by: float, near: float) -> float:
+def _compressed(by: float, near: float) -> float:
     """What lies within `near` of the limit as it is, and farther excesses by their logarithm.
 
     A Gaussian process that must explain a |d| of 8 takes a difference of .05 at the limit for noise.
