@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from study.worker import Event, Outcome, Task, run_task, share_of_cores
+from study.worker import Event, Outcome, Task, Worker, share_of_cores
 
 
 class Scheduler(Protocol):
@@ -49,7 +49,7 @@ class InProcess:
     """One run at a time, in the process that calls; `folder` is the results folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._worker = Worker(folder, share_of_cores(1))
 
     def __enter__(self) -> Self:
         return self
@@ -59,9 +59,7 @@ class InProcess:
 
     def work(self, scheduler: Scheduler) -> None:
         while (task := scheduler.next_task()) is not None:
-            scheduler.ended(
-                task, run_task(task, self._folder, share_of_cores(1), _teller(scheduler, task), scheduler.stop)
-            )
+            scheduler.ended(task, self._worker.run(task, _teller(scheduler, task), scheduler.stop))
             scheduler.catch_up()
 
 

@@ -18,7 +18,7 @@ import filelock
 
 from study.executor import Scheduler
 from study.stop import Stop
-from study.worker import Outcome, Suspended, Task, run_task, share_of_cores
+from study.worker import Outcome, Suspended, Task, Worker, share_of_cores
 from wake2vec import Wake2VecError
 
 DRIVERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -158,20 +158,20 @@ class _Ended:
 def _serve(pipe: Pipe, folder: Path, threads: int) -> None:
     """A worker's life: one task after the other, until the driver is no more."""
     signal.pthread_sigmask(signal.SIG_BLOCK, DRIVERS_SIGNALS)
-    line = _Line(pipe)
+    line, worker = _Line(pipe), Worker(folder, threads)
     while (order := line.next_order()) is not None:
         task, deadline = order
-        line.send(_Ended(_outcome(task, folder, threads, line, Stop.at(deadline))))
+        line.send(_Ended(_outcome(task, worker, folder, line, Stop.at(deadline))))
 
 
-def _outcome(task: Task, folder: Path, threads: int, line: "_Line", time_given: Stop) -> Outcome | Exception:
+def _outcome(task: Task, worker: Worker, folder: Path, line: "_Line", time_given: Stop) -> Outcome | Exception:
     def stop() -> bool:
         return line.asks_to_stop() or time_given()
 
     try:
         # The workers of a driver that was killed write a checkpoint after their step: whoever follows waits for it.
         with _alone(folder / "cache" / f"{task.digest}.lock", stop) as is_alone:
-            return run_task(task, folder, threads, line.send, stop) if is_alone else Suspended()
+            return worker.run(task, line.send, stop) if is_alone else Suspended()
     except Exception as fault:  # noqa: BLE001 (it is raised again where the driver is)
         if not isinstance(fault, Wake2VecError):
             fault.add_note(f"in a worker:\n{traceback.format_exc()}")

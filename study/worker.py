@@ -1,5 +1,6 @@
 """One run, wherever it is worked off: all that it needs travels with it, all that it does is told in events."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from wake2vec import (
     run,
     use_threads,
 )
+
+MEASUREMENT_HOLDS_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -82,51 +85,72 @@ def share_of_cores(workers: int) -> int:
     return max(1, AVAILABLE_THREADS // workers)
 
 
-def run_task(
-    task: Task, folder: Path, most_threads: int, tell: Callable[[Event], None], stop: Callable[[], bool]
-) -> Outcome:
-    """Run the task, or go on with it, with at most so many threads; `folder` is the results folder.
+class Worker:
+    """Works tasks off in this process, one at a time, with at most so many threads; `folder` is the results folder."""
 
-    Raises:
-        Wake2VecError: an input can't be used, or the disk is full.
-    """
-    use_threads(most_threads)  # a run that went on from a checkpoint had its own
-    work = WorkFolder(folder / "trials" / task.digest)
-    sampler = SystemSampler(work)
-    if task.stopper is not None:
-        task.stopper.begin(work.progress())
+    def __init__(self, folder: Path, most_threads: int) -> None:
+        self._folder = folder
+        self._most_threads = most_threads
+        self._measured: _ThreadTimes | None = None
 
-    def observe(record: Progress) -> None:
-        tell(record)
-        for sample in sampler(record):
-            tell(Sample(sample))
-        reason = None if task.stopper is None else task.stopper.verdict(record)
-        if reason is not None:
-            raise TrialAbandoned(record.step, reason)
+    def run(self, task: Task, tell: Callable[[Event], None], stop: Callable[[], bool]) -> Outcome:
+        """Run the task, or go on with it.
 
-    try:
-        run_config = (
-            task.run if work.result_path.exists() else _with_threads(task.run, folder / "cache", most_threads, tell)
-        )
-        return run(run_config, folder / "trials", observe, stop, folder / "cache")
-    except TrialAbandoned as verdict:
-        return Abandoned(verdict.step, verdict.reason)
-    except TrialFailedError as fault:
-        return Failed(fault)
-    except TrialStopped:
-        return Suspended()
-    finally:
-        sampler.close()
+        Raises:
+            Wake2VecError: an input can't be used, or the disk is full.
+        """
+        use_threads(self._most_threads)  # a run that went on from a checkpoint had its own
+        work = WorkFolder(self._folder / "trials" / task.digest)
+        sampler = SystemSampler(work)
+        if task.stopper is not None:
+            task.stopper.begin(work.progress())
+
+        def observe(record: Progress) -> None:
+            tell(record)
+            for sample in sampler(record):
+                tell(Sample(sample))
+            reason = None if task.stopper is None else task.stopper.verdict(record)
+            if reason is not None:
+                raise TrialAbandoned(record.step, reason)
+
+        try:
+            run_config = task.run if work.result_path.exists() else self._with_threads(task.run, tell)
+            return run(run_config, self._folder / "trials", observe, stop, self._folder / "cache")
+        except TrialAbandoned as verdict:
+            return Abandoned(verdict.step, verdict.reason)
+        except TrialFailedError as fault:
+            return Failed(fault)
+        except TrialStopped:
+            return Suspended()
+        finally:
+            sampler.close()
+
+    def _with_threads(self, config: RunConfig, tell: Callable[[Event], None]) -> RunConfig:
+        """With as many threads as are quickest now, unless the user set them: what else the machine does may change."""
+        if config.machine.threads is not None:
+            return config
+        if self._measured is None or not self._measured.holds(config):
+            seconds = measure_threads(
+                prepare(config, self._folder / "cache"), config.corpus.block_tokens, self._most_threads
+            )
+            self._measured = _ThreadTimes(config, seconds, time.monotonic())
+        threads = quickest(self._measured.seconds)
+        if threads is None:
+            return config
+        tell(ThreadsChosen(threads, self._measured.seconds))
+        machine = config.machine.model_copy(update={"threads": threads})
+        return config.model_copy(update={"machine": machine})
 
 
-def _with_threads(config: RunConfig, cache: Path, most: int, tell: Callable[[Event], None]) -> RunConfig:
-    """With as many threads as are quickest now, unless the user set them: what else the machine does may change."""
-    if config.machine.threads is not None:
-        return config
-    seconds = measure_threads(prepare(config, cache), config.corpus.block_tokens, most)
-    threads = quickest(seconds)
-    if threads is None:
-        return config
-    tell(ThreadsChosen(threads, seconds))
-    machine = config.machine.model_copy(update={"threads": threads})
-    return config.model_copy(update={"machine": machine})
+@dataclass(frozen=True)
+class _ThreadTimes:
+    """Seconds of a pass by number of threads, as measured for a run."""
+
+    measured_for: RunConfig
+    seconds: dict[int, float]
+    at_s: float
+
+    def holds(self, config: RunConfig) -> bool:
+        """For a run of the same model that begins within a minute: short runs needn't measure each."""
+        alike = all(getattr(config, part) == getattr(self.measured_for, part) for part in ("model", "corpus", "machine"))
+        return alike and time.monotonic() - self.at_s < MEASUREMENT_HOLDS_S

@@ -73,6 +73,26 @@ def test_a_study_measures_before_each_run_says_it_and_keeps_it_and_a_user_may_se
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.parametrize(("holds_s", "measured"), [(60.0, 1), (0.0, 2)])
+def test_a_measurement_holds_for_a_minute_and_each_run_says_what_it_computes_with(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds_s: float, measured: int
+) -> None:
+    measurements: list[dict[int, float]] = []
+
+    def counted(*given: Any) -> dict[int, float]:
+        measurements.append(measure_threads(*given))
+        return measurements[-1]
+
+    monkeypatch.setattr(worker, "AVAILABLE_THREADS", 2)
+    monkeypatch.setattr(worker, "MEASUREMENT_HOLDS_S", holds_s)
+    monkeypatch.setattr(worker, "measure_threads", counted)
+    watcher = Listening()
+    untold = {"machine": {**tree["machine"], "threads": None}, "study": {**tree["study"], "trials": 2}}
+    drive(check_config({**tree, **untold}), tmp_path, watcher)
+    assert len(measurements) == measured
+    assert len(watcher.chosen) == 2
+
+
 def test_how_long_a_study_takes_follows_its_own_pace(study_config: StudyConfig) -> None:
     """Two seconds a step; the study has 4 trials, all as long as the first, and no companions."""
     now = [0.0]
