@@ -224,12 +224,25 @@ def phase1_in_numpy(rows: np.ndarray) -> float:
     return float(sums.min() / sums.max())
 
 
-@pytest.mark.parametrize("count", [300, 5300])
-def test_phase1_isotropy_is_its_formula_in_float64(count: int) -> None:
-    rows = gaussian(count, 24, shift=0.5) * torch.linspace(0.2, 2, 24)
+@pytest.mark.parametrize(("count", "dim"), [(300, 96), (300, 24), (5300, 24)])
+@pytest.mark.parametrize("in_a_clump", [0.0, 0.1, 0.9])
+def test_phase1_isotropy_is_its_formula_in_float64(count: int, dim: int, in_a_clump: float) -> None:
+    """With all sums, with those that bounds leave, and where bounds leave too many."""
+    rows = gaussian(count, dim, shift=0.5) * torch.linspace(0.2, 2, dim)
+    rows[: int(in_a_clump * count)] = gaussian(1, dim, seed=1) + 0.05 * gaussian(int(in_a_clump * count), dim, seed=2)
     value = phase1_isotropy(rows)
-    assert value == pytest.approx(phase1_in_numpy(rows.double().numpy()), abs=1e-8)
-    assert phase1_isotropy(rows @ rotation(24) * 7 + 1) == pytest.approx(value, abs=1e-4)
+    assert value == pytest.approx(phase1_in_numpy(rows.double().numpy()), abs=1e-7)
+    assert phase1_isotropy(rows @ rotation(dim) * 7 + 1) == pytest.approx(value, abs=1e-4)
+
+
+def test_isotropy_finds_the_greatest_sum_where_cosines_and_their_squares_point_elsewhere() -> None:
+    """To the second order of exp two opposite clumps come before the one clump whose sums are greatest."""
+    clump, other = torch.eye(24)[:2]
+    noise = gaussian(600, 24)
+    noise[:, :2] = 0
+    clumps = [clump.repeat(100, 1), -clump.repeat(20, 1), other.repeat(120, 1), -other.repeat(120, 1)]
+    rows = torch.cat([*clumps, noise, -noise])
+    assert phase1_isotropy(rows) == pytest.approx(phase1_in_numpy(rows.double().numpy()), abs=1e-7)
 
 
 @pytest.mark.parametrize(

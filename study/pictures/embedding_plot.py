@@ -127,7 +127,7 @@ def _collapse(ax: Axes, arrays: Mapping[str, Array], numbers: Numbers) -> None:
         say(ax, "byte collapse undefined:\nno coherent group of\nunreachable byte rows")
     text = f"at τ = {HEADLINE_TAU}: onto byte rows {byte}\nonto byte rows or each other {either}"
     label_axes(
-        ax, "cosine to one of them (10 of each other), ≥ τ", "share of new rows", "(f) Collapse of new rows", text
+        ax, "cosine ≥ τ (each other: to 10 of them)", "share of new rows", "(f) Collapse of new rows", text
     )
 
 

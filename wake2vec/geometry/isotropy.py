@@ -9,12 +9,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.geometry.chunks import pair_sums, row_slices
+from wake2vec.geometry.chunks import cross_sums, pair_sums, row_slices
 from wake2vec.geometry.group import Group
 from wake2vec.geometry.spectrum import ROUNDING, Axes
+from wake2vec.products import row_products
 
 SAMPLE_ROWS = 5000
 PROBE_ROWS = 2048
+MANY_ROWS = 4
+"""From so many rows a dimension on, to bound the sums costs less than to compute all."""
+ROUNDING_OF_SUMS = 1e-5
+"""More than the bounds are ever wrong by, a row of the sample."""
 PROBED = 16
 """Rows at each end of an expanded Z among which its extremes are looked for."""
 
@@ -34,9 +39,41 @@ def phase1_isotropy(group: Group, sample_rows: int = SAMPLE_ROWS, seed: int = 42
     units, has_direction = _centred_units(group, _sample(group, sample_rows, seed))
     if int(has_direction.sum()) < 2:
         return None
-    # exp(C) - 1 is small, so that float32 products lose nothing of Z - n
-    sums = pair_sums(units, torch.Tensor.expm1_) + len(units)
-    return float(sums.min() / sums.max())
+    least, greatest = _extreme_sums(units)
+    return (len(units) + least) / (len(units) + greatest)
+
+
+def _extreme_sums(units: Float[Tensor, "rows dim"]) -> tuple[float, float]:
+    """The least and the greatest Z_i - n; exp(C) - 1 is small, so that float32 products lose nothing of it.
+
+    Where rows are many more than dimensions, few sums are needed. As exp(x) = 1 + x + x^2 g(x), with g(x) from g(-1) =
+    1/e to g(1) = e - 2 for a cosine x, Z_i - n lies between s_i + q_i / e and s_i + (e - 2) q_i: s_i, the sum of row
+    i's cosines, and q_i, that of their squares, cost n d^2 for all rows, not n^2 d. Rows that these bounds keep from
+    being extreme aren't summed.
+    """
+    count, dim = units.shape
+    if count > MANY_ROWS * dim:
+        own = units.square().sum(1)
+        first = units @ units.sum(0) - own
+        second = torch.linalg.vecdot(units @ (units.T @ units), units) - own.square()
+        order = (first + second / 2).argsort()
+        found = _sums_of(torch.cat([order[:PROBED], order[-PROBED:]]), units, own)
+        slack = ROUNDING_OF_SUMS * count
+        may_be_least = first + math.exp(-1) * second <= found.min() + slack
+        may_be_greatest = first + (math.e - 2) * second >= found.max() - slack
+        chosen = (may_be_least | may_be_greatest).nonzero()[:, 0]
+        if len(chosen) < count / 3:
+            sums = torch.cat([found, _sums_of(chosen, units, own)])
+            return float(sums.min()), float(sums.max())
+    sums = pair_sums(units, torch.Tensor.expm1_)
+    return float(sums.min()), float(sums.max())
+
+
+def _sums_of(
+    chosen: Int[Tensor, " chosen"], units: Float[Tensor, "rows dim"], own: Float[Tensor, " rows"]
+) -> Float[Tensor, " chosen"]:
+    """Z_i - n of the chosen rows; `own` are their products with themselves, which count as 0."""
+    return cross_sums(units[chosen], units, torch.Tensor.expm1_) - own[chosen].double().expm1()
 
 
 def phase1_isotropy_null(count: int, dim: int, sample_rows: int = SAMPLE_ROWS) -> float:
@@ -81,20 +118,28 @@ def phase1_isotropy_interval(
     if count <= sample_rows:
         return value, value
     units, has_direction = _centred_units(group, torch.arange(count, device=group.rows.device))
+    drawn = _draws(count, sample_rows, draws, seed).to(units.device)
     moments, second = units.T @ units / (2 * count), []
     for part in units.split(PROBE_ROWS):
         second.append(torch.linalg.vecdot(part @ moments, part))
-    squares, random = torch.cat(second) * sample_rows, np.random.default_rng(seed)
-    logs = []
-    for _ in range(draws):
-        chosen = torch.from_numpy(random.choice(count, sample_rows, replace=False)).to(units.device)
-        drawn = units.index_select(0, chosen)
-        order = (squares[chosen] + drawn @ drawn.sum(0)).argsort()
-        extreme = torch.cat([order[:PROBED], order[-PROBED:]])
-        sums = (drawn[extreme] @ drawn.T).expm1_().sum(1) - math.expm1(1) * has_direction[chosen[extreme]]
-        logs.append((sample_rows + sums.min()).log() - (sample_rows + sums.max()).log())
-    spread = float(scipy.special.stdtrit(draws - 1, 0.975)) * float(torch.stack(logs).double().std())
+    order = torch.cat(second)[:, None] * sample_rows + units @ (units.T @ drawn)
+    ends = [(order * sign).masked_fill_(drawn == 0, -torch.inf).topk(PROBED, dim=0).indices for sign in (-1, 1)]
+    probed, places = torch.cat(ends).unique(return_inverse=True)  # most are at an end of many samples
+    sums = -math.expm1(1) * has_direction[probed, None] * drawn[probed]  # a row's product with itself counts as 0
+    for part, members in zip(units.split(PROBE_ROWS), drawn.split(PROBE_ROWS), strict=True):
+        sums += row_products(units[probed], part).expm1_() @ members
+    found = sample_rows + sums.gather(0, places)
+    logs = found.amin(0).log() - found.amax(0).log()
+    spread = float(scipy.special.stdtrit(draws - 1, 0.975)) * float(logs.double().std())
     return max(value * math.exp(-spread), math.exp(-2)), min(value * math.exp(spread), 1.0)
+
+
+def _draws(count: int, sample_rows: int, draws: int, seed: int) -> Float[Tensor, "count draws"]:
+    """1 where a row is of that sample, drawn without replacement by NumPy's generator of this seed, else 0."""
+    random, drawn = np.random.default_rng(seed), torch.zeros(count, draws)
+    for of_draw in drawn.T:
+        of_draw[torch.from_numpy(random.choice(count, sample_rows, replace=False))] = 1
+    return drawn
 
 
 def isotropy_excess(value: float, null: float) -> float:
