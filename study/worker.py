@@ -152,5 +152,6 @@ class _ThreadTimes:
 
     def holds(self, config: RunConfig) -> bool:
         """For a run of the same model that begins within a minute: short runs needn't measure each."""
-        alike = all(getattr(config, part) == getattr(self.measured_for, part) for part in ("model", "corpus", "machine"))
+        parts = ("model", "corpus", "machine")
+        alike = all(getattr(config, part) == getattr(self.measured_for, part) for part in parts)
         return alike and time.monotonic() - self.at_s < MEASUREMENT_HOLDS_S

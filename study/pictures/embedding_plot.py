@@ -126,9 +126,7 @@ def _collapse(ax: Axes, arrays: Mapping[str, Array], numbers: Numbers) -> None:
     else:
         say(ax, "byte collapse undefined:\nno coherent group of\nunreachable byte rows")
     text = f"at τ = {HEADLINE_TAU}: onto byte rows {byte}\nonto byte rows or each other {either}"
-    label_axes(
-        ax, "cosine ≥ τ (each other: to 10 of them)", "share of new rows", "(f) Collapse of new rows", text
-    )
+    label_axes(ax, "cosine ≥ τ (each other: to 10 of them)", "share of new rows", "(f) Collapse of new rows", text)
 
 
 def _histogram(ax: Axes, values: Array, edges: Array, label: str, colour: str, line: str = "-") -> None:
