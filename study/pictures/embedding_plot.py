@@ -55,6 +55,7 @@ def _spectrum(ax: Axes, arrays: Mapping[str, Array], numbers: Numbers) -> None:
         ax.plot(np.arange(share.size) + 1, share, line, color=colour, label=name, marker="o", markevery=[0])
     ax.axhline(0.9, color=GREY, linewidth=0.8, linestyle=":")
     ax.set(xscale="log", ylim=(0, 1.03))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.minorticks_off()
     _legend(ax, "lower right")
     base, new = _of(numbers, "top1_share_base"), _of(numbers, "top1_share_new")
@@ -133,8 +134,7 @@ def _histogram(ax: Axes, values: Array, edges: Array, label: str, colour: str, l
     """Per cent of the values per bin; what lies beyond the edges is counted in the bin at that end."""
     counts, _ = np.histogram(np.clip(finite(values), edges[0], edges[-1]), edges)
     share = 100 * counts / max(values.size, 1)
-    ax.stairs(share, edges, fill=True, color=colour, alpha=0.2)
-    ax.stairs(share, edges, color=colour, linestyle=line, linewidth=1.3, label=label)
+    ax.stairs(share, edges, fill=True, fc=(colour, 0.2), ec=colour, linestyle=line, linewidth=1.3, label=label)
     ax.set_ylim(0, max(ax.get_ylim()[1], 1.3 * float(share.max())))  # room for the legend
 
 
