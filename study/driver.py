@@ -30,9 +30,9 @@ from study.shared_faults import Faults, check_figures
 from study.stop import Stop
 from study.storage import (
     fingerprint_of,
-    interrupted_numbers,
     only_driver,
     open_study,
+    open_trials,
 )
 from study.tracking import LiveLog, Trial
 from study.trials import FailedTrial, FinishedTrial, StoppedTrial
@@ -134,7 +134,7 @@ class Driver:
         self._projection = Projection(config, folder, inputs)
         self._tracker = self._projection.tracker
         self._faults = Faults(config)
-        self._interrupted = interrupted_numbers(study)
+        self._interrupted = [trial.number for trial in open_trials(study.get_trials(deepcopy=False))]
         self._open: dict[str, OpenRun] = {}
         self._held: list[Callable[[], None]] = []
         """What is to be done with outcomes; those before the baseline's wait for it, as bounds are measured from it."""
@@ -205,14 +205,14 @@ class Driver:
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
         study = self._config.study
-        if record.ended + len(record.running) >= study.trials:
+        if record.ended + len(record.open) >= study.trials:
             return False
         if study.patience is not None and record.finished and record.trials_without_gain >= study.patience:
             return False
         if self._waiting():
             return True
         last_seen = study.last_seen_by(len(self._study.get_trials(deepcopy=False)))
-        return all(number > last_seen for number in record.running)
+        return all(trial.number > last_seen for trial in record.open)
 
     def _waiting(self) -> bool:
         """Whether a trial stands in the study that hasn't begun: the baseline, or an anchor."""
@@ -230,10 +230,10 @@ class Driver:
         References and the baseline's repeats fill the time when no trial may begin. They also decide, by the noise
         that they show, who is a finalist: so the finalists' repeats come last, when all trials have ended.
         """
-        if not record.finished or not (record.running == [] or record.finished[0].is_baseline):
+        if not record.finished or (record.open and not record.finished[0].is_baseline):
             return []
         first = missing_companions([*record.reference_runs, *record.repeats_of(record.baseline)])
-        return first if first or record.running else missing_companions(record.companions)
+        return first if first or record.open else missing_companions(record.companions)
 
     def _begin_trial(self, trial: optuna.Trial) -> Task:
         params = suggest(trial, self._config)

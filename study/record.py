@@ -22,7 +22,6 @@ from study.storage import (
     failed_trials,
     finished_trials,
     input_hashes,
-    interrupted_numbers,
     load_study,
     open_trials,
     stopped_trials,
@@ -52,9 +51,7 @@ class StudyRecord:
     finished: list[FinishedTrial]
     stopped: list[StoppedTrial]
     failed: list[FailedTrial]
-    running: list[int]
     open: list[OpenTrial] = field(default_factory=list)
-    """The running ones, with what is known of their knobs."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Hashes of base model, corpus and lexicon, but one that varies."""
 
@@ -319,14 +316,15 @@ def read_record(config: StudyConfig, folder: Path) -> StudyRecord:
 
 
 def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRecord:
+    """Of one reading: a trial that ends meanwhile is open or ended, not both."""
+    trials = study.get_trials(deepcopy=False)
     return StudyRecord(
         config,
         folder,
-        _judged(finished_trials(study), config, folder),
-        stopped_trials(study),
-        failed_trials(study),
-        interrupted_numbers(study),
-        open_trials(study),
+        _judged(finished_trials(trials), config, folder),
+        stopped_trials(trials),
+        failed_trials(trials),
+        open_trials(trials),
         input_hashes(study),
     )
 

@@ -4,14 +4,14 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
 import optuna
 import psutil
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from study.config import StudyConfig
 from study.database import opened
@@ -139,7 +139,7 @@ def check_shape(study: optuna.Study, config: StudyConfig) -> None:
     check_fingerprint(config.study.name, kept, json.loads(json.dumps({key: new[key] for key in kept})))
 
 
-def finished_trials(study: optuna.Study) -> list[FinishedTrial]:
+def finished_trials(trials: Sequence[FrozenTrial]) -> list[FinishedTrial]:
     """The trials with a result, in order of their numbers."""
     return [
         FinishedTrial(
@@ -151,11 +151,12 @@ def finished_trials(study: optuna.Study) -> list[FinishedTrial]:
             trial.user_attrs.get("anchor", ""),
             trial.user_attrs.get("from", ""),
         )
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        for trial in trials
+        if trial.state is TrialState.COMPLETE
     ]
 
 
-def stopped_trials(study: optuna.Study) -> list[StoppedTrial]:
+def stopped_trials(trials: Sequence[FrozenTrial]) -> list[StoppedTrial]:
     """The trials that were ended early, in order of their numbers."""
     return [
         StoppedTrial(
@@ -166,29 +167,23 @@ def stopped_trials(study: optuna.Study) -> list[StoppedTrial]:
             trial.user_attrs["stopped"],
             trial.user_attrs.get("anchor", ""),
         )
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+        for trial in trials
+        if trial.state is TrialState.PRUNED
     ]
 
 
-def failed_trials(study: optuna.Study) -> list[FailedTrial]:
+def failed_trials(trials: Sequence[FrozenTrial]) -> list[FailedTrial]:
     """The trials that failed, in order of their numbers."""
     return [
         FailedTrial(trial.number, trial.params, trial.user_attrs["fault"], trial.user_attrs.get("anchor", ""))
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        for trial in trials
+        if trial.state is TrialState.FAIL
     ]
 
 
-def interrupted_numbers(study: optuna.Study) -> list[int]:
+def open_trials(trials: Sequence[FrozenTrial]) -> list[OpenTrial]:
     """The trials that a driver began and didn't end."""
-    return [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
-
-
-def open_trials(study: optuna.Study) -> list[OpenTrial]:
-    """The same, with what is known of their knobs."""
-    return [
-        OpenTrial(trial.number, trial.params)
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    ]
+    return [OpenTrial(trial.number, trial.params) for trial in trials if trial.state is TrialState.RUNNING]
 
 
 def input_hashes(study: optuna.Study) -> dict[str, str]:

@@ -231,7 +231,7 @@ def test_a_stopped_trial_is_told_with_the_end_that_it_would_probably_have_had(
         FinishedTrial(values=(0.0,) * 4, **planted("ccc", 5, {0: 6.0, 4: 5.0, 5: 1.0})),  # shorter: no peer
     ]
     stopped = StoppedTrial(step=4, reason="dominated", **planted("dddd", 6, {0: 6.0, 4: 5.6}))
-    record = StudyRecord(config, tmp_path, peers, [stopped], [], [])
+    record = StudyRecord(config, tmp_path, peers, [stopped], [])
     assert _probable_end(stopped, record)["validation.loss"] == pytest.approx(5.6 - 0.3)
 
 

@@ -93,20 +93,17 @@ def test_what_a_trial_is_proposed_from_does_not_hang_on_when_those_beside_it_end
         [trial for trial in record.finished if trial is not last],
         [trial for trial in record.stopped if trial is not last],
         record.failed,
-        [last.number],
         [OpenTrial(last.number, last.params)],
     )
     assert propose(record, number) == propose(running, number)
     # Controls: what it runs beside is pending, and what ended before is seen.
     elsewhere = {**last.params, "init.noise_scale": 0.06, "train.lr": 9e-3}
     other = [OpenTrial(last.number, elsewhere)]
-    assert propose(StudyRecord(beside, record.folder, running.finished, [], [], [], other), number) != propose(
+    assert propose(StudyRecord(beside, record.folder, running.finished, [], [], other), number) != propose(
         record, number
     )
     worse = [FinishedTrial(t.number, t.params, (9.0, *t.values[1:]), t.digest, t.violations) for t in record.finished]
-    assert propose(StudyRecord(beside, record.folder, worse, [], [], [], running.open), number) != propose(
-        record, number
-    )
+    assert propose(StudyRecord(beside, record.folder, worse, [], [], running.open), number) != propose(record, number)
 
 
 def test_an_aimed_trial_waits_for_all_before_it(beside: StudyConfig) -> None:

@@ -112,15 +112,12 @@ def ks_distance_null(x: int, y: int) -> float:
     return math.sqrt(math.pi / 2) * math.log(2) * math.sqrt(1 / x + 1 / y)
 
 
-def ks_interval(x: Float[Tensor, " x"], y: Float[Tensor, " y"]) -> tuple[float, float] | None:
-    """95 % interval of the distance of the two distributions that were sampled; None where a sample is empty.
+def ks_interval(distance: float, x: int, y: int) -> tuple[float, float]:
+    """95 % interval of the distance of two distributions, from the `ks_distance` of samples of these sizes.
 
     Each empirical distribution function lies within sqrt(ln(80) / (2 n)) of its own with probability .975
     (Dvoretzky-Kiefer-Wolfowitz, Massart 1990), so that D is off by the sum of both at the most. It holds for every
     distribution and size and is on the safe side; a bootstrap of D isn't sound where the distributions are equal.
     """
-    distance = ks_distance(x, y)
-    if distance is None:
-        return None
-    reach = sum(math.sqrt(math.log(80) / (2 * len(sample))) for sample in (x, y))
+    reach = sum(math.sqrt(math.log(80) / (2 * count)) for count in (x, y))
     return max(distance - reach, 0.0), min(distance + reach, 1.0)

@@ -81,13 +81,15 @@ def cosine_part(base: Group, new: Group) -> Part:
             f"cosine_{pair}_std_high": high,
             f"cosine_{pair}_std_null": cosine.cosine_std_null(base.rows.shape[1]),
         }
-    apart = (samples["base_base"], samples["new_new"])
-    low, high = cosine.ks_interval(*apart) or (None, None)
+    apart = samples["base_base"], samples["new_new"]
+    sizes = len(apart[0]), len(apart[1])
+    distance = cosine.ks_distance(*apart)
+    low, high = (None, None) if distance is None else cosine.ks_interval(distance, *sizes)
     numbers |= {
-        "cosine_ks": cosine.ks_distance(*apart),
+        "cosine_ks": distance,
         "cosine_ks_low": low,
         "cosine_ks_high": high,
-        "cosine_ks_null": None if low is None else cosine.ks_distance_null(*map(len, apart)),
+        "cosine_ks_null": None if distance is None else cosine.ks_distance_null(*sizes),
     }
     for name, group in (("base", base), ("new", new)):
         numbers |= {
