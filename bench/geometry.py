@@ -57,7 +57,8 @@ def main() -> None:
     seconds, limit = sorted(second for second, _ in whole)[ROUNDS // 2], WHOLE_LIMIT_S[device.type]
     (_, found), (_, phase1) = same[0]
     difference = max(abs(found[name] - phase1[name]) / abs(phase1[name]) for name in EXACT_IN_BOTH)
-    faster, least = speed_up(same), least_seconds(ours)
+    faster = speed_up(same)
+    possible = median_seconds(same, 1) / least_seconds(ours)
     publish(
         "geometry",
         "python -m bench.geometry",
@@ -65,11 +66,8 @@ def main() -> None:
             Figure(f"Phase 1's numbers, {BASE_ROWS:,} + {NEW_ROWS:,} rows x {DIM:,}", median_seconds(same, 0), "s"),
             Figure("the same, Phase 1's way", median_seconds(same, 1), "s"),
             Figure("speed over Phase 1's way", faster, "x", ">= 5", faster >= 5),
-            Figure(
-                "speed that products at the best rate here and eigenvalues allow",
-                faster * median_seconds(same, 0) / least,
-                "x",
-            ),
+            Figure("speed that the machine allows", possible, "x"),
+            Figure("share of it that is reached", faster / possible, ""),
             Figure("largest relative difference of what both compute", difference, "", "<= 1e-4", difference <= 1e-4),
             Figure("whole report, with collapse and drift", seconds, "s", f"<= {limit:g} s", seconds <= limit),
             Figure("collapse share that it reads", whole[0][1]["geometry.collapse_share"] or 0.0, ""),
@@ -208,13 +206,11 @@ def least_seconds(matrix: Tensor) -> float:
     """What the same numbers would take if all but products and eigenvalues took no time, and each product was as fast
     as the fastest: the upper half of two covariances, the products of the pairs of three samples of 5,000 rows."""
     tile = matrix[:TILE_ROWS], matrix[:TILE_COLUMNS]
-    product_s = min(timed(lambda: float(row_products(*tile)[0, 0]))[0] for _ in range(20)) / (
-        TILE_ROWS * TILE_COLUMNS * DIM
-    )
-    products = (BASE_ROWS + NEW_ROWS) * DIM * (DIM + 1) / 2 + 3 * SAMPLE_ROWS**2 / 2 * DIM
+    tile_s = min(timed(lambda: float(row_products(*tile)[0, 0]))[0] for _ in range(20))
+    tiles = ((BASE_ROWS + NEW_ROWS) * DIM**2 + 3 * SAMPLE_ROWS**2 * DIM) / 2 / (TILE_ROWS * TILE_COLUMNS * DIM)
     square = spectrum.covariance(read_group(matrix[:BASE_ROWS]))
     eigenvalues_s = min(timed(lambda: float(torch.linalg.eigvalsh(square)[0]))[0] for _ in range(ROUNDS))
-    return products * product_s + 2 * eigenvalues_s
+    return tiles * tile_s + 2 * eigenvalues_s
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
