@@ -109,8 +109,10 @@ def _workspace(hidden: Float[Tensor, "tokens dim"], matrix: Float[Tensor, "vocab
 
 
 def _add_product(sums: Float[Tensor, "a b"], left: Float[Tensor, "a k"], right: Float[Tensor, "k b"]) -> None:
-    """sums += left @ right, where sums are float32."""
+    """sums += left @ right, where sums are float32; in another type a few rows at a time, which stay in the cache."""
     if left.dtype == sums.dtype:
         sums.addmm_(left, right)
-    else:
-        sums.add_(left @ right)
+        return
+    size = max(1, PART_ELEMENTS[sums.device.type] // sums.shape[1])
+    for rows, part in zip(sums.split(size), left.split(size), strict=True):
+        rows.add_(part @ right)
