@@ -10,6 +10,7 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaModel
 from typer.testing import CliRunner
 
 from study.cli import app
@@ -18,6 +19,7 @@ from study.terminal.plan_tables import mean_steps, study_seconds
 from wake2vec import RunConfig, plan_trial, prepare
 from wake2vec.config import MachineConfig
 from wake2vec.memory import PassMemory, measure_pass, micro_batch_blocks, peak_bytes
+from wake2vec.model import EmbeddingModel
 from wake2vec.trial import start_training
 
 Vary = Callable[..., RunConfig]
@@ -46,9 +48,31 @@ def test_the_memory_of_a_pass_is_foreseen(vary: Vary, precision: str) -> None:
         assert foreseen.of(blocks) == pytest.approx(taken, rel=0.1)
 
 
-@given(fixed=st.integers(0, 100), block=st.integers(1, 100), free=st.integers(0, 10_000))
-def test_as_many_blocks_as_fit(fixed: int, block: int, free: int) -> None:
-    memory = PassMemory(fixed, block)
+def test_of_many_blocks_a_layer_takes_more_than_the_loss_and_it_is_foreseen() -> None:
+    body = LlamaModel(
+        LlamaConfig(
+            vocab_size=1,
+            hidden_size=32,
+            intermediate_size=1024,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=32,
+        )
+    )
+    model = EmbeddingModel(body, torch.randn(7000, 32), torch.randn(1000, 32), "all")
+    foreseen = measure_pass(model, 32)
+    ids = torch.zeros(80, 32, dtype=torch.long)
+    taken = peak_bytes(lambda: model.add_gradients(ids, 1.0), CPU)
+    assert foreseen.of(80) == pytest.approx(taken, rel=0.1)
+    assert PassMemory(foreseen.phases[:1]).of(80) < 0.9 * taken  # control: the loss's phase alone
+
+
+@given(
+    phases=st.lists(st.tuples(st.integers(0, 100), st.integers(1, 100)), min_size=1, max_size=2),
+    free=st.integers(0, 10_000),
+)
+def test_as_many_blocks_as_fit(phases: list[tuple[int, int]], free: int) -> None:
+    memory = PassMemory(tuple(phases))
     most = memory.most_blocks(float(free))
     assert most == 1 or memory.of(most) <= free
     assert memory.of(most + 1) > free

@@ -22,23 +22,22 @@ SHARE_OF_FREE = 0.9
 
 @dataclass(frozen=True)
 class PassMemory:
-    """Memory of one forward and backward pass, beside the model and its gradient."""
+    """Memory of one forward and backward pass, beside the model and its gradient: the most that any phase takes."""
 
-    fixed_bytes: int
-    """However many blocks: the workspace of the loss."""
-    block_bytes: int
-    """For each block: what autograd keeps of it, and what the layer at work takes."""
+    phases: tuple[tuple[int, int], ...]
+    """Bytes of each phase however many blocks there are (the workspace of the loss), and for each block (what autograd
+    keeps of it, what the layer at work takes)."""
 
     def of(self, blocks: int) -> int:
-        return self.fixed_bytes + blocks * self.block_bytes
+        return max(fixed + blocks * block for fixed, block in self.phases)
 
     def most_blocks(self, free_bytes: float) -> int:
         """As many as that memory holds; 1 where it doesn't even hold one."""
-        return max(1, math.floor((free_bytes - self.fixed_bytes) / max(self.block_bytes, 1)))
+        return max(1, min(math.floor((free_bytes - fixed) / max(block, 1)) for fixed, block in self.phases))
 
 
 def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
-    """Measure two passes, over so many blocks that the loss has its full workspace in both; once for each shape."""
+    """Measure passes over so many blocks that the loss has its full workspace in each; once for each shape."""
     shape = (len(model.matrix), len(model.trained_rows), block_tokens)
     measured = _MEASURED.setdefault(model.body, {})
     if shape not in measured:
@@ -47,17 +46,22 @@ def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
 
 
 def _measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
+    """Whole passes, and the body's alone: of few blocks the loss takes the most, of many perhaps a layer's backward."""
     few = math.ceil(CHUNK_TOKENS / (block_tokens - 1))
 
-    def peak_of(blocks: int) -> int:
+    def peak_of(work: Callable[[Tensor], Any], blocks: int) -> int:
         ids = torch.zeros(blocks, block_tokens, dtype=torch.long, device=model.device)
-        return peak_bytes(lambda: model.add_gradients(ids, scale=1.0), model.device)
+        return peak_bytes(lambda: work(ids), model.device)
 
-    first, second = peak_of(few), peak_of(few + 1)
+    def phase_of(work: Callable[[Tensor], Any]) -> tuple[int, int]:
+        first, second = peak_of(work, few), peak_of(work, few + 1)
+        block = max(second - first, 0)
+        return max(first - few * block, 0), block
+
+    phases = phase_of(lambda ids: model.add_gradients(ids, scale=1.0)), phase_of(model.pass_body)
     assert model.trained_rows.grad is not None
     model.trained_rows.grad.zero_()
-    block = max(second - first, 0)
-    return PassMemory(max(first - few * block, 0), block)
+    return PassMemory(phases)
 
 
 def micro_batch_blocks(model: EmbeddingModel, block_tokens: int, batch_blocks: int, machine: MachineConfig) -> int:

@@ -83,6 +83,11 @@ class EmbeddingModel:
         _add_rows(gradients, ids[:, :-1].flatten(), inputs.grad.flatten(0, 1), len(self.matrix) - len(gradients))
         return losses.sum()
 
+    def pass_body(self, ids: Int[Tensor, "blocks tokens"]) -> None:
+        """Forward and backward through the body alone, to no effect: what it takes is measured."""
+        hidden = self._hidden(F.embedding(ids[:, :-1], self.operand).requires_grad_())
+        hidden.backward(torch.zeros_like(hidden))
+
     def _hidden(self, inputs: Float[Tensor, "blocks tokens dim"]) -> Float[Tensor, "blocks tokens dim"]:
         hidden: Tensor = self.body(inputs_embeds=inputs, use_cache=False).last_hidden_state
         return hidden
