@@ -1,5 +1,6 @@
 """Stopping: by a signal, or because the time given is nearly over."""
 
+import _thread
 import re
 import signal
 import time
@@ -56,7 +57,8 @@ class Stop:
             if self.signal is not None:
                 raise SystemExit(128 + number)
             self.signal = number
-            announce()
+            # The signal may have come amid a print, which is not reentrant: it is announced beside it, after it.
+            _thread.start_new_thread(announce, ())
 
         signal.signal(signal.SIGINT, ask)
         signal.signal(signal.SIGTERM, ask)

@@ -5,8 +5,9 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
-from io import StringIO
+from io import BufferedWriter, RawIOBase, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,41 @@ def test_it_stops_while_what_comes_next_still_fits() -> None:
     now[0] = 55  # 55 + 2 * 20 = 95 = 100 less 5 %
     assert stop()
     assert not Stop(None)()
+
+
+def test_a_signal_amid_a_print_is_announced_after_it() -> None:
+    class Interrupted(RawIOBase):
+        """A terminal at which Ctrl-C is pressed while the first line is written."""
+
+        def __init__(self) -> None:
+            self.written: list[bytes] = []
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, text: Any) -> int:
+            if not self.written:
+                signal.raise_signal(signal.SIGINT)
+            self.written.append(bytes(text))
+            return len(text)
+
+    terminal = Interrupted()
+    console = Console(file=TextIOWrapper(BufferedWriter(terminal), encoding="utf-8"))
+    stop, said = Stop(), threading.Event()
+
+    def announce() -> None:
+        console.print("stopping")
+        said.set()
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        stop.listen(announce)
+        console.print("first")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert said.wait(10) and stop()
+    assert b"".join(terminal.written).split() == [b"first", b"stopping"]
 
 
 def test_stopped_again_and_again_a_study_has_the_same_results(
