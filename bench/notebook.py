@@ -13,6 +13,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,12 @@ from study.config import StudyConfig, load_config
 from study.objectives import objective_values
 from study.projection import Projection
 from study.record import read_record
+from study.runs import Run
 from study.search.space import distributions, suggest
 from study.server.process import mlflow_server
 from study.settings import Choices, Value
 from study.storage import fingerprint_of, open_study
-from study.tracking import LiveLog, Tracker, Trial
-from study.trials import FinishedTrial
+from study.tracking import LiveLog, Tracker
 from wake2vec import Progress, RunResult, WorkFolder, fingerprint_inputs, run, write_json
 
 TRIALS = 500
@@ -165,14 +166,11 @@ def live_cost(projection: Projection, config: StudyConfig, folder: Path, trial_s
     ]
 
 
-def log_live(
-    timed: Timed, projection: Projection, config: StudyConfig, trial: FinishedTrial, records: list[Progress]
-) -> float:
+def log_live(timed: Timed, projection: Projection, config: StudyConfig, trial: Run, records: list[Progress]) -> float:
     before = timed.seconds
-    started = Trial(trial.number, config.run_config(trial.params), trial.params, fingerprint_inputs(config.run))
     tracker: Any = timed
     projection.tracker = tracker
-    run_id = projection.open_trial(started, trial.digest)
+    run_id = projection.open_trial(trial, fingerprint_inputs(config.run))
     live = LiveLog(tracker, run_id)
     for record in records[:60]:
         live(record)
@@ -193,11 +191,10 @@ def long_records(short: list[Progress]) -> list[Progress]:
     ]
 
 
-def log_long(tracker: Tracker, config: StudyConfig, trial: FinishedTrial, records: list[Progress]) -> float:
+def log_long(tracker: Tracker, config: StudyConfig, trial: Run, records: list[Progress]) -> float:
     """A batch every 15 seconds, which are 50 updates at the least that they take."""
-    trial_of = Trial(10_000, config.run_config(trial.params), trial.params, fingerprint_inputs(config.run))
     started = time.perf_counter()
-    run_id = tracker.open_trial(trial_of)
+    run_id = tracker.open_trial(replace(trial, number=10_000), fingerprint_inputs(config.run))
     live = LiveLog(tracker, run_id)
     for place, record in enumerate(records, start=1):
         live(record)

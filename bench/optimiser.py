@@ -21,9 +21,10 @@ from study.driver import drive
 from study.hypervolume import study_hypervolume
 from study.objectives import objective_values
 from study.record import StudyRecord
+from study.runs import Run, State
 from study.search.space import suggest
 from study.settings import Value
-from study.trials import FinishedTrial, StoppedTrial, units_of
+from study.trials import units_of
 from study.watcher import Watcher
 from wake2vec import run
 
@@ -56,14 +57,14 @@ def main() -> None:
     publish("optimiser", "python -m bench.optimiser", figures(random, ours, whole, default))
 
 
-def random_trials(config: StudyConfig, seed: int) -> list[FinishedTrial]:
+def random_trials(config: StudyConfig, seed: int) -> list[Run]:
     """The baseline and 60 random trials: what the best of them reach gives the volumes their units."""
     study = optuna.create_study(sampler=RandomSampler(seed=seed))
     params = [config.study.baseline, *(suggest(study.ask(), config) for _ in range(TRIALS))]
     return [trial_of(config, values, number) for number, values in enumerate(params)]
 
 
-def steps_so_far(trials: Sequence[FinishedTrial]) -> list[int]:
+def steps_so_far(trials: Sequence[Run]) -> list[int]:
     return list(itertools.accumulate(map(steps_of, trials)))
 
 
@@ -81,9 +82,9 @@ def search(config: StudyConfig, sampler: BaseSampler, goal: float, units: Sequen
     return curve
 
 
-def trial_of(config: StudyConfig, params: dict[str, Value], number: int) -> FinishedTrial:
+def trial_of(config: StudyConfig, params: dict[str, Value], number: int) -> Run:
     result = run(config.run_config(params), FOLDER / "trials", cache=FOLDER / "cache")
-    return FinishedTrial(number, params, objective_values(result, config), result.digest)
+    return Run(State.FINISHED, number, params, objective_values(result, config), result.digest)
 
 
 def study_curve(folder: str, seed: int, goal: float, units: Sequence[float], *changes: str) -> Curve:
@@ -109,16 +110,16 @@ def curve_of(record: StudyRecord, units: Sequence[float]) -> Curve:
     curve, steps, finished = Curve(), 0, []
     for trial in record.trained:
         steps += steps_of(trial)
-        finished += [trial] if isinstance(trial, FinishedTrial) else []
+        finished += [trial] if trial.values else []
         curve.append((steps, volume(finished, record.config, units)))
     return curve
 
 
-def steps_of(trial: FinishedTrial | StoppedTrial) -> int:
-    return trial.step if isinstance(trial, StoppedTrial) else int(trial.params["train.steps"])
+def steps_of(trial: Run) -> int:
+    return trial.step if trial.state is State.STOPPED else int(trial.params["train.steps"])
 
 
-def volume(trials: Sequence[FinishedTrial], config: StudyConfig, units: Sequence[float]) -> float:
+def volume(trials: Sequence[Run], config: StudyConfig, units: Sequence[float]) -> float:
     """Of the front of all trials, whether they keep the bounds or not: the same measure for every search."""
     return study_hypervolume(trials, trials[0], config, units)
 

@@ -15,9 +15,9 @@ from bench.figures import ROOT, Figure, publish
 from study.config import load_config
 from study.record import StudyRecord, read_record
 from study.report.page import write_report
+from study.runs import Run
 from study.search.space import distributions
 from study.storage import load_study, storage_url
-from study.trials import FinishedTrial
 
 TRIALS = 100
 FILES = ("result.json", "geometry.safetensors")
@@ -68,14 +68,14 @@ def plant(source: StudyRecord, folder: Path, trials: int) -> None:
         study.add_trial(create_trial(user_attrs=told, **kept))
 
 
-def _varied(model: FinishedTrial, factor: float, rng: np.random.Generator) -> list[float]:
+def _varied(model: Run, factor: float, rng: np.random.Generator) -> list[float]:
     """Values near the trial's own; the baseline's stay."""
     if factor == 1.0:
         return list(model.values)
     return [float(value * rng.uniform(0.9, 1.1)) for value in model.values]
 
 
-def _copy_trial(source: StudyRecord, model: FinishedTrial, target: Path, factor: float) -> None:
+def _copy_trial(source: StudyRecord, model: Run, target: Path, factor: float) -> None:
     target.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(source.work_folder(model.digest).path / name, target / name)

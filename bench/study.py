@@ -23,7 +23,8 @@ from study.config import load_config
 from study.export.export import export_trial
 from study.names import figure_name, shown_name
 from study.record import StudyRecord, read_record
-from study.trials import FinishedTrial, beats_baseline, units_of
+from study.runs import Run
+from study.trials import beats_baseline, units_of
 from wake2vec import RunResult, prepare
 from wake2vec.config import DEFAULT_FOLDER
 
@@ -161,7 +162,7 @@ def knobs(record: StudyRecord) -> str:
     return f"{noise:.3g}, {rate:.3g}, {steps}"
 
 
-def mean_of(record: StudyRecord, trial: FinishedTrial, address: str) -> float:
+def mean_of(record: StudyRecord, trial: Run, address: str) -> float:
     """Over the trial's seeds."""
     results: list[RunResult] = [record.result(trial.digest), *record.repeat_results(trial).values()]
     return statistics.fmean(result.numbers[address] or 0.0 for result in results)

@@ -10,42 +10,43 @@ from dataclasses import dataclass
 
 from study.config import StudyConfig
 from study.names import figure_name, shown_name
-from study.trials import FinishedTrial, baseline_of, costs_of, front_numbers, units_of
+from study.runs import Run
+from study.trials import baseline_of, costs_of, front_numbers, units_of
 from wake2vec import ConfigError
 
 RUNNERS_UP = 3
-Picked = tuple[FinishedTrial, str]
+Picked = tuple[Run, str]
 
 
 @dataclass(frozen=True)
 class Field:
     """What a rule measures candidates by."""
 
-    trials: Sequence[FinishedTrial]
+    trials: Sequence[Run]
     """All that keep the bounds."""
-    baseline: FinishedTrial
+    baseline: Run
     config: StudyConfig
     deviations: Sequence[float] | None = None
     """Of the baseline over seeds, one an objective."""
 
 
-Rule = Callable[[Sequence[FinishedTrial], Field], Picked]
+Rule = Callable[[Sequence[Run], Field], Picked]
 
 
 @dataclass(frozen=True)
 class Choice:
     """The trial chosen, those that come next, and why, in a sentence without its full stop."""
 
-    trial: FinishedTrial
+    trial: Run
     reason: str
-    runners_up: tuple[FinishedTrial, ...] = ()
+    runners_up: tuple[Run, ...] = ()
     """Best first."""
 
 
 def choose(
-    trials: Sequence[FinishedTrial],
+    trials: Sequence[Run],
     config: StudyConfig,
-    finalists: Sequence[FinishedTrial] | None = None,
+    finalists: Sequence[Run] | None = None,
     deviations: Sequence[float] | None = None,
 ) -> Choice:
     """Choose by the rule of the study's settings.
@@ -81,7 +82,7 @@ def choose(
     return Choice(chosen, f"trial {chosen.number}, {among}, {why}", tuple(trial for trial, _ in others))
 
 
-def bars(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
+def bars(candidates: Sequence[Run], field: Field) -> Picked:
     """Of the trials that keep all bars, the best in the first objective.
 
     Where none keeps them: the one that breaks the fewest, then by the least in all, as shares of the bars' limits. Ties
@@ -90,7 +91,7 @@ def bars(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
     first = field.config.study.objectives[0]
     listed = [bar.told(figure_name) for bar in field.config.study.choice.bars]
 
-    def rank(trial: FinishedTrial) -> tuple[int, float, float, int]:
+    def rank(trial: Run) -> tuple[int, float, float, int]:
         broken = [excess for excess in trial.bars if excess > 0]
         return len(broken), sum(broken), costs_of(trial, field.config)[0], trial.number
 
@@ -105,7 +106,7 @@ def bars(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
     return chosen, f"breaks the fewest bars, since no trial keeps all {len(listed)}: {broken}"
 
 
-def nearest_to_ideal(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
+def nearest_to_ideal(candidates: Sequence[Run], field: Field) -> Picked:
     """The trial that lies nearest to the ideal point, in units of what the baseline lacks of it, times the weights.
 
     The ideal point has the best value in each objective of the trials that keep all bars, of all where none does: a
@@ -123,7 +124,7 @@ def nearest_to_ideal(candidates: Sequence[FinishedTrial], field: Field) -> Picke
         for unit, column in zip(units_of(keeping, field.baseline, config, field.deviations), columns, strict=True)
     ]
 
-    def distance(trial: FinishedTrial) -> float:
+    def distance(trial: Run) -> float:
         costs = costs_of(trial, config)
         beyond = (max(cost - best, 0.0) for cost, best in zip(costs, ideal, strict=True))
         return math.hypot(*(weight * by / unit for weight, by, unit in zip(weights, beyond, units, strict=True)))
@@ -136,7 +137,7 @@ def nearest_to_ideal(candidates: Sequence[FinishedTrial], field: Field) -> Picke
     )
 
 
-def lexicographic(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
+def lexicographic(candidates: Sequence[Run], field: Field) -> Picked:
     """The best in the first objective; of those within its tolerance of the best, the best in the second; and so on.
 
     Tolerances are in the objectives' own units, 0 where none is given. Ties go to the earlier trial.
@@ -156,7 +157,7 @@ def lexicographic(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
     return left[0], f"is the best by the objectives in their order ({order} decided{allowed})"
 
 
-def first_objective(candidates: Sequence[FinishedTrial], field: Field) -> Picked:
+def first_objective(candidates: Sequence[Run], field: Field) -> Picked:
     """The best in the first objective alone: the bounds hold the others. Ties go to the earlier trial."""
     config = field.config
     chosen = min(candidates, key=lambda trial: (costs_of(trial, config)[0], trial.number))
@@ -198,10 +199,10 @@ def preferring(config: StudyConfig, prefer: str) -> StudyConfig:
     return config.model_copy(update={"study": config.study.model_copy(update={"choice": choice})})
 
 
-def _least_infeasible(trials: Sequence[FinishedTrial], config: StudyConfig, occasion: str) -> Choice:
+def _least_infeasible(trials: Sequence[Run], config: StudyConfig, occasion: str) -> Choice:
     """The trial that breaks the fewest bounds, then by the least in all; `occasion` says that none keeps them."""
 
-    def broken(trial: FinishedTrial) -> tuple[int, float, int]:
+    def broken(trial: Run) -> tuple[int, float, int]:
         beyond = [violation for violation in trial.violations if violation > 0]
         return len(beyond), sum(beyond), trial.number
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from study.config import StudyConfig
-from study.trials import FinishedTrial
+from study.runs import Run
 from wake2vec import RunConfig, WorkFolder, write_json
 
 FAULT = "fault.json"
@@ -40,7 +40,7 @@ def references(config: StudyConfig) -> list[Companion]:
     ]
 
 
-def repeats(trial: FinishedTrial, config: StudyConfig) -> list[Companion]:
+def repeats(trial: Run, config: StudyConfig) -> list[Companion]:
     """The trial with each other seed of the study, in order.
 
     Of a repeat nobody reads the curve or the samples: it is evaluated at its beginning and its end, and it writes

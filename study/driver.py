@@ -21,6 +21,7 @@ from study.objectives import objective_values, violations
 from study.processes import Processes
 from study.projection import Projection
 from study.record import CompanionRun, StudyRecord, missing_companions, record_of
+from study.runs import Run, State
 from study.search.proposal import propose
 from study.search.space import suggest
 from study.search.stopping import Stopper
@@ -32,10 +33,9 @@ from study.storage import (
     fingerprint_of,
     only_driver,
     open_study,
-    open_trials,
+    trials_of,
 )
-from study.tracking import LiveLog, Trial
-from study.trials import FailedTrial, FinishedTrial, StoppedTrial
+from study.tracking import LiveLog
 from study.watcher import Watcher
 from study.worker import Abandoned, Event, Failed, Outcome, Sample, Suspended, Task, ThreadsChosen
 from wake2vec import (
@@ -62,7 +62,7 @@ class StudyOutcome:
     """Trials that this driver ran."""
 
     @property
-    def trials(self) -> list[FinishedTrial]:
+    def trials(self) -> list[Run]:
         return self.record.finished
 
     @property
@@ -134,7 +134,7 @@ class Driver:
         self._projection = Projection(config, folder, inputs)
         self._tracker = self._projection.tracker
         self._faults = Faults(config)
-        self._interrupted = [trial.number for trial in open_trials(study.get_trials(deepcopy=False))]
+        self._interrupted = [trial.number for trial in trials_of(study) if trial.state is State.RUNNING]
         self._open: dict[str, OpenRun] = {}
         self._held: list[Callable[[], None]] = []
         """What is to be done with outcomes; those before the baseline's wait for it, as bounds are measured from it."""
@@ -205,23 +205,19 @@ class Driver:
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
         study = self._config.study
-        if record.ended + len(record.open) >= study.trials:
+        if record.ended + len(record.running) >= study.trials:
             return False
         if study.patience is not None and record.finished and record.trials_without_gain >= study.patience:
             return False
-        if self._waiting():
+        if _is_waiting(record):
             return True
-        last_seen = study.last_seen_by(len(self._study.get_trials(deepcopy=False)))
-        return all(trial.number > last_seen for trial in record.open)
-
-    def _waiting(self) -> bool:
-        """Whether a trial stands in the study that hasn't begun: the baseline, or an anchor."""
-        return any(trial.state is TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        last_seen = study.last_seen_by(len(record.trials))
+        return all(trial.number > last_seen for trial in record.running)
 
     def _ask(self, record: StudyRecord) -> optuna.Trial:
         """The next trial, with all its parameters in the study database before it begins."""
-        if not self._waiting():
-            self._study.enqueue_trial(propose(record, len(self._study.get_trials(deepcopy=False))))
+        if not _is_waiting(record):
+            self._study.enqueue_trial(propose(record, len(record.trials)))
         return self._study.ask()
 
     def _due(self, record: StudyRecord) -> list[CompanionRun]:
@@ -230,10 +226,10 @@ class Driver:
         References and the baseline's repeats fill the time when no trial may begin. They also decide, by the noise
         that they show, who is a finalist: so the finalists' repeats come last, when all trials have ended.
         """
-        if not record.finished or (record.open and not record.finished[0].is_baseline):
+        if not record.finished or (record.running and not record.finished[0].is_baseline):
             return []
         first = missing_companions([*record.reference_runs, *record.repeats_of(record.baseline)])
-        return first if first or record.open else missing_companions(record.companions)
+        return first if first or record.running else missing_companions(record.companions)
 
     def _begin_trial(self, trial: optuna.Trial) -> Task:
         params = suggest(trial, self._config)
@@ -241,7 +237,9 @@ class Driver:
         self._check_inputs(run_config)
         inputs, anchor = fingerprint_inputs(run_config), trial.user_attrs.get("anchor", "")
         digest = run_config.digest(inputs)
-        run_id = self._projection.open_trial(Trial(trial.number, run_config, params, inputs, anchor), digest)
+        run_id = self._projection.open_trial(
+            Run(State.RUNNING, trial.number, params, digest=digest, name=anchor), inputs
+        )
         self._watcher.trial_started(trial.number, run_config, self._record().ended)
         task = Task(_name(trial.number), run_config, digest, self._stopper(trial, run_config))
         ended = partial(self._trial_ended, trial, params, digest, run_id)
@@ -259,9 +257,8 @@ class Driver:
     ) -> None:
         self._added += 1
         if isinstance(outcome, Abandoned):
-            self._end_early(
-                StoppedTrial(trial.number, params, digest, outcome.step, outcome.reason), trial, run_id, sent
-            )
+            stopped = Run(State.STOPPED, trial.number, params, digest=digest, reason=outcome.reason, step=outcome.step)
+            self._end_early(stopped, trial, run_id, sent)
             return
         try:
             if isinstance(outcome, Failed):
@@ -270,7 +267,8 @@ class Driver:
             broken = violations(outcome, self._baseline(outcome, trial.number), self._config)
         except TrialFailedError as fault:
             self._faults.check_cause(fault)
-            self._fail(trial, FailedTrial(trial.number, params, str(fault)), digest, run_id, sent)
+            failed = Run(State.FAILED, trial.number, params, digest=digest, reason=str(fault))
+            self._fail(failed, trial, run_id, sent)
             self._faults.check_repeat(fault, bool(self._record().finished))
             return
         trial.set_user_attr("digest", digest)
@@ -278,9 +276,10 @@ class Driver:
         for bound, violation in zip(self._config.study.bounds, broken, strict=True):
             if str(bound) not in trial.constraints:  # a driver that died may have told it
                 trial.set_constraint(str(bound), violation)
-        finished = FinishedTrial(trial.number, params, values, digest, broken, trial.user_attrs.get("anchor", ""))
+        anchor = trial.user_attrs.get("anchor", "")
+        finished = Run(State.FINISHED, trial.number, params, values, digest, broken, anchor)
         self._study.tell(trial.number, values)
-        self._watcher.trial_ended(trial.number, finished)
+        self._watcher.trial_ended(finished)
         self._unshown.append(partial(self._projection.finished, finished, run_id, sent))
 
     def _stopper(self, trial: optuna.Trial, run_config: RunConfig) -> Stopper | None:
@@ -347,26 +346,29 @@ class Driver:
                 "put the old file back, or give study.name=<another name>"
             )
 
-    def _end_early(self, stopped: StoppedTrial, trial: optuna.Trial, run_id: str, sent: Sequence[Progress]) -> None:
+    def _end_early(self, stopped: Run, trial: optuna.Trial, run_id: str, sent: Sequence[Progress]) -> None:
         trial.set_user_attr("digest", stopped.digest)
         trial.set_user_attr("stopped", stopped.reason)
         trial.set_user_attr("stopped_at", stopped.step)
         self._projection.stopped(stopped, run_id, sent)
         self._study.tell(trial.number, state=TrialState.PRUNED)
-        self._watcher.trial_ended(trial.number, stopped)
+        self._watcher.trial_ended(stopped)
 
-    def _fail(
-        self, trial: optuna.Trial, failed: FailedTrial, digest: str, run_id: str, sent: Sequence[Progress]
-    ) -> None:
+    def _fail(self, failed: Run, trial: optuna.Trial, run_id: str, sent: Sequence[Progress]) -> None:
         trial.set_user_attr("fault", failed.reason)
-        self._projection.failed(failed, digest, run_id, sent)
+        self._projection.failed(failed, run_id, sent)
         self._study.tell(trial.number, state=TrialState.FAIL)
-        self._watcher.trial_ended(trial.number, failed.reason)
+        self._watcher.trial_ended(failed)
 
     def _reopen(self, number: int) -> optuna.Trial:
         """The open trial of that number, whose parameters stand in the study database."""
         frozen = next(trial for trial in self._study.get_trials(deepcopy=False) if trial.number == number)
         return optuna.Trial(self._study, frozen._trial_id)
+
+
+def _is_waiting(record: StudyRecord) -> bool:
+    """Whether a trial stands in the study that hasn't begun: the baseline, or an anchor."""
+    return any(trial.state is State.WAITING for trial in record.trials)
 
 
 def _name(number: int) -> str:

@@ -18,7 +18,8 @@ import moocore
 import numpy as np
 
 from study.config import StudyConfig
-from study.trials import FinishedTrial, costs_of, units_of
+from study.runs import Run
+from study.trials import costs_of, units_of
 
 Point = tuple[float, ...]
 
@@ -31,9 +32,7 @@ def hypervolume(points: Iterable[Point], reference: Point) -> float:
     return float(moocore.hypervolume(np.array(inside, dtype=np.float64), ref=np.array(reference, dtype=np.float64)))
 
 
-def study_hypervolume(
-    trials: Sequence[FinishedTrial], baseline: FinishedTrial, config: StudyConfig, units: Sequence[float]
-) -> float:
+def study_hypervolume(trials: Sequence[Run], baseline: Run, config: StudyConfig, units: Sequence[float]) -> float:
     """Of these trials, over the objectives whose unit isn't 0; 0 if there are none."""
     own = costs_of(baseline, config)
     spanned = [place for place, unit in enumerate(units) if unit > 0]
@@ -46,7 +45,7 @@ def study_hypervolume(
     return hypervolume(points, (0.0,) * len(spanned)) if spanned else 0.0
 
 
-def hypervolume_history(trials: Sequence[FinishedTrial], baseline: FinishedTrial, config: StudyConfig) -> list[float]:
+def hypervolume_history(trials: Sequence[Run], baseline: Run, config: StudyConfig) -> list[float]:
     """After each of the trials, in their order, of those that keep all bounds: it never falls."""
     feasible = [[trial for trial in trials[: count + 1] if trial.is_feasible] for count in range(len(trials))]
     units = units_of(feasible[-1] if feasible else [], baseline, config)

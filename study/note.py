@@ -7,10 +7,10 @@ from study.config import PROFILES
 from study.names import short_label, shown_name
 from study.noise import Interval
 from study.record import StudyRecord
+from study.runs import Run
 from study.shown import shown_cautions, shown_differences, shown_figures, shown_intervals, shown_values
 from study.table import UNDEFINED, goal_of, mark_of, markdown_table, show, shown_trials
 from study.tracking import Links
-from study.trials import FinishedTrial
 
 MOST_ROWS = 20
 """Of the front, in a note: MLflow cuts a run's note at 8,000 characters."""
@@ -89,7 +89,7 @@ def _front(record: StudyRecord) -> list[str]:
     return [*_table(header, rows), *more]
 
 
-def _mark(trial: FinishedTrial, record: StudyRecord) -> str:
+def _mark(trial: Run, record: StudyRecord) -> str:
     marks = [mark_of(trial, record.finished, record.choice, record.config), trial.name]
     marks += [] if trial.is_feasible else ["breaks a bound"]
     return ", ".join(mark for mark in marks if mark)

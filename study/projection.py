@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from study.companions import Companion
@@ -13,10 +14,10 @@ from study.pictures.canvas import save_png
 from study.pictures.draw import draw_study
 from study.pictures.embedding_plot import embedding_figure
 from study.record import StudyRecord
+from study.runs import Run, State
 from study.system import SYSTEM
 from study.table import show
-from study.tracking import MARK, OBJECTIVE, Ended, Tracker, Trial, objective_key
-from study.trials import FailedTrial, FinishedTrial, StoppedTrial
+from study.tracking import MARK, OBJECTIVE, Ended, Tracker, objective_key
 from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
 
 FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
@@ -35,28 +36,28 @@ class Projection:
         self._inputs = dict(inputs)
         self.tracker = Tracker(folder, config)
 
-    def open_trial(self, trial: Trial, digest: str) -> str:
-        """The id of the trial's run in MLflow, which is marked as running."""
-        return self.tracker.open_trial(trial, self._began(digest))
+    def open_trial(self, trial: Run, inputs: Mapping[str, str]) -> str:
+        """The id of the trial's run in MLflow, which is marked as running; `inputs` are the hashes of its inputs."""
+        return self.tracker.open_trial(trial, inputs, self._began(trial.digest))
 
-    def finished(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
+    def finished(self, trial: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial with a result, of whose records `sent` is in MLflow already."""
         self.show(trial.digest, f"trial {trial.number}")
         self._finish(trial, run_id, sent)
 
-    def stopped(self, trial: StoppedTrial, run_id: str, sent: Sequence[Progress] = ()) -> None:
+    def stopped(self, trial: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial that was ended early."""
         mark = "baseline, stopped" if trial.number == 0 else "stopped"
         tags = {MARK: mark, "wake2vec.stopped": trial.reason, "wake2vec.stopped_at": str(trial.step)}
         records = self._records(trial.digest)
-        self.tracker.close(run_id, Ended("stopped", _without(records, sent), tags, at_s=_end_of(records)))
+        self.tracker.close(run_id, Ended(State.STOPPED, _without(records, sent), tags, at_s=_end_of(records)))
 
-    def failed(self, trial: FailedTrial, digest: str, run_id: str, sent: Sequence[Progress] = ()) -> None:
+    def failed(self, trial: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial that could not be run to its end."""
-        records = self._records(digest)
+        records = self._records(trial.digest)
         mark = "baseline, failed" if trial.number == 0 else "failed"
         tags = {MARK: mark, "wake2vec.fault": trial.reason}
-        self.tracker.close(run_id, Ended("failed", _without(records, sent), tags, at_s=_end_of(records)))
+        self.tracker.close(run_id, Ended(State.FAILED, _without(records, sent), tags, at_s=_end_of(records)))
 
     def open_companion(self, companion: Companion) -> str:
         began_s = self._began(companion.digest(self._inputs))
@@ -73,7 +74,7 @@ class Projection:
     def companion_failed(self, digest: str, run_id: str, reason: str, sent: Sequence[Progress] = ()) -> None:
         records = self._records(digest)
         tags = {"wake2vec.fault": reason}
-        self.tracker.close(run_id, Ended("failed", _without(records, sent), tags, at_s=_end_of(records)))
+        self.tracker.close(run_id, Ended(State.FAILED, _without(records, sent), tags, at_s=_end_of(records)))
 
     def missing(self, record: StudyRecord) -> None:
         """The trials and companions that ended and that MLflow doesn't hold, or not to their end."""
@@ -82,14 +83,14 @@ class Projection:
             if f"trial {finished.number}" not in known:
                 if not self._is_shown(finished.digest):
                     self.show(finished.digest, f"trial {finished.number}")
-                self._finish(finished, self._reopen(finished, finished.digest, finished.name, finished.source), ())
+                self._finish(finished, self._reopen(finished), ())
         for stopped in record.stopped:
             if f"trial {stopped.number}" not in known:
-                self.stopped(stopped, self._reopen(stopped, stopped.digest, stopped.name))
+                self.stopped(stopped, self._reopen(stopped))
         for failed in record.failed:
             if f"trial {failed.number}" not in known:
-                digest = self.config.run_config(failed.params).digest(self._inputs)
-                self.failed(failed, digest, self._reopen(failed, digest, failed.name))
+                failed = replace(failed, digest=self.config.run_config(failed.params).digest(self._inputs))
+                self.failed(failed, self._reopen(failed))
         repeated = (run for trial in record.finished for run in record.repeats_of(trial))  # finalists once, or now
         for companion, work in (*record.reference_runs, *repeated):
             result = None if companion.name in known else record.companion_result(work)
@@ -149,18 +150,14 @@ class Projection:
                 story.append(Progress(count, {HYPERVOLUME: value}, self._ended(trial)))
         return story
 
-    def _ended(self, trial: FinishedTrial) -> float:
+    def _ended(self, trial: Run) -> float:
         return self._work(trial.digest).progress()[-1].time_s
 
-    def _reopen(
-        self, trial: FinishedTrial | StoppedTrial | FailedTrial, digest: str, name: str = "", source: str = ""
-    ) -> str:
-        run = self.config.run_config(trial.params)
-        work = self._work(digest)
-        inputs = read_result(work).fingerprints if work.result_path.exists() else self._inputs
-        return self.open_trial(Trial(trial.number, run, trial.params, inputs, name, source), digest)
+    def _reopen(self, trial: Run) -> str:
+        work = self._work(trial.digest)
+        return self.open_trial(trial, read_result(work).fingerprints if work.result_path.exists() else self._inputs)
 
-    def _finish(self, trial: FinishedTrial, run_id: str, sent: Sequence[Progress]) -> None:
+    def _finish(self, trial: Run, run_id: str, sent: Sequence[Progress]) -> None:
         tags = {"wake2vec.feasible": str(trial.is_feasible).lower()}
         self._close(trial.digest, run_id, trial.values, sent, tags)
 
@@ -196,7 +193,7 @@ class Projection:
         records = [*progress, *work.progress(SYSTEM)]
         left = [*_without(records, sent), finals]
         every = {**tags, **machine_tags(result)}
-        self.tracker.close(run_id, Ended("finished", left, every, files, _end_of(records)))
+        self.tracker.close(run_id, Ended(State.FINISHED, left, every, files, _end_of(records)))
 
     def _began(self, digest: str) -> float | None:
         """When the first record was made, in seconds since 1970; None: there is none."""
@@ -211,7 +208,7 @@ class Projection:
         return WorkFolder(self.folder / "trials" / digest)
 
 
-def mark_of(trial: FinishedTrial, record: StudyRecord) -> str:
+def mark_of(trial: Run, record: StudyRecord) -> str:
     """What tells the trial from others, for a column: `baseline`, `front, chosen`, `breaks a bound`, or nothing."""
     is_of = {
         "baseline": trial.is_baseline,

@@ -1,6 +1,6 @@
 """The record of a study: all that tables, report, MLflow's notes and export read of it. It is read, never written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,31 +15,20 @@ from study.cost import Cost, cost_of
 from study.hypervolume import hypervolume_history
 from study.noise import Interval, interval, paired_difference
 from study.objectives import bar_excesses, objective_values, violations
+from study.runs import NO_NUMBER, Run, State
 from study.settings import Value
 from study.storage import (
     INPUTS,
     check_shape,
-    failed_trials,
-    finished_trials,
     input_hashes,
     load_study,
-    open_trials,
-    stopped_trials,
+    trials_of,
 )
-from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial, baseline_of, front_numbers
-from wake2vec import ConfigError, Progress, RunResult, TrialFailedError, WorkFolder, read_result
+from study.trials import baseline_of, front_numbers
+from wake2vec import ConfigError, Progress, RunResult, TrialFailedError, WorkFolder, flatten, read_result
 
 CompanionRun = tuple[Companion, WorkFolder]
 """A run that is no trial, and where it has its result or will have it."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An anchor outside the space, with its result."""
-
-    name: str
-    values: tuple[float, ...]
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -48,10 +37,8 @@ class StudyRecord:
 
     config: StudyConfig
     folder: Path
-    finished: list[FinishedTrial]
-    stopped: list[StoppedTrial]
-    failed: list[FailedTrial]
-    open: list[OpenTrial] = field(default_factory=list)
+    trials: list[Run]
+    """In order of their numbers."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Hashes of base model, corpus and lexicon, but one that varies."""
 
@@ -61,42 +48,56 @@ class StudyRecord:
         That they have ended or not would hang on the machine's mood; so a study that is run again is the same.
         """
         last = self.config.study.last_seen_by(number)
-        return replace(
-            self,
-            finished=[trial for trial in self.finished if trial.source or trial.number <= last],
-            stopped=[trial for trial in self.stopped if trial.number <= last],
-            failed=[trial for trial in self.failed if trial.number <= last],
-        )
+        return replace(self, trials=[trial for trial in self.trials if trial.source or trial.number <= last])
 
     def beside(self, number: int) -> list[dict[str, Value]]:
         """The parameters of the trials that may run beside trial `number`, as far as they are known."""
-        own: list[FinishedTrial | StoppedTrial | FailedTrial | OpenTrial] = [
-            *(trial for trial in self.finished if not trial.source),
-            *self.stopped,
-            *self.failed,
-            *self.open,
-        ]
+        own = [trial for trial in self.trials if not trial.source]
         known = {trial.number: trial.params for trial in own if trial.params.keys() == self.config.study.space.keys()}
         between = range(self.config.study.last_seen_by(number) + 1, number)
         return [known[other] for other in between if other in known]
 
-    @property
-    def trained(self) -> list[FinishedTrial | StoppedTrial]:
-        """The trials that have a record of progress from beginning to end, in order of their numbers."""
-        return sorted([*self.finished, *self.stopped], key=lambda trial: trial.number)
+    def _in(self, *states: State) -> list[Run]:
+        return [trial for trial in self.trials if trial.state in states]
 
-    def steps(self, trial: FinishedTrial | StoppedTrial) -> int:
+    @cached_property
+    def finished(self) -> list[Run]:
+        return self._in(State.FINISHED)
+
+    @cached_property
+    def stopped(self) -> list[Run]:
+        return self._in(State.STOPPED)
+
+    @cached_property
+    def failed(self) -> list[Run]:
+        return self._in(State.FAILED)
+
+    @cached_property
+    def running(self) -> list[Run]:
+        return self._in(State.RUNNING)
+
+    @property
+    def begun(self) -> list[Run]:
+        """All but those that wait."""
+        return [trial for trial in self.trials if trial.state is not State.WAITING]
+
+    @property
+    def trained(self) -> list[Run]:
+        """The trials that have a record of progress from beginning to end."""
+        return self._in(State.FINISHED, State.STOPPED)
+
+    def steps(self, trial: Run) -> int:
         """That its configuration asks for; a stopped trial did fewer."""
         return self.config.run_config(trial.params).train.steps
 
     @property
     def ended(self) -> int:
         """How many trials of its own came to an end, in whatever way."""
-        own = [trial for trial in self.finished if not trial.source]
-        return len(own) + len(self.stopped) + len(self.failed)
+        ended = self._in(State.FINISHED, State.STOPPED, State.FAILED)
+        return sum(not trial.source for trial in ended)
 
     @property
-    def baseline(self) -> FinishedTrial:
+    def baseline(self) -> Run:
         return baseline_of(self.finished)
 
     @cached_property
@@ -116,7 +117,7 @@ class StudyRecord:
         return [stdev(column) for column in columns] if len(columns[0]) > 1 else None
 
     @cached_property
-    def finalists(self) -> list[FinishedTrial]:
+    def finalists(self) -> list[Run]:
         """The trials that are run with all seeds, best first."""
         return [self.nominated.trial, *self.nominated.runners_up][: self.config.study.finalists]
 
@@ -139,16 +140,16 @@ class StudyRecord:
             runners_up=tuple(own[trial.number] for trial in choice.runners_up),
         )
 
-    def repeated_values(self, trial: FinishedTrial) -> list[tuple[float, ...]]:
+    def repeated_values(self, trial: Run) -> list[tuple[float, ...]]:
         """The objective values of the trial with each seed that has a result, its own first."""
         return list(self.values_by_seed(trial).values())
 
-    def values_by_seed(self, trial: FinishedTrial) -> dict[int, tuple[float, ...]]:
+    def values_by_seed(self, trial: Run) -> dict[int, tuple[float, ...]]:
         """The same, under their seeds."""
         repeated = {seed: objective_values(result, self.config) for seed, result in self.repeat_results(trial).items()}
         return {self.config.run_config(trial.params).seed: trial.values, **repeated}
 
-    def mean_violations(self, trial: FinishedTrial) -> tuple[float, ...]:
+    def mean_violations(self, trial: Run) -> tuple[float, ...]:
         """By how much the trial breaks each bound in the mean of its seeds; 0 or less: it keeps it.
 
         A bound on the baseline is judged seed by seed, with those that the baseline was run with too.
@@ -156,22 +157,22 @@ class StudyRecord:
         by_seed = [violations(ours, theirs, self.config) for ours, theirs in self._pairs(trial)]
         return tuple(map(fmean, zip(*by_seed, strict=True)))
 
-    def mean_bars(self, trial: FinishedTrial) -> tuple[float, ...]:
+    def mean_bars(self, trial: Run) -> tuple[float, ...]:
         """By how much the trial breaks each bar of the choice in the mean of its seeds, in the same way."""
         by_seed = [bar_excesses(ours, theirs, self.config) for ours, theirs in self._pairs(trial)]
         return tuple(map(fmean, zip(*by_seed, strict=True)))
 
-    def _pairs(self, trial: FinishedTrial) -> list[tuple[RunResult, RunResult]]:
+    def _pairs(self, trial: Run) -> list[tuple[RunResult, RunResult]]:
         """The trial's and the baseline's results with each seed that both have."""
         before, after = self.repeat_results(self.baseline), self.repeat_results(trial)
         pairs = [(after[seed], before[seed]) for seed in after if seed in before]
         return [*pairs, (self.result(trial.digest), self.result(self.baseline.digest))]
 
-    def _mean_over_seeds(self, trial: FinishedTrial) -> FinishedTrial:
+    def _mean_over_seeds(self, trial: Run) -> Run:
         values = tuple(over_seeds.mean for over_seeds in self.intervals(trial))
         return replace(trial, values=values, violations=self.mean_violations(trial), bars=self.mean_bars(trial))
 
-    def repeat_results(self, trial: FinishedTrial) -> dict[int, RunResult]:
+    def repeat_results(self, trial: Run) -> dict[int, RunResult]:
         """The results of the trial with the other seeds, under them, where every objective is defined."""
         if trial.digest not in self._known_repeats:
             results = {companion.run.seed: self.companion_result(work) for companion, work in self.repeats_of(trial)}
@@ -182,24 +183,22 @@ class StudyRecord:
     def _known_repeats(self) -> dict[str, dict[int, RunResult]]:
         return {}
 
-    def intervals(self, trial: FinishedTrial) -> list[Interval]:
+    def intervals(self, trial: Run) -> list[Interval]:
         """Of each objective over the seeds."""
         return [interval(column) for column in zip(*self.repeated_values(trial), strict=True)]
 
-    def differences(self, trial: FinishedTrial) -> list[Interval]:
+    def differences(self, trial: Run) -> list[Interval]:
         """Of each objective, trial less baseline, seed by seed."""
         return self.paired(self.baseline, trial)
 
-    def paired(self, before: FinishedTrial, after: FinishedTrial) -> list[Interval]:
+    def paired(self, before: Run, after: Run) -> list[Interval]:
         """Of each objective, the second trial less the first, seed by seed."""
         ours, theirs = self.shared_values(before, after)
         return [
             paired_difference(a, b) for a, b in zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True)
         ]
 
-    def shared_values(
-        self, one: FinishedTrial, other: FinishedTrial
-    ) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:
+    def shared_values(self, one: Run, other: Run) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:
         """The values of two trials with the seeds that both have, in one order; their own where they share no seed."""
         ours, theirs = self.values_by_seed(one), self.values_by_seed(other)
         seeds = [seed for seed in ours if seed in theirs]
@@ -208,14 +207,29 @@ class StudyRecord:
         return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
 
     @cached_property
-    def references(self) -> list[Reference]:
+    def references(self) -> list[Run]:
         """The anchors outside the space that have a result."""
-        found = [(companion.name, self.companion_result(work), work) for companion, work in self.reference_runs]
+        found = [(companion, self.companion_result(work), work) for companion, work in self.reference_runs]
         return [
-            Reference(name, objective_values(result, self.config), work.path.name)
-            for name, result, work in found
+            Run(
+                State.FINISHED,
+                NO_NUMBER,
+                self._knobs(companion),
+                objective_values(result, self.config),
+                work.path.name,
+                name=companion.name,
+            )
+            for companion, result, work in found
             if result is not None
         ]
+
+    def _knobs(self, reference: Companion) -> dict[str, Value]:
+        """Those of the space, and those that the reference changes."""
+        knobs = flatten(reference.run.model_dump())
+        return {
+            address: knobs[address]
+            for address in (*self.config.study.space, *self.config.study.anchors[reference.name])
+        }
 
     @cached_property
     def companions(self) -> list[CompanionRun]:
@@ -223,7 +237,7 @@ class StudyRecord:
         again = {trial.number: trial for trial in (self.baseline, *self.finalists)} if self.finished else {}
         return [*self.reference_runs, *(run for trial in again.values() for run in self.repeats_of(trial))]
 
-    def repeats_of(self, trial: FinishedTrial) -> list[CompanionRun]:
+    def repeats_of(self, trial: Run) -> list[CompanionRun]:
         """The trial with each other seed of the study, run or not."""
         if self.config.study.seeds == 1:
             return []
@@ -252,7 +266,7 @@ class StudyRecord:
         """The anchors outside the space, run or not."""
         return self._placed(references(self.config), self.baseline) if self.finished else []
 
-    def _placed(self, companions: Sequence[Companion], beside: FinishedTrial) -> list[CompanionRun]:
+    def _placed(self, companions: Sequence[Companion], beside: Run) -> list[CompanionRun]:
         """With their work folders; their inputs are those of the trial, or the study's where its result is gone."""
         if not companions:
             return []
@@ -270,16 +284,8 @@ class StudyRecord:
         """How many of the study's trials ended since the last that raised the hypervolume, the baseline if none did."""
         grown = zip(self.finished, [0.0, *self.hypervolumes], self.hypervolumes, strict=False)
         last = max((trial.number for trial, before, after in grown if after > before), default=0)
-        ended = [trial.number for trial in self.finished if not trial.source]
-        ended += [trial.number for trial in self.stopped] + [trial.number for trial in self.failed]
-        return sum(number > last for number in ended)
-
-    def digest_of(self, params: dict[str, Value]) -> str | None:
-        """Of the trial with these knobs; None where a knob or an input's hash isn't known."""
-        known = {*params, *self.inputs}
-        if not {*self.config.study.space, *INPUTS} <= known or any(address in params for address in INPUTS):
-            return None
-        return self.config.run_config(params).digest(self.inputs)
+        ended = self._in(State.FINISHED, State.STOPPED, State.FAILED)
+        return sum(trial.number > last for trial in ended if not trial.source)
 
     def result(self, digest: str) -> RunResult:
         """Raises ConfigError: the work folder holds none."""
@@ -316,17 +322,10 @@ def read_record(config: StudyConfig, folder: Path) -> StudyRecord:
 
 
 def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRecord:
-    """Of one reading: a trial that ends meanwhile is open or ended, not both."""
-    trials = study.get_trials(deepcopy=False)
-    return StudyRecord(
-        config,
-        folder,
-        _judged(finished_trials(trials), config, folder),
-        stopped_trials(trials),
-        failed_trials(trials),
-        open_trials(trials),
-        input_hashes(study),
-    )
+    """Of one reading of the study database."""
+    inputs = input_hashes(study)
+    trials = [_with_knobs(trial, config, inputs) for trial in trials_of(study)]
+    return StudyRecord(config, folder, _judged(trials, config, folder), inputs)
 
 
 def missing_companions(companions: Sequence[CompanionRun]) -> list[CompanionRun]:
@@ -334,15 +333,26 @@ def missing_companions(companions: Sequence[CompanionRun]) -> list[CompanionRun]
     return [(one, work) for one, work in companions if not work.result_path.exists() and fault_of(work) is None]
 
 
-def _judged(trials: list[FinishedTrial], config: StudyConfig, folder: Path) -> list[FinishedTrial]:
+def _with_knobs(trial: Run, config: StudyConfig, inputs: Mapping[str, str]) -> Run:
+    """With its knobs in the space's order, and its digest where they and the inputs' hashes are known."""
+    params = {address: trial.params[address] for address in config.study.space if address in trial.params}
+    is_known = {*config.study.space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
+    digest = trial.digest or (config.run_config(params).digest(dict(inputs)) if is_known else "")
+    return replace(trial, params=params, digest=digest)
+
+
+def _judged(trials: list[Run], config: StudyConfig, folder: Path) -> list[Run]:
     """The trials with how far they keep the bars, which are read anew: a choice may change at any time."""
-    if not config.study.choice.bars or not trials:
+    finished = [trial for trial in trials if trial.state is State.FINISHED]
+    if not config.study.choice.bars or not finished:
         return trials
-    results = [_result_at(folder / "trials" / trial.digest) for trial in trials]
-    baseline = results[0] if trials[0].is_baseline else None
+    results = {trial.number: _result_at(folder / "trials" / trial.digest) for trial in finished}
+    baseline = results[finished[0].number] if finished[0].is_baseline else None
     return [
-        trial if result is None else replace(trial, bars=bar_excesses(result, baseline, config))
-        for trial, result in zip(trials, results, strict=True)
+        trial
+        if (result := results.get(trial.number)) is None
+        else replace(trial, bars=bar_excesses(result, baseline, config))
+        for trial in trials
     ]
 
 

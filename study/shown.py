@@ -3,9 +3,9 @@
 from study.names import row_of, with_beside
 from study.noise import Interval, interval, paired_difference
 from study.nulls import cautions
-from study.record import Reference, StudyRecord
+from study.record import StudyRecord
+from study.runs import Run
 from study.settings import Objective
-from study.trials import FinishedTrial
 from wake2vec import Numbers, read_result
 
 Row = tuple[float, ...]
@@ -16,23 +16,23 @@ def shown_figures(record: StudyRecord) -> list[Objective]:
     return with_beside(record.config.study.objectives)
 
 
-def shown_values(record: StudyRecord, run: FinishedTrial | Reference) -> Row:
+def shown_values(record: StudyRecord, run: Run) -> Row:
     """With its own seed."""
     return row_of(record.config.study.objectives, run.values, numbers_of(record, run.digest))
 
 
-def shown_intervals(record: StudyRecord, trial: FinishedTrial) -> list[Interval]:
+def shown_intervals(record: StudyRecord, trial: Run) -> list[Interval]:
     """Of each figure over the seeds."""
     return [interval(column) for column in zip(*_by_seed(record, trial).values(), strict=True)]
 
 
-def shown_differences(record: StudyRecord, before: FinishedTrial, after: FinishedTrial) -> list[Interval]:
+def shown_differences(record: StudyRecord, before: Run, after: Run) -> list[Interval]:
     """Of each figure, the second trial less the first, seed by seed."""
     ours, theirs = shown_by_shared_seed(record, before, after)
     return [paired_difference(a, b) for a, b in zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True)]
 
 
-def shown_by_shared_seed(record: StudyRecord, one: FinishedTrial, other: FinishedTrial) -> tuple[list[Row], list[Row]]:
+def shown_by_shared_seed(record: StudyRecord, one: Run, other: Run) -> tuple[list[Row], list[Row]]:
     """The rows of two trials with the seeds that both have, in one order; their own where they share no seed."""
     ours, theirs = _by_seed(record, one), _by_seed(record, other)
     seeds = [seed for seed in ours if seed in theirs]
@@ -53,7 +53,7 @@ def numbers_of(record: StudyRecord, digest: str) -> Numbers:
     return read_result(work).numbers if work.result_path.exists() else {}
 
 
-def _by_seed(record: StudyRecord, trial: FinishedTrial) -> dict[int, Row]:
+def _by_seed(record: StudyRecord, trial: Run) -> dict[int, Row]:
     repeats = {seed: result.numbers for seed, result in record.repeat_results(trial).items()}
     return {
         seed: row_of(

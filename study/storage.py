@@ -4,18 +4,18 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 import optuna
 import psutil
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from study.config import StudyConfig
 from study.database import opened
-from study.trials import FailedTrial, FinishedTrial, OpenTrial, StoppedTrial
+from study.runs import Run, State
 from wake2vec import ConfigError
 
 ALWAYS = ("seed", "sampler", "startup_trials", "space", "objectives", "baseline")
@@ -139,51 +139,32 @@ def check_shape(study: optuna.Study, config: StudyConfig) -> None:
     check_fingerprint(config.study.name, kept, json.loads(json.dumps({key: new[key] for key in kept})))
 
 
-def finished_trials(trials: Sequence[FrozenTrial]) -> list[FinishedTrial]:
-    """The trials with a result, in order of their numbers."""
+STATES = {
+    TrialState.WAITING: State.WAITING,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.COMPLETE: State.FINISHED,
+    TrialState.PRUNED: State.STOPPED,
+    TrialState.FAIL: State.FAILED,
+}
+
+
+def trials_of(study: optuna.Study) -> list[Run]:
+    """All trials in order of their numbers, of one reading: none is in two states."""
     return [
-        FinishedTrial(
+        Run(
+            STATES[trial.state],
             trial.number,
             trial.params,
-            tuple(trial.values),
-            trial.user_attrs["digest"],
+            tuple(trial.values or ()) if trial.state is TrialState.COMPLETE else (),
+            trial.user_attrs.get("digest", ""),
             tuple(trial.user_attrs.get("violations", ())),
             trial.user_attrs.get("anchor", ""),
             trial.user_attrs.get("from", ""),
+            reason=trial.user_attrs.get("stopped") or trial.user_attrs.get("fault", ""),
+            step=trial.user_attrs.get("stopped_at", 0),
         )
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
+        for trial in study.get_trials(deepcopy=False)
     ]
-
-
-def stopped_trials(trials: Sequence[FrozenTrial]) -> list[StoppedTrial]:
-    """The trials that were ended early, in order of their numbers."""
-    return [
-        StoppedTrial(
-            trial.number,
-            trial.params,
-            trial.user_attrs["digest"],
-            trial.user_attrs["stopped_at"],
-            trial.user_attrs["stopped"],
-            trial.user_attrs.get("anchor", ""),
-        )
-        for trial in trials
-        if trial.state is TrialState.PRUNED
-    ]
-
-
-def failed_trials(trials: Sequence[FrozenTrial]) -> list[FailedTrial]:
-    """The trials that failed, in order of their numbers."""
-    return [
-        FailedTrial(trial.number, trial.params, trial.user_attrs["fault"], trial.user_attrs.get("anchor", ""))
-        for trial in trials
-        if trial.state is TrialState.FAIL
-    ]
-
-
-def open_trials(trials: Sequence[FrozenTrial]) -> list[OpenTrial]:
-    """The trials that a driver began and didn't end."""
-    return [OpenTrial(trial.number, trial.params) for trial in trials if trial.state is TrialState.RUNNING]
 
 
 def input_hashes(study: optuna.Study) -> dict[str, str]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from study.choose import Choice
 from study.config import StudyConfig
 from study.names import Beside
+from study.runs import Run
 from study.settings import Objective
-from study.trials import FinishedTrial, baseline_of, beats_baseline, front_numbers
+from study.trials import baseline_of, beats_baseline, front_numbers
 
 UNDEFINED = "–"
 
@@ -18,7 +19,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-def shown_trials(trials: Sequence[FinishedTrial], config: StudyConfig) -> list[FinishedTrial]:
+def shown_trials(trials: Sequence[Run], config: StudyConfig) -> list[Run]:
     """The baseline, then the front in order of the first objective."""
     front = front_numbers(trials, config)
     sign = 1 if config.study.objectives[0].direction == "minimize" else -1
@@ -29,7 +30,7 @@ def shown_trials(trials: Sequence[FinishedTrial], config: StudyConfig) -> list[F
     ]
 
 
-def mark_of(trial: FinishedTrial, trials: Sequence[FinishedTrial], choice: Choice, config: StudyConfig) -> str:
+def mark_of(trial: Run, trials: Sequence[Run], choice: Choice, config: StudyConfig) -> str:
     if trial.is_baseline:
         return "baseline"
     if trial.number == choice.trial.number:

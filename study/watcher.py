@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from study.trials import FinishedTrial, StoppedTrial
+from study.runs import Run
 from wake2vec import Audit, Progress, RunConfig
 
 
@@ -24,8 +24,8 @@ class Watcher(Protocol):
         """`name` is `trial 7`, or a companion's."""
         return
 
-    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
-        """`outcome` is the reason where the trial failed."""
+    def trial_ended(self, run: Run) -> None:
+        """It is finished, stopped or failed."""
         return
 
     def companion_started(self, name: str, run_config: RunConfig) -> None:

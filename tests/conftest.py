@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 from bench.browser import open_browser
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.trials import FinishedTrial, StoppedTrial
+from study.runs import Run
 from study.watcher import Watcher
 from wake2vec import Progress
 from wake2vec.config import (
@@ -164,14 +164,14 @@ class Silent(Watcher):
     """A watcher that remembers how trials ended, and calls `on_record` for each record."""
 
     def __init__(self, on_record: Callable[[Progress], None] = lambda record: None) -> None:
-        self.ended: list[FinishedTrial | StoppedTrial | str] = []
+        self.ended: list[Run] = []
         self._on_record = on_record
 
     def progressed(self, name: str, record: Progress) -> None:
         self._on_record(record)
 
-    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
-        self.ended.append(outcome)
+    def trial_ended(self, run: Run) -> None:
+        self.ended.append(run)
 
 
 @pytest.fixture(scope="session")

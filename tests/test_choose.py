@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from study.choose import RULES, choose, preferring
 from study.config import StudyConfig, load_config
+from study.runs import Run, State
 from study.settings import Bound, ChoiceSettings, Objective
-from study.trials import FinishedTrial, beats_baseline, front_numbers
+from study.trials import beats_baseline, front_numbers
 from wake2vec import ConfigError
 
 OBJECTIVES = [
@@ -44,9 +45,11 @@ CONFIG = study()
 
 def planted(
     *values: Values, violations: tuple[tuple[float, ...], ...] = (), bars: tuple[tuple[float, ...], ...] = ()
-) -> list[FinishedTrial]:
+) -> list[Run]:
     broken, excesses = violations or ((),) * len(values), bars or ((),) * len(values)
-    return [FinishedTrial(n, {}, value, f"{n:016x}", broken[n], bars=excesses[n]) for n, value in enumerate(values)]
+    return [
+        Run(State.FINISHED, n, {}, value, f"{n:016x}", broken[n], bars=excesses[n]) for n, value in enumerate(values)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from optuna._hypervolume import compute_hypervolume
 
 from study.config import load_config
 from study.hypervolume import hypervolume, hypervolume_history, study_hypervolume
-from study.trials import FinishedTrial, units_of
+from study.runs import Run, State
+from study.trials import units_of
 
 points = st.lists(st.tuples(*[st.floats(0, 1.2)] * 4), min_size=0, max_size=10)
 
@@ -51,7 +52,7 @@ def test_every_objective_spans_an_edge_as_long_without_what_breaks_a_bound() -> 
     """The baseline is .3 nats and 2 of |d| from the best; both are whole edges."""
     config = load_config("tiny")
     values = [(4.6, 2.0, 0.5, 0.8), (4.45, 1.0, 0.7, 0.4), (4.3, 0.0, 0.9, 0.0), (4.0, 0.0, 1.0, 0.0)]
-    trials = [FinishedTrial(n, {}, value, "", (float(n == 3),)) for n, value in enumerate(values)]
+    trials = [Run(State.FINISHED, n, {}, value, "", (float(n == 3),)) for n, value in enumerate(values)]
     assert hypervolume_history(trials, trials[0], config) == pytest.approx([0, 0.5**4, 1, 1])
     assert hypervolume_history(trials[:2], trials[0], config) == pytest.approx([0, 1])  # the best there is, so far
 
@@ -59,7 +60,7 @@ def test_every_objective_spans_an_edge_as_long_without_what_breaks_a_bound() -> 
 def test_an_objective_in_which_no_trial_is_better_spans_no_volume_but_must_be_kept() -> None:
     config = load_config("tiny")
     values = [(4.0, 0.0, 0.5, 0.5), (2.0, 0.0, 0.9, 0.25), (1.0, 0.1, 0.9, 0.0)]
-    baseline, kept, lost = (FinishedTrial(n, {}, value, "") for n, value in enumerate(values))
+    baseline, kept, lost = (Run(State.FINISHED, n, {}, value, "") for n, value in enumerate(values))
     units = units_of([baseline, kept, lost], baseline, config)
     assert units == pytest.approx((3.0, 0.0, 0.4, 0.5))
     assert study_hypervolume([baseline, kept, lost], baseline, config, units) == pytest.approx(2 / 3 * 1 * 0.5)

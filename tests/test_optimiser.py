@@ -15,10 +15,10 @@ from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.record import StudyRecord, missing_companions, read_record
 from study.report.tables import references_table
+from study.runs import Run, State
 from study.search.proposal import _probable_end, _sides, propose
 from study.settings import ChoiceSettings
 from study.storage import load_study
-from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import ConfigError, WorkFolder
 
 Done = tuple[Path, StudyOutcome]
@@ -226,12 +226,12 @@ def test_a_stopped_trial_is_told_with_the_end_that_it_would_probably_have_had(
 
     config = with_study(tree)
     peers = [
-        FinishedTrial(values=(0.0,) * 4, **planted("a", 8, {0: 6.0, 4: 5.0, 8: 4.5})),
-        FinishedTrial(values=(0.0,) * 4, **planted("bb", 8, {0: 6.0, 4: 5.2, 8: 5.1})),
-        FinishedTrial(values=(0.0,) * 4, **planted("ccc", 5, {0: 6.0, 4: 5.0, 5: 1.0})),  # shorter: no peer
+        Run(State.FINISHED, values=(0.0,) * 4, **planted("a", 8, {0: 6.0, 4: 5.0, 8: 4.5})),
+        Run(State.FINISHED, values=(0.0,) * 4, **planted("bb", 8, {0: 6.0, 4: 5.2, 8: 5.1})),
+        Run(State.FINISHED, values=(0.0,) * 4, **planted("ccc", 5, {0: 6.0, 4: 5.0, 5: 1.0})),  # shorter: no peer
     ]
-    stopped = StoppedTrial(step=4, reason="dominated", **planted("dddd", 6, {0: 6.0, 4: 5.6}))
-    record = StudyRecord(config, tmp_path, peers, [stopped], [])
+    stopped = Run(State.STOPPED, step=4, reason="dominated", **planted("dddd", 6, {0: 6.0, 4: 5.6}))
+    record = StudyRecord(config, tmp_path, [*peers, stopped])
     assert _probable_end(stopped, record)["validation.loss"] == pytest.approx(5.6 - 0.3)
 
 

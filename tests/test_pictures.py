@@ -1,6 +1,7 @@
 """What the pictures of a study show, against closed forms."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from study.driver import StudyOutcome
 from study.pictures.draw import moments_of
 from study.pictures.history_plots import Moment, hypervolume_figure, importances_figure
 from study.pictures.study_plots import curves_figure
+from study.runs import Run, State
 from study.search.importance import importances
-from study.trials import FinishedTrial, StoppedTrial
 
 
 def test_importances_are_the_shares_of_an_additive_function(study_config: StudyConfig) -> None:
@@ -27,7 +28,7 @@ def test_importances_are_the_shares_of_an_additive_function(study_config: StudyC
             "train.steps": int(4 * 2**third),
         }
         values = (3 * first + second, float(params["train.steps"]), -first, 1.0)
-        trials.append(FinishedTrial(number, params, values, ""))
+        trials.append(Run(State.FINISHED, number, params, values, ""))
     found = importances(trials, study_config)
     one, two, three, constant = found.shares
     assert constant is None, "nothing explains what doesn't vary"
@@ -43,8 +44,8 @@ def test_what_was_spent_counts_stopped_trials_and_the_hypervolume_stays_meanwhil
     done: tuple[Path, StudyOutcome],
 ) -> None:
     record = done[1].record
-    stopped = StoppedTrial(9, {}, "0" * 16, 3, "stuck")
-    longer = type(record)(record.config, record.folder, record.finished, [stopped], [], [])
+    stopped = Run(State.STOPPED, 9, {}, digest="0" * 16, step=3, reason="stuck")
+    longer = replace(record, trials=[*record.finished, stopped])
     costs = {trial.number: Cost(10, 2.0) for trial in record.finished} | {9: Cost(3, 0.5)}
     moments = moments_of(longer, costs)
     assert [moment.steps for moment in moments] == [10, 20, 30, 40, 43]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.executor import InProcess
 from study.processes import Processes
-from study.record import StudyRecord
+from study.runs import Run, State
 from study.search.proposal import propose
 from study.settings import ChoiceSettings
 from study.storage import load_study
-from study.trials import FinishedTrial, OpenTrial
 from study.worker import Outcome, Suspended, Task
 from wake2vec import CorpusError, RunConfig, Wake2VecError, WorkFolder, read_result
 
@@ -87,23 +87,15 @@ def test_what_a_trial_is_proposed_from_does_not_hang_on_when_those_beside_it_end
     record = undisturbed[1].record
     last = record.trained[-1]
     number = last.number + 1
-    running = StudyRecord(
-        record.config,
-        record.folder,
-        [trial for trial in record.finished if trial is not last],
-        [trial for trial in record.stopped if trial is not last],
-        record.failed,
-        [OpenTrial(last.number, last.params)],
-    )
+    before = [trial for trial in record.trials if trial is not last]
+    running = replace(record, trials=[*before, Run(State.RUNNING, last.number, last.params)])
     assert propose(record, number) == propose(running, number)
     # Controls: what it runs beside is pending, and what ended before is seen.
     elsewhere = {**last.params, "init.noise_scale": 0.06, "train.lr": 9e-3}
-    other = [OpenTrial(last.number, elsewhere)]
-    assert propose(StudyRecord(beside, record.folder, running.finished, [], [], other), number) != propose(
-        record, number
-    )
-    worse = [FinishedTrial(t.number, t.params, (9.0, *t.values[1:]), t.digest, t.violations) for t in record.finished]
-    assert propose(StudyRecord(beside, record.folder, worse, [], [], running.open), number) != propose(record, number)
+    other = replace(record, trials=[*before, Run(State.RUNNING, last.number, elsewhere)])
+    assert propose(other, number) != propose(record, number)
+    worse = [replace(trial, values=(9.0, *trial.values[1:])) if trial.values else trial for trial in running.trials]
+    assert propose(replace(record, trials=worse), number) != propose(record, number)
 
 
 def test_an_aimed_trial_waits_for_all_before_it(beside: StudyConfig) -> None:

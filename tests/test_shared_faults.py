@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from study.config import StudyConfig, check_config
 from study.driver import drive
-from study.trials import FinishedTrial
+from study.runs import State
 from wake2vec import NUMBERS, ConfigError, RunConfig, Wake2VecError, prepare, run, undefined_figures
 from wake2vec.evaluate import losses_without_targets
 from wake2vec.model import EmbeddingModel
@@ -93,7 +93,7 @@ def test_a_figure_that_two_trials_lack_ends_the_study(tree: dict[str, Any], tmp_
     watcher = Silent()
     with pytest.raises(Wake2VecError, match=f"two trials of the study small failed .*{SPACING} is undefined"):
         drive(config, tmp_path, watcher)
-    assert watcher.ended == [f"the objective {SPACING} is undefined for this trial"] * 2
+    assert [run.reason for run in watcher.ended] == [f"the objective {SPACING} is undefined for this trial"] * 2
     renamed = study(tree, {"trials": 1, "name": "other"}, sample=sample)
     assert drive(renamed, tmp_path, Silent()).failed == 0
 
@@ -108,7 +108,7 @@ def test_too_little_memory_ends_the_study_and_the_same_command_goes_on(
             drive(config, tmp_path, watcher)
     assert watcher.ended == []
     outcome = drive(config, tmp_path, watcher)
-    assert [type(ended) for ended in watcher.ended] == [FinishedTrial] * 2
+    assert [run.state for run in watcher.ended] == [State.FINISHED] * 2
     assert (outcome.trials[0].number, outcome.failed) == (0, 0)
 
 

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
+from study.runs import State
 from study.tracking import Tracker, tracking_uri
 from wake2vec import NUMBERS, ConfigError, CorpusError, Progress, WorkFolder
 
@@ -171,7 +172,7 @@ def test_a_diverged_trial_fails_with_its_reason_and_the_study_goes_on(tree: dict
     study = {**tree["study"], "space": space}
     watcher = Silent()
     outcome = drive(check_config({**tree, "study": study}), tmp_path, watcher)
-    reasons = [ended for ended in watcher.ended if isinstance(ended, str)]
+    reasons = [run.reason for run in watcher.ended if run.state is State.FAILED]
     assert outcome.failed == len(reasons) > 0
     assert all("must be finite" in reason for reason in reasons)
     failed = [run for run in children(tmp_path) if run.info.status == "FAILED"]

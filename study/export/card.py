@@ -13,9 +13,9 @@ from study.names import figure_name, shown_name
 from study.noise import Interval
 from study.nulls import null_of
 from study.record import StudyRecord
+from study.runs import Run
 from study.shown import shown_cautions, shown_differences, shown_figures, shown_intervals
 from study.table import goal_of, show
-from study.trials import FinishedTrial
 from wake2vec import HEADLINE, INITIALISERS, NUMBERS, InitialiserName, RunConfig, RunResult, fingerprint_inputs, flatten
 
 READ_FIRST = (
@@ -40,7 +40,7 @@ DEFAULT_RIGHTS = {
 NOT_STATED = "**not stated**"
 
 
-def model_card(record: StudyRecord, trial: FinishedTrial, reason: str, rights: str | None) -> str:
+def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None) -> str:
     """The card in Markdown, with the front matter that the model hub reads; the same text every time.
 
     `rights` is what the user says of base model, corpus and lexicon; None: nothing.
@@ -91,7 +91,7 @@ def _front_matter(base: str) -> dict[str, object]:
     return matter
 
 
-def _objectives(record: StudyRecord, trial: FinishedTrial) -> list[tuple[str, ...]]:
+def _objectives(record: StudyRecord, trial: Run) -> list[tuple[str, ...]]:
     """Name, goal, baseline, this trial and their difference, with 95 % intervals over seeds where there are any.
 
     Of the objectives, and of what stands beside one.
@@ -177,7 +177,7 @@ def _name(path: str) -> str:
     return Path(path).name if Path(path).exists() or Path(path).is_absolute() else path
 
 
-def _profile(config: StudyConfig, trial: FinishedTrial, result: RunResult) -> dict[str, object]:
+def _profile(config: StudyConfig, trial: Run, result: RunResult) -> dict[str, object]:
     """The study up to this trial as a profile, with the inputs' names in place of their paths."""
     tree: dict[str, dict[str, object]] = config.run.model_dump(mode="json", exclude={"machine"})
     for address, (name, _) in _known_inputs(result).items():

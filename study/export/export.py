@@ -7,7 +7,7 @@ from pathlib import Path
 from study.config import StudyConfig
 from study.export.card import model_card
 from study.record import StudyRecord, read_record
-from study.trials import FinishedTrial
+from study.runs import Run
 from wake2vec import TEXT_FORMATS, ConfigError, export_folder
 
 
@@ -64,7 +64,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(name for name in TEXT_FORMATS if name in names)
 
 
-def _pick(record: StudyRecord, number: int | None) -> tuple[FinishedTrial, str]:
+def _pick(record: StudyRecord, number: int | None) -> tuple[Run, str]:
     """The trial and why: the same words for the chosen one, whether it was named or not."""
     choice = record.choice
     if number is None or number == choice.trial.number:

@@ -12,10 +12,10 @@ from study.record import StudyRecord
 from study.report.charts import arrow, grouped, marked
 from study.report.runs import ShownRun, in_order, unit_of
 from study.report.svg import NumberScale, centred, cut, line, panel, path, svg, tag, text, widened, width_of
+from study.runs import Run
 from study.search.importance import Importances
 from study.settings import Objective
 from study.shown import shown_figures, shown_intervals
-from study.trials import FinishedTrial
 
 MOST_ROWS = 12
 ROW = 22.0
@@ -24,7 +24,7 @@ MOST_LEFT = 0.45 * WIDTH
 """Room for the names of rows: a longer one is cut, its whole name stands in the picture's tip."""
 
 
-def front_rows(record: StudyRecord) -> list[FinishedTrial]:
+def front_rows(record: StudyRecord) -> list[Run]:
     """The baseline, the chosen trial, its runners-up and the rest of the front in order of the first objective."""
     first = record.config.study.objectives[0]
     rest = sorted(

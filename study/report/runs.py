@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from study.cost import Cost, cost_of, loss_curve
 from study.names import shown_name
-from study.record import Reference, StudyRecord
+from study.record import StudyRecord
+from study.runs import Run
 from study.settings import Value
 from study.shown import Row, shown_figures, shown_values
 from study.table import show
-from study.trials import FinishedTrial, StoppedTrial
 
 Curve = list[tuple[int, float]]
 DRAWN_FROM_BELOW = ("stopped", "other", "reference", "front", "baseline")
@@ -90,7 +90,7 @@ def unit_of(seconds: float) -> tuple[str, float]:
     return ("hours", 3600.0) if seconds >= 7200 else ("minutes", 60.0) if seconds >= 120 else ("seconds", 1.0)
 
 
-def _finished(trial: FinishedTrial, record: StudyRecord) -> ShownRun:
+def _finished(trial: Run, record: StudyRecord) -> ShownRun:
     kind = "baseline" if trial.is_baseline else "front" if trial.number in record.front else "other"
     note = ", ".join(filter(None, (trial.name, trial.source and f"taken from {trial.source}")))
     is_chosen = trial.number == record.choice.trial.number
@@ -100,12 +100,12 @@ def _finished(trial: FinishedTrial, record: StudyRecord) -> ShownRun:
     )
 
 
-def _stopped(trial: StoppedTrial, record: StudyRecord) -> ShownRun:
+def _stopped(trial: Run, record: StudyRecord) -> ShownRun:
     key, title, note = str(trial.number), f"Trial {trial.number}", f"at step {trial.step}: {trial.reason}"
     return ShownRun(key, title, "stopped", False, trial.params, None, None, *_training(trial.digest, record), note)
 
 
-def _reference(reference: Reference, record: StudyRecord) -> ShownRun:
+def _reference(reference: Run, record: StudyRecord) -> ShownRun:
     key, title = f"reference {reference.name}", f"Reference {reference.name}"
     shown = shown_values(record, reference)
     return ShownRun(key, title, "reference", False, {}, reference.values, shown, *_training(reference.digest, record))

@@ -12,11 +12,12 @@ from study.nulls import null_of
 from study.record import StudyRecord
 from study.report.figures import front_rows
 from study.report.runs import ShownRun, in_order, minutes
+from study.runs import Run
 from study.search.importance import Importances
 from study.settings import Choices, Objective, Range
 from study.shown import numbers_of, shown_differences, shown_figures, shown_intervals, shown_values
 from study.table import UNDEFINED, goal_of, show
-from study.trials import FinishedTrial, beats_baseline
+from study.trials import beats_baseline
 from wake2vec import NUMBERS, Numbers
 
 
@@ -85,7 +86,7 @@ def front_table(record: StudyRecord) -> Table:
     return Table(header, rows, [str(trial.number) for trial in trials])
 
 
-def standing(trial: FinishedTrial, record: StudyRecord) -> str:
+def standing(trial: Run, record: StudyRecord) -> str:
     """`chosen, beats the baseline`: all that is to be said of a trial with a result."""
     runners_up = [other.number for other in record.choice.runners_up]
     broken = [str(bound) for bound, by in zip(record.config.study.bounds, trial.violations, strict=False) if by > 0]
@@ -102,7 +103,7 @@ def standing(trial: FinishedTrial, record: StudyRecord) -> str:
     return ", ".join(filter(None, words))
 
 
-def _beats_baseline(trial: FinishedTrial, record: StudyRecord) -> bool:
+def _beats_baseline(trial: Run, record: StudyRecord) -> bool:
     """By more than the noise in each objective, where the two were run with several seeds."""
     less = record.differences(trial)
     if trial.number == record.baseline.number or less[0].count == 1:

@@ -106,7 +106,7 @@ def trials_told(record: StudyRecord) -> str:
         "with a result": len(record.finished),
         "stopped early": len(record.stopped),
         "failed": len(record.failed),
-        "not ended": len(record.open),
+        "not ended": len(record.running),
     }
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 

@@ -14,8 +14,8 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from study.config import StudyConfig
+from study.runs import Run
 from study.search.space import distributions
-from study.trials import FinishedTrial
 
 FEWEST_TRIALS = 4
 TREES = 32
@@ -36,7 +36,7 @@ class Importances:
     None where all trials have one value, or there are fewer than 4."""
 
 
-def importances(trials: Sequence[FinishedTrial], config: StudyConfig) -> Importances:
+def importances(trials: Sequence[Run], config: StudyConfig) -> Importances:
     """The same for the same trials.
 
     A trial of a warm start counts like the study's own.

@@ -19,10 +19,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.record import StudyRecord
+from study.runs import Run, State
 from study.search.space import distributions, sampler_for, suggest
 from study.search.stopping import is_evaluation
 from study.settings import Objective, Value
-from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Progress
 
 NEAR = 0.1
@@ -44,7 +44,7 @@ def propose(record: StudyRecord, number: int) -> dict[str, Value]:
         sampler=sampler_for(number, config),
     )
     for trial in record.trained:
-        if isinstance(trial, StoppedTrial):
+        if trial.state is State.STOPPED:
             told = _stopped(trial, record, aims, aimed)
         else:
             told = _finished(trial, record, aims, aimed)
@@ -57,7 +57,7 @@ def propose(record: StudyRecord, number: int) -> dict[str, Value]:
         return suggest(seen.ask(), config)
 
 
-def _finished(trial: FinishedTrial, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial:
+def _finished(trial: Run, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial:
     config = record.config
     constraints = {
         str(bound): violation for bound, violation in zip(config.study.bounds, trial.violations, strict=True)
@@ -72,7 +72,7 @@ def _finished(trial: FinishedTrial, record: StudyRecord, aims: Sequence[Objectiv
     )
 
 
-def _stopped(trial: StoppedTrial, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial | None:
+def _stopped(trial: Run, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial | None:
     """With the figures that it would probably have ended with; None where one of them is undefined."""
     config = record.config
     figures = _probable_end(trial, record)
@@ -117,7 +117,7 @@ def _compressed(by: float, near: float) -> float:
     return near * math.asinh(by / near) if near > 0 else by
 
 
-def _probable_end(trial: StoppedTrial, record: StudyRecord) -> dict[str, float]:
+def _probable_end(trial: Run, record: StudyRecord) -> dict[str, float]:
     """Its last evaluation, plus the median change from that step to the end of the finished trials at least as long."""
     last = _evaluation(record.progress(trial.digest), trial.step)
     steps = record.steps(trial)

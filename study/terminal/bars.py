@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from study.config import StudyConfig
 from study.names import objective_label, short_label
+from study.runs import Run, State
 from study.table import duration, show
 from study.terminal.pace import Pace
-from study.trials import FinishedTrial, StoppedTrial
 from wake2vec import Audit, RunConfig, flatten
 from wake2vec import Progress as Record
 
@@ -96,14 +96,11 @@ class Bars:
         if loss is not None:
             self._bars.update(self._runs[name], figure=f"loss {loss:.3f}")
 
-    def trial_ended(self, number: int, outcome: FinishedTrial | StoppedTrial | str) -> None:
+    def trial_ended(self, run: Run) -> None:
         self._ended += 1
         self._bars.update(self._study, completed=self._ended)
-        if isinstance(outcome, FinishedTrial):
-            text = self._told(outcome.values)
-        else:
-            text = f"failed: {outcome}" if isinstance(outcome, str) else f"stopped, {outcome.reason}"
-        self._end(f"trial {number}", text)
+        texts = {State.STOPPED: f"stopped, {run.reason}", State.FAILED: f"failed: {run.reason}"}
+        self._end(run.label, texts.get(run.state) or self._told(run.values))
 
     def companion_ended(self, name: str, outcome: tuple[float, ...] | str) -> None:
         self._end(name, f"failed: {outcome}" if isinstance(outcome, str) else self._told(outcome))

@@ -10,10 +10,11 @@ from study.names import Beside
 from study.noise import Interval
 from study.nulls import null_of
 from study.record import StudyRecord
+from study.runs import Role, Run
 from study.shown import shown_figures, shown_intervals
 from study.terminal.differences import judged
-from study.terminal.entries import Entry, entry_row, finished_of, step_of
 from study.terminal.figures import ISSUES, relative_differences
+from study.terminal.lookup import kind_of, row_if_known, step_of
 from study.terminal.pair import Pair
 from study.terminal.status import Line, Status
 from study.trials import beats_baseline
@@ -35,25 +36,25 @@ def studies_content(lines: Iterable[Line]) -> Content:
     return {"studies": [asdict(line) for line in lines]}
 
 
-def list_content(record: StudyRecord, trials: Sequence[Entry], references: Sequence[Entry]) -> Content:
+def list_content(record: StudyRecord, trials: Sequence[Run], references: Sequence[Run]) -> Content:
     return {
         "study": record.config.study.name,
         "knobs": list(record.config.study.space),
         "objectives": {objective.name: objective.goal for objective in record.config.study.objectives},
-        "trials": [entry_content(record, entry) for entry in trials],
-        "references": [entry_content(record, entry) for entry in references],
+        "trials": [run_content(record, run) for run in trials],
+        "references": [run_content(record, run) for run in references],
     }
 
 
-def show_content(record: StudyRecord, entry: Entry, pair: Pair | None) -> Content:
-    result = record.result(entry.digest) if entry.values is not None and entry.digest else None
+def show_content(record: StudyRecord, run: Run, pair: Pair | None) -> Content:
+    result = record.result(run.digest) if run.values else None
     return {
         "study": record.config.study.name,
-        "trial": entry_content(record, entry),
+        "trial": run_content(record, run),
         "against_baseline": None if pair is None else _compared(record, pair)[0],
         "beside": None if pair is None else _compared(record, pair)[1],
         "step": None if pair is None else pair.step,
-        "bounds": _bounds_content(record, entry),
+        "bounds": _bounds_content(record, run),
         "figures": None if result is None else {address: result.numbers[address] for address in (*HEADLINE, *NUMBERS)},
         "issues": None
         if result is None
@@ -61,7 +62,7 @@ def show_content(record: StudyRecord, entry: Entry, pair: Pair | None) -> Conten
             address: {"value": result.numbers[address], "null": null_of(address, result.numbers)} for address in ISSUES
         },
         "device": None if result is None else result.computed.device,
-        "work_folder": None if entry.digest is None else str(record.work_folder(entry.digest).path),
+        "work_folder": None if not run.digest else str(record.work_folder(run.digest).path),
         "samples": [] if result is None else result.samples,
     }
 
@@ -69,7 +70,7 @@ def show_content(record: StudyRecord, entry: Entry, pair: Pair | None) -> Conten
 def compare_content(record: StudyRecord, pair: Pair) -> Content:
     return {
         "study": record.config.study.name,
-        "trials": [entry_content(record, pair.before), entry_content(record, pair.after)],
+        "trials": [run_content(record, pair.before), run_content(record, pair.after)],
         "step": pair.step,
         "knobs": {address: list(values) for address, values in pair.knobs.items()},
         "objectives": _compared(record, pair)[0],
@@ -81,33 +82,33 @@ def compare_content(record: StudyRecord, pair: Pair) -> Content:
     }
 
 
-def entry_content(record: StudyRecord, entry: Entry) -> Content:
+def run_content(record: StudyRecord, run: Run) -> Content:
     """One trial or reference."""
-    trial = finished_of(entry, record) if entry.kind == "finished" else None
-    intervals = shown_intervals(record, trial) if trial else []
-    row = entry_row(record, entry)
+    is_finished = run.is_finished_trial
+    intervals = shown_intervals(record, run) if is_finished else []
+    row = row_if_known(record, run)
     objectives, beside = (None, None) if row is None else _split(record, row)
-    cost = record.cost(entry.digest) if entry.digest else None
+    cost = record.cost(run.digest) if run.digest else None
     return {
-        "number": entry.number,
-        "name": entry.name or None,
-        "kind": entry.kind,
-        "is_baseline": trial is not None and trial.is_baseline,
-        "is_chosen": trial is not None and trial.number == record.choice.trial.number,
-        "is_on_front": trial is not None and trial.number in record.front,
-        "beats_baseline": trial is not None and beats_baseline(trial, record.baseline, record.config),
-        "keeps_bounds": None if trial is None else trial.is_feasible,
-        "source": entry.source or None,
-        "params": entry.params,
+        "number": None if run.role is Role.REFERENCE else run.number,
+        "name": run.name or None,
+        "kind": kind_of(run),
+        "is_baseline": is_finished and run.is_baseline,
+        "is_chosen": is_finished and run.number == record.choice.trial.number,
+        "is_on_front": is_finished and run.number in record.front,
+        "beats_baseline": is_finished and beats_baseline(run, record.baseline, record.config),
+        "keeps_bounds": run.is_feasible if is_finished else None,
+        "source": run.source or None,
+        "params": run.params,
         "objectives": objectives,
         "beside": beside,
         "seeds": None
         if not intervals or intervals[0].count < 2
         else _split(record, list(map(_interval_content, intervals)))[0],
-        "step": step_of(entry, record),
+        "step": step_of(run, record),
         "seconds": None if cost is None else cost.seconds,
-        "digest": entry.digest,
-        "reason": entry.reason or None,
+        "digest": run.digest or None,
+        "reason": run.reason or None,
     }
 
 
@@ -137,8 +138,8 @@ def _split(record: StudyRecord, row: Sequence[Any]) -> tuple[Content, Content]:
     )
 
 
-def _bounds_content(record: StudyRecord, entry: Entry) -> list[Content]:
-    violations = finished_of(entry, record).violations if entry.kind == "finished" else ()
+def _bounds_content(record: StudyRecord, run: Run) -> list[Content]:
+    violations = run.violations if run.is_finished_trial else ()
     pairs = zip(record.config.study.bounds, violations, strict=False)
     return [{"bound": str(bound), "violation": by, "is_kept": by <= 0} for bound, by in pairs]
 

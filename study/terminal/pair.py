@@ -1,4 +1,4 @@
-"""Two entries of a study side by side: knobs, objectives and figures, at their ends or at the last step of both."""
+"""Two runs of a study side by side: knobs, objectives and figures, at their ends or at the last step of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,18 +7,19 @@ from functools import partial
 from study.names import row_of
 from study.noise import Interval, interval, paired_difference
 from study.record import StudyRecord
+from study.runs import Role, Run
 from study.settings import Value
 from study.shown import shown_by_shared_seed
-from study.terminal.entries import Entry, entry_row, finished_of
+from study.terminal.lookup import kind_of, row_if_known
 from wake2vec import ConfigError, Numbers, Progress, flatten
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What two entries have in common, and what they don't."""
+    """What two runs have in common, and what they don't."""
 
-    before: Entry
-    after: Entry
+    before: Run
+    after: Run
     step: int | None
     """Where the figures were read: the last evaluation that both have; None: each at its own end."""
     differences: list[Interval]
@@ -29,21 +30,21 @@ class Pair:
 
     @property
     def knobs(self) -> dict[str, tuple[Value | None, Value | None]]:
-        """Those that differ; None where an entry doesn't say."""
+        """Those that differ; None where a run doesn't say."""
         addresses = dict.fromkeys([*self.before.params, *self.after.params])
         both = {address: (self.before.params.get(address), self.after.params.get(address)) for address in addresses}
         return {address: values for address, values in both.items() if values[0] != values[1]}
 
 
-def pair_of(record: StudyRecord, before: Entry, after: Entry) -> Pair:
+def pair_of(record: StudyRecord, before: Run, after: Run) -> Pair:
     """Raises ConfigError: one of them failed, or has no evaluation yet, or they were evaluated at no step in common."""
     before, after = _completed(record, before, after), _completed(record, after, before)
-    if before.values is not None and after.values is not None:
+    if before.values and after.values:
         return _at_their_ends(record, before, after)
     ours, theirs = evaluations(record, before), evaluations(record, after)
-    for entry, own in ((before, ours), (after, theirs)):
+    for run, own in ((before, ours), (after, theirs)):
         if not own:
-            raise ConfigError(f"{entry.label} has no figures to compare: it is {entry.kind}; give another trial")
+            raise ConfigError(f"{run.label} has no figures to compare: it is {kind_of(run)}; give another trial")
     common = [step for step in ours if step in theirs]
     if not common:
         raise ConfigError(f"{before.label} and {after.label} were evaluated at no step in common: give other trials")
@@ -54,19 +55,18 @@ def pair_of(record: StudyRecord, before: Entry, after: Entry) -> Pair:
     return Pair(before, after, step, differences, (means[0], means[1]), (ours[step].numbers, theirs[step].numbers))
 
 
-def evaluations(record: StudyRecord, entry: Entry) -> dict[int, Progress]:
-    """The records of an entry that define every objective, under their steps, in their order."""
-    progress = record.progress(entry.digest) if entry.digest else []
+def evaluations(record: StudyRecord, run: Run) -> dict[int, Progress]:
+    """The records of a run that define every objective, under their steps, in their order."""
+    progress = record.progress(run.digest) if run.digest else []
     wanted = [objective.result for objective in record.config.study.objectives]
     return {one.step: one for one in progress if all(one.numbers.get(address) is not None for address in wanted)}
 
 
-def _at_their_ends(record: StudyRecord, before: Entry, after: Entry) -> Pair:
-    assert before.digest is not None and after.digest is not None
-    if "reference" in (before.kind, after.kind):
-        ours, theirs = ([row] for row in map(partial(entry_row, record), (before, after)) if row is not None)
+def _at_their_ends(record: StudyRecord, before: Run, after: Run) -> Pair:
+    if Role.REFERENCE in (before.role, after.role):
+        ours, theirs = ([row] for row in map(partial(row_if_known, record), (before, after)) if row is not None)
     else:
-        ours, theirs = shown_by_shared_seed(record, finished_of(before, record), finished_of(after, record))
+        ours, theirs = shown_by_shared_seed(record, before, after)
     columns = list(zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True))
     return Pair(
         before,
@@ -78,11 +78,11 @@ def _at_their_ends(record: StudyRecord, before: Entry, after: Entry) -> Pair:
     )
 
 
-def _completed(record: StudyRecord, entry: Entry, other: Entry) -> Entry:
-    """The entry with the knobs that the other changes and it doesn't: those of the profile."""
+def _completed(record: StudyRecord, run: Run, other: Run) -> Run:
+    """The run with the knobs that the other changes and it doesn't: those of the profile."""
     knobs = flatten(record.config.run.model_dump())
-    missing = {address: knobs[address] for address in other.params if address not in entry.params}
-    return entry if not missing or not entry.params else replace(entry, params={**entry.params, **missing})
+    missing = {address: knobs[address] for address in other.params if address not in run.params}
+    return run if not missing or not run.params else replace(run, params={**run.params, **missing})
 
 
 def _values(record: StudyRecord, moment: Progress) -> Sequence[float]:

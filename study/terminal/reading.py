@@ -10,6 +10,7 @@ from rich.table import Table
 
 from study.commands import DEFAULT_PROFILE, RESULTS
 from study.record import StudyRecord, read_record
+from study.runs import Role, Run
 from study.shown import shown_cautions
 from study.table import duration
 from study.terminal.contents import (
@@ -21,9 +22,9 @@ from study.terminal.contents import (
     studies_content,
 )
 from study.terminal.differences import legend
-from study.terminal.entries import Entry, entries_of, entry_named, reference_entries, sorted_entries, state_of
 from study.terminal.following import following, say_commands
 from study.terminal.invocation import AsJson, Folder, Overrides, Prefer, Profile, asked_to_read, console
+from study.terminal.lookup import kind_of, run_named, sorted_runs, state_of
 from study.terminal.pair import Pair, evaluations, pair_of
 from study.terminal.pair_tables import (
     bound_tables,
@@ -35,7 +36,7 @@ from study.terminal.pair_tables import (
 )
 from study.terminal.spent import spent
 from study.terminal.status import Status, facts_table, lines_of, lines_tables, reached_tables, status_of
-from study.terminal.trial_tables import front_entries, reference_tables, repeat_tables, trials_tables
+from study.terminal.trial_tables import front_runs, reference_tables, repeat_tables, trials_tables
 from wake2vec import ConfigError
 
 SAMPLES = 3
@@ -83,14 +84,14 @@ def list_(
 ) -> None:
     """List all trials: state, knobs, objectives, time; references and repeats below."""
     record = read_record(asked_to_read(profile, overrides, prefer), folder)
-    entries = sorted_entries(record, front_entries(record) if front else entries_of(record), sort)
+    runs = sorted_runs(record, front_runs(record) if front else record.begun, sort)
     if as_json_:
-        typer.echo(as_json(list_content(record, entries, reference_entries(record))))
+        typer.echo(as_json(list_content(record, runs, record.references)))
         return
-    if not entries:
+    if not runs:
         _say(f"The study {record.config.study.name} has no trials yet.")
         return
-    sections = [trials_tables(record, entries)]
+    sections = [trials_tables(record, runs)]
     if record.finished:
         sections += [reference_tables(record), repeat_tables(record)]
     for tables in filter(None, sections):
@@ -99,9 +100,9 @@ def list_(
     if record.finished:
         _say("* on the front: no other trial is as good in all objectives and better in one.")
         _say("`beats it`: as good as the baseline in all, better in one.")
-    for entry in entries:
-        if entry.reason:
-            _say(f"Trial {entry.number} {entry.kind}: {entry.reason}.")
+    for run in runs:
+        if run.reason:
+            _say(f"Trial {run.number} {kind_of(run)}: {run.reason}.")
     if record.finished:
         _say(f"Chosen: {record.choice.reason}.")
 
@@ -116,15 +117,15 @@ def show(
 ) -> None:
     """Show one trial: knobs, objectives against the baseline, bounds, the issues' figures, cost, samples."""
     record = read_record(asked_to_read(profile, overrides, prefer), folder)
-    entry = entry_named(record, trial)
-    pair = _against_baseline(record, entry)
+    run = run_named(record, trial)
+    pair = _against_baseline(record, run)
     if as_json_:
-        typer.echo(as_json(show_content(record, entry, pair)))
+        typer.echo(as_json(show_content(record, run, pair)))
         return
-    _say(f"{entry.title} of study {record.config.study.name}: {_states(entry, record)}")
-    if entry.reason:
-        _say(f"{entry.reason[0].upper()}{entry.reason[1:]}.")
-    for tables in _sections(record, entry, pair):
+    _say(f"{run.title} of study {record.config.study.name}: {_states(run, record)}")
+    if run.reason:
+        _say(f"{run.reason[0].upper()}{run.reason[1:]}.")
+    for tables in _sections(record, run, pair):
         _say("")
         _show(tables)
     if pair is not None:
@@ -132,8 +133,8 @@ def show(
     for caution in shown_cautions(record) if record.finished else ():
         _say(caution)
     _say("")
-    _show([_place_table(record, entry)])
-    for sample in record.result(entry.digest).samples[:SAMPLES] if entry.values and entry.digest else ():
+    _show([_place_table(record, run)])
+    for sample in record.result(run.digest).samples[:SAMPLES] if run.values and run.digest else ():
         _say(f"\n{_first_lines(sample)}")
 
 
@@ -148,13 +149,13 @@ def compare(
 ) -> None:
     """Compare two trials: knobs that differ, objectives with what is noise, the figures that differ most."""
     record = read_record(asked_to_read(profile, overrides, prefer), folder)
-    before, after = entry_named(record, first), entry_named(record, second)
+    before, after = run_named(record, first), run_named(record, second)
     pair = pair_of(record, before, after)
     if as_json_:
         typer.echo(as_json(compare_content(record, pair)))
         return
-    for entry in (pair.before, pair.after):
-        _say(f"{entry.title}: {_states(entry, record)}")
+    for run in (pair.before, pair.after):
+        _say(f"{run.title}: {_states(run, record)}")
     title = f"{pair.after.title} against {pair.before.label}"
     knobs = knob_tables(record, "Knobs that differ", (pair.before, pair.after), list(pair.knobs))
     for tables in (knobs, objective_tables(record, pair, title)):
@@ -184,51 +185,51 @@ def _stage(found: Status) -> str:
     return "not running, not done"
 
 
-def _against_baseline(record: StudyRecord, entry: Entry) -> Pair | None:
+def _against_baseline(record: StudyRecord, run: Run) -> Pair | None:
     """None for the baseline itself, and where one of them has no evaluation."""
-    baseline = next((one for one in entries_of(record) if one.number == 0), entry)
-    if baseline == entry or not evaluations(record, baseline) or not evaluations(record, entry):
+    baseline = next((one for one in record.begun if one.number == 0), run)
+    if baseline == run or not evaluations(record, baseline) or not evaluations(record, run):
         return None
-    return pair_of(record, baseline, entry)
+    return pair_of(record, baseline, run)
 
 
-def _sections(record: StudyRecord, entry: Entry, pair: Pair | None) -> Iterable[list[Table]]:
+def _sections(record: StudyRecord, run: Run, pair: Pair | None) -> Iterable[list[Table]]:
     if pair is not None:
         yield knob_tables(record, "Knobs", (pair.before, pair.after), list(pair.after.params))
-        yield objective_tables(record, pair, f"{entry.title} against the baseline")
-        yield from filter(None, [bound_tables(record, entry)])
+        yield objective_tables(record, pair, f"{run.title} against the baseline")
+        yield from filter(None, [bound_tables(record, run)])
         yield issue_tables(record, (pair.before, pair.after), pair.numbers)
         return
-    yield knob_tables(record, "Knobs", (entry,), list(entry.params))
-    if entry.values is not None and entry.digest is not None:
-        yield own_objective_tables(record, entry)
-        yield issue_tables(record, (entry,), [record.result(entry.digest).numbers])
+    yield knob_tables(record, "Knobs", (run,), list(run.params))
+    if run.values:
+        yield own_objective_tables(record, run)
+        yield issue_tables(record, (run,), [record.result(run.digest).numbers])
 
 
-def _states(entry: Entry, record: StudyRecord) -> str:
+def _states(run: Run, record: StudyRecord) -> str:
     """All that is to say of its state: `chosen, on the front`."""
-    state = "reference" if entry.kind == "reference" else state_of(entry, record)
+    state = "reference" if run.role is Role.REFERENCE else state_of(run, record)
     known = [state] if state else []
-    if entry.kind == "finished" and entry.number in record.front:
+    if run.is_finished_trial and run.number in record.front:
         known.append("on the front")
-    if entry.name and entry.kind != "reference":
-        known.append(f"anchor {entry.name}")
-    if entry.source:
-        known.append(f"from {entry.source}")
+    if run.name and run.role is not Role.REFERENCE:
+        known.append(f"anchor {run.name}")
+    if run.source:
+        known.append(f"from {run.source}")
     return ", ".join(known) or "not on the front"
 
 
-def _place_table(record: StudyRecord, entry: Entry) -> Table:
+def _place_table(record: StudyRecord, run: Run) -> Table:
     """Cost and place."""
     table = Table(box=None, show_header=False, width=WIDTH, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(width=11, style="dim")
     table.add_column(ratio=1, overflow="fold")
-    if entry.digest is not None:
-        cost, total = record.cost(entry.digest), spent(record)
+    if run.digest:
+        cost, total = record.cost(run.digest), spent(record)
         share = f", {cost.steps / total.steps:.0%} of the study's steps" if total.steps else ""
         table.add_row("cost", f"{cost.steps:,} steps, {duration(cost.seconds)} on {total.device}{share}")
-        table.add_row("digest", entry.digest)
-        table.add_row("work folder", str(record.work_folder(entry.digest).path))
+        table.add_row("digest", run.digest)
+        table.add_row("work folder", str(record.work_folder(run.digest).path))
     return table
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from study.record import StudyRecord
+from study.runs import State
 from study.shown import shown_figures, shown_values
-from study.terminal.entries import Entry, entries_of
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,19 @@ def bests(record: StudyRecord) -> list[Best | None]:
     steps, seconds, figures = 0, 0.0, shown_figures(record)
     found: list[Best | None] = [None] * len(figures)
     is_any_feasible = any(trial.is_feasible for trial in record.finished)
-    trials = {trial.number: trial for trial in record.finished}
-    for entry in entries_of(record):
-        if entry.digest and not entry.source:
-            cost = record.cost(entry.digest)
+    for run in record.begun:
+        if run.digest and not run.source:
+            cost = record.cost(run.digest)
             steps, seconds = steps + cost.steps, seconds + cost.seconds
-        trial = trials.get(entry.number or 0) if entry.kind == "finished" else None
-        if trial is None or (is_any_feasible and not trial.is_feasible):
+        if run.state is not State.FINISHED or (is_any_feasible and not run.is_feasible):
             continue
-        for place, (figure, value) in enumerate(zip(figures, shown_values(record, trial), strict=True)):
+        for place, (figure, value) in enumerate(zip(figures, shown_values(record, run), strict=True)):
             best = found[place]
             if not math.isnan(value) and (best is None or figure.sign * value < figure.sign * best.value):
-                found[place] = Best(value, trial.number, steps, seconds)
+                found[place] = Best(value, run.number, steps, seconds)
     return found
 
 
 def _own_digests(record: StudyRecord) -> Iterator[str]:
     """Of all trials but those that another study has paid for; each once."""
-    own: dict[str, Entry] = {entry.digest: entry for entry in entries_of(record) if entry.digest and not entry.source}
-    yield from own
+    yield from dict.fromkeys(run.digest for run in record.begun if run.digest and not run.source)

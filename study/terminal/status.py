@@ -11,13 +11,13 @@ from rich.table import Table
 from study.companions import fault_of
 from study.names import Beside, shown_name
 from study.record import StudyRecord
+from study.runs import Run
 from study.settings import Objective
 from study.shown import shown_figures, shown_values
 from study.storage import driver_of, load_study, study_names
 from study.table import UNDEFINED, duration, goal_of, show
 from study.terminal.columns import Column, fitted
 from study.terminal.spent import Best, Spent, bests, spent
-from study.trials import OpenTrial
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ def status_of(record: StudyRecord) -> Status:
         study=study.name,
         folder=str(record.folder),
         driver=driver_of(record.folder, study.name),
-        is_done=is_enough and not record.open and done + failed == len(companions),
+        is_done=is_enough and not record.running and done + failed == len(companions),
         asked=study.trials,
         ended=record.ended,
         finished=len(record.finished),
         stopped=len(record.stopped),
         failed=len(record.failed),
         imported=sum(bool(trial.source) for trial in record.finished),
-        open=[_open(trial, record) for trial in record.open],
+        open=[_open(trial, record) for trial in record.running],
         companions=len(companions),
         companions_done=done,
         companions_failed=failed,
@@ -213,9 +213,8 @@ def _facts(status: Status, now: float) -> Iterator[tuple[str, str]]:
     yield "choice", status.reason or "no trial has a result yet"
 
 
-def _open(trial: OpenTrial, record: StudyRecord) -> Open:
-    digest = record.digest_of(trial.params)
-    progress = record.progress(digest) if digest else []
+def _open(trial: Run, record: StudyRecord) -> Open:
+    progress = record.progress(trial.digest) if trial.digest else []
     is_known = {*record.config.study.space} <= {*trial.params}
     return Open(
         trial.number,

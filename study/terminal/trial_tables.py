@@ -7,11 +7,12 @@ from rich.table import Table
 from study.names import objective_label, short_label
 from study.noise import Interval, interval
 from study.record import StudyRecord
+from study.runs import Role, Run
 from study.shown import shown_cautions, shown_figures, shown_intervals
 from study.table import duration, show
 from study.terminal.columns import NAME, Column, fitted
 from study.terminal.differences import legend, plus_minus
-from study.terminal.entries import Entry, entries_of, entry_row, finished_of, reference_entries, state_of, step_of
+from study.terminal.lookup import row_if_known, state_of, step_of
 from study.terminal.pair import pair_of
 from study.terminal.pair_tables import objective_tables
 from study.terminal.spent import spent
@@ -20,33 +21,33 @@ KNOB_DIGITS = 3
 ABSENT = "–"
 
 
-def trials_tables(record: StudyRecord, entries: Sequence[Entry]) -> list[Table]:
+def trials_tables(record: StudyRecord, runs: Sequence[Run]) -> list[Table]:
     """State, objectives, knobs and cost of trials, in the order given; * marks the front."""
     outcome = [
-        Column("state", [state_of(entry, record) for entry in entries], "left"),
-        *_value_columns(record, entries),
+        Column("state", [state_of(run, record) for run in runs], "left"),
+        *_value_columns(record, runs),
     ]
-    recipe = _knob_columns(record, entries)
-    if "train.steps" not in record.config.study.space or any(entry.values is None for entry in entries):
-        recipe.append(Column("steps done", [f"{step_of(entry, record):,}" for entry in entries]))
-    times = [duration(record.cost(entry.digest).seconds) if entry.digest else ABSENT for entry in entries]
+    recipe = _knob_columns(record, runs)
+    if "train.steps" not in record.config.study.space or any(not run.values for run in runs):
+        recipe.append(Column("steps done", [f"{step_of(run, record):,}" for run in runs]))
+    times = [duration(record.cost(run.digest).seconds) if run.digest else ABSENT for run in runs]
     recipe.append(Column("time", times))
-    return fitted(f"Trials of study {record.config.study.name}", _number_column(record, entries), outcome, recipe)
+    return fitted(f"Trials of study {record.config.study.name}", _number_column(record, runs), outcome, recipe)
 
 
 def reference_tables(record: StudyRecord) -> list[Table]:
     """The anchors outside the space; none where there are none."""
-    entries = reference_entries(record)
-    if not entries:
+    runs = record.references
+    if not runs:
         return []
     anchors = record.config.study.anchors
     changes = [
-        ", ".join(f"{address} {show(value, KNOB_DIGITS)}" for address, value in anchors[entry.name].items())
-        for entry in entries
+        ", ".join(f"{address} {show(value, KNOB_DIGITS)}" for address, value in anchors[run.name].items())
+        for run in runs
     ]
-    names = Column("", [entry.name for entry in entries], "left", NAME)
+    names = Column("", [run.name for run in runs], "left", NAME)
     return fitted(
-        "References, outside the space", names, _value_columns(record, entries), [Column("changes", changes, "left")]
+        "References, outside the space", names, _value_columns(record, runs), [Column("changes", changes, "left")]
     )
 
 
@@ -67,10 +68,10 @@ def repeat_tables(record: StudyRecord) -> list[Table]:
 
 def front_tables(record: StudyRecord) -> list[Table]:
     """The baseline, the front in order of the first objective, and the references; means where there are repeats."""
-    shown = [*front_entries(record), *reference_entries(record)]
+    shown = [*front_runs(record), *record.references]
     outcome = [
-        Column("", ["reference" if entry.number is None else state_of(entry, record) for entry in shown], "left"),
-        *_interval_columns(record, [_intervals(record, entry) for entry in shown]),
+        Column("", ["reference" if run.role is Role.REFERENCE else state_of(run, record) for run in shown], "left"),
+        *_interval_columns(record, [_intervals(record, run) for run in shown]),
     ]
     title = f"Study {record.config.study.name}: baseline and front of {len(record.finished)} trials"
     return fitted(title, _number_column(record, shown), outcome, _knob_columns(record, shown))
@@ -79,8 +80,7 @@ def front_tables(record: StudyRecord) -> list[Table]:
 def comparison_tables(record: StudyRecord) -> list[Table]:
     """The chosen trial against the baseline, objective by objective."""
     chosen = record.choice.trial.number
-    trials = {entry.number: entry for entry in entries_of(record)}
-    pair = pair_of(record, trials[record.baseline.number], trials[chosen])
+    pair = pair_of(record, record.baseline, record.choice.trial)
     return objective_tables(record, pair, f"Trial {chosen} against the baseline")
 
 
@@ -100,40 +100,40 @@ def closing_lines(record: StudyRecord) -> list[str]:
     return lines
 
 
-def front_entries(record: StudyRecord) -> list[Entry]:
+def front_runs(record: StudyRecord) -> list[Run]:
     """The baseline, then the front in order of the first objective."""
     sign = record.config.study.objectives[0].sign
-    shown = [entry for entry in entries_of(record) if entry.number in {record.baseline.number, *record.front}]
+    shown = [run for run in record.begun if run.number in {record.baseline.number, *record.front}]
     return sorted(
         shown,
-        key=lambda entry: (entry.number != record.baseline.number, sign * finished_of(entry, record).values[0]),
+        key=lambda run: (run.number != record.baseline.number, sign * run.values[0]),
     )
 
 
-def _number_column(record: StudyRecord, entries: Sequence[Entry]) -> Column:
-    width = max((len(str(entry.number)) for entry in entries if entry.number is not None), default=1)
+def _number_column(record: StudyRecord, runs: Sequence[Run]) -> Column:
+    width = max((len(str(run.number)) for run in runs if run.role is Role.TRIAL), default=1)
 
-    def cell(entry: Entry) -> str:
-        if entry.number is None:
-            return entry.name
-        mark = "*" if entry.kind == "finished" and entry.number in record.front else " "
-        return f"{mark}{entry.number:>{width}}"
+    def cell(run: Run) -> str:
+        if run.role is Role.REFERENCE:
+            return run.name
+        mark = "*" if run.is_finished_trial and run.number in record.front else " "
+        return f"{mark}{run.number:>{width}}"
 
-    return Column("trial", list(map(cell, entries)), widest=NAME)
+    return Column("trial", list(map(cell, runs)), widest=NAME)
 
 
-def _knob_columns(record: StudyRecord, entries: Sequence[Entry]) -> list[Column]:
+def _knob_columns(record: StudyRecord, runs: Sequence[Run]) -> list[Column]:
     return [
         Column(
             short_label(address),
-            [show(entry.params[address], KNOB_DIGITS) if address in entry.params else ABSENT for entry in entries],
+            [show(run.params[address], KNOB_DIGITS) if address in run.params else ABSENT for run in runs],
         )
         for address in record.config.study.space
     ]
 
 
-def _value_columns(record: StudyRecord, entries: Sequence[Entry]) -> list[Column]:
-    rows = [entry_row(record, entry) for entry in entries]
+def _value_columns(record: StudyRecord, runs: Sequence[Run]) -> list[Column]:
+    rows = [row_if_known(record, run) for run in runs]
     return [
         Column(objective_label(figure), [show(row[place]) if row else ABSENT for row in rows])
         for place, figure in enumerate(shown_figures(record))
@@ -147,7 +147,7 @@ def _interval_columns(record: StudyRecord, rows: Sequence[list[Interval]]) -> li
     ]
 
 
-def _intervals(record: StudyRecord, entry: Entry) -> list[Interval]:
-    if entry.kind == "finished":
-        return shown_intervals(record, finished_of(entry, record))
-    return [interval([value]) for value in entry_row(record, entry) or ()]
+def _intervals(record: StudyRecord, run: Run) -> list[Interval]:
+    if run.is_finished_trial:
+        return shown_intervals(record, run)
+    return [interval([value]) for value in row_if_known(record, run) or ()]

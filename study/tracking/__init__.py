@@ -3,7 +3,7 @@
 from study.tracking.database import relocate, tracking_uri
 from study.tracking.links import MOST_COMPARED, Links
 from study.tracking.live import LiveLog
-from study.tracking.tracker import Ended, Tracker, Trial
+from study.tracking.tracker import Ended, Tracker
 from study.tracking.views import LOG10, MARK, OBJECTIVE, objective_key
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "Links",
     "LiveLog",
     "Tracker",
-    "Trial",
     "objective_key",
     "relocate",
     "tracking_uri",

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -20,14 +19,15 @@ from mlflow.entities import (
     LifecycleStage,
     Metric,
     Param,
-    Run,
     RunStatus,
     RunTag,
     ViewType,
 )
+from mlflow.entities import Run as MlflowRun
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from study.config import StudyConfig
+from study.runs import Run, State
 from study.settings import Range, Value
 from study.tracking.database import tracking_uri
 from study.tracking.links import MOST_COMPARED, Links, links_into
@@ -36,37 +36,21 @@ from wake2vec import ConfigError, Progress, RunConfig, flatten
 
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
 INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
-STATUS = {"finished": RunStatus.FINISHED, "stopped": RunStatus.KILLED, "failed": RunStatus.FAILED}
+STATUS = {
+    State.FINISHED: RunStatus.FINISHED,
+    State.STOPPED: RunStatus.KILLED,
+    State.FAILED: RunStatus.FAILED,
+}
 """MLflow has no state for a trial that was ended early but KILLED."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What MLflow is told of a trial when it begins."""
-
-    number: int
-    run: RunConfig
-    params: Mapping[str, Value]
-    inputs: Mapping[str, str]
-    """Hashes of corpus, lexicon and base model, under their addresses."""
-    name: str = ""
-    """Of the anchor, where it is one."""
-    source: str = ""
-    """Where a warm start took it from."""
-
-    @property
-    def title(self) -> str:
-        name = "Phase 1 baseline" if self.number == 0 else self.name or (self.source and f"from {self.source}")
-        return f"trial {self.number}: {name}" if name else f"trial {self.number}"
-
-
-@dataclass(frozen=True)
 class Ended:
     """What MLflow is told when a run ends."""
 
-    state: Literal["finished", "stopped", "failed"]
+    state: State
     records: Sequence[Progress]
     """Those that it hasn't taken yet, and the figures without a curve."""
     tags: Mapping[str, str]
@@ -90,16 +74,18 @@ class Tracker:
             if self._client.get_experiment(self._experiment).tags.get(key) != value:
                 self._client.set_experiment_tag(self._experiment, key, value)
 
-    def open_trial(self, trial: Trial, began_s: float | None = None) -> str:
+    def open_trial(self, trial: Run, inputs: Mapping[str, str], began_s: float | None = None) -> str:
         """The id of the trial's run, made if there is none; it and the study's run are marked as running.
 
-        `began_s` is when it began, in seconds since 1970; None: now.
+        `inputs` are hashes of corpus, lexicon and base model, under their addresses; `began_s` is when it began, in
+        seconds since 1970; None: now.
         """
-        fixed = {key: value for key, value in flatten(trial.run.model_dump()).items() if key not in trial.params}
+        knobs = flatten(self._config.run_config(trial.params).model_dump())
+        fixed = {key: value for key, value in knobs.items() if key not in trial.params}
         more = {
             "wake2vec.state": "running",
-            "wake2vec.baseline": str(trial.number == 0).lower(),
-            MARK: "baseline" if trial.number == 0 else "",
+            "wake2vec.baseline": str(trial.is_baseline).lower(),
+            MARK: "baseline" if trial.is_baseline else "",
             "wake2vec.front": "false",
             "wake2vec.chosen": "false",
             **({"wake2vec.anchor": trial.name} if trial.name else {}),
@@ -113,12 +99,12 @@ class Tracker:
         }
         if not self._is_begun:
             self._client.update_run(self.parent, status=RunStatus.to_string(RunStatus.RUNNING))
-            self._log_inputs(self.parent, trial)
+            self._log_inputs(self.parent, knobs, inputs)
             self._is_begun = True
-        run_id = self._open_run(tags, trial.title, more, began_s)
+        run_id = self._open_run(tags, _title(trial), more, began_s)
         params = {**trial.params, **self._logs(trial.params)}
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
-        self._log_inputs(run_id, trial)
+        self._log_inputs(run_id, knobs, inputs)
         return run_id
 
     def open_companion(self, name: str, run: RunConfig, repeats: int | None, began_s: float | None = None) -> str:
@@ -211,7 +197,7 @@ class Tracker:
             found = [run for runs in of_mark for run in runs]
         return list(dict.fromkeys(run.info.run_id for run in found))[:MOST_COMPARED]
 
-    def _runs(self) -> dict[str, Run]:
+    def _runs(self) -> dict[str, MlflowRun]:
         """All runs below the study's, by `trial 3` or a companion's name. Slow: MLflow reads all their figures."""
         found = {}
         for run in self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'", [], 50_000):
@@ -219,7 +205,7 @@ class Tracker:
             found[tags.get("wake2vec.companion") or f"trial {tags['wake2vec.trial']}"] = run
         return found
 
-    def _search(self, condition: str, order: list[str], most: int) -> list[Run]:
+    def _search(self, condition: str, order: list[str], most: int) -> list[MlflowRun]:
         return list(self._client.search_runs([self._experiment], condition, max_results=most, order_by=order))
 
     def _logs(self, params: Mapping[str, Value]) -> dict[str, str]:
@@ -231,14 +217,13 @@ class Tracker:
             if isinstance(space := spaces[key], Range) and space.log
         }
 
-    def _log_inputs(self, run_id: str, trial: Trial) -> None:
-        knobs = flatten(trial.run.model_dump())
+    def _log_inputs(self, run_id: str, knobs: Mapping[str, Value], inputs: Mapping[str, str]) -> None:
         sets = [
             DatasetInput(
                 Dataset(Path(str(knobs[key])).name, digest, "local", json.dumps({"uri": str(knobs[key])})),
                 [InputTag(MLFLOW_DATASET_CONTEXT, INPUTS[key])],
             )
-            for key, digest in trial.inputs.items()
+            for key, digest in inputs.items()
         ]
         self._client.log_inputs(run_id, sets)
 
@@ -272,3 +257,9 @@ def _rows(records: Iterable[Progress]) -> list[Metric]:
         for address, value in record.numbers.items()
         if value is not None and math.isfinite(value)
     ]
+
+
+def _title(trial: Run) -> str:
+    """`trial 0: Phase 1 baseline`, `trial 2: noise 1.0`, `trial 7`."""
+    name = "Phase 1 baseline" if trial.is_baseline else trial.name or (trial.source and f"from {trial.source}")
+    return f"{trial.label}: {name}" if name else trial.label
