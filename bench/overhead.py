@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.figures import Figure, publish
 from study.config import check_config, read_profile
 from study.driver import drive
+from study.runs import Run
 from study.watcher import Watcher
 from wake2vec import RunConfig, WorkFolder, read_result
 
@@ -31,7 +32,7 @@ class Clock(Watcher):
     def __init__(self) -> None:
         self.starts: list[float] = []
 
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
+    def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
         self.starts.append(time.perf_counter())
 
 

@@ -5,7 +5,7 @@ stands there. So a driver that died is followed by one that runs the open trials
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,14 +13,14 @@ import optuna
 from optuna.trial import TrialState
 
 from study.choose import Choice
-from study.companions import Companion, note_fault
+from study.companions import config_of, note_fault
 from study.config import StudyConfig
 from study.database import check_database
 from study.executor import Executor, InProcess
 from study.objectives import objective_values, violations
 from study.processes import Processes
 from study.projection import Projection
-from study.record import CompanionRun, StudyRecord, missing_companions, record_of
+from study.record import StudyRecord, record_of
 from study.runs import Run, State
 from study.search.proposal import propose
 from study.search.space import suggest
@@ -173,8 +173,8 @@ class Driver:
         record = self._record()
         if self._may_begin(record):
             return self._begin_trial(self._ask(record))
-        due = [(companion, work) for companion, work in self._due(record) if companion.name not in self._open]
-        return self._begin_companion(*due[0]) if due else None
+        due = [companion for companion in self._due(record) if companion.label not in self._open]
+        return self._begin_companion(due[0]) if due else None
 
     def told(self, task: Task, event: Event) -> None:
         if isinstance(event, ThreadsChosen):
@@ -220,7 +220,7 @@ class Driver:
             self._study.enqueue_trial(propose(record, len(record.trials)))
         return self._study.ask()
 
-    def _due(self, record: StudyRecord) -> list[CompanionRun]:
+    def _due(self, record: StudyRecord) -> list[Run]:
         """The companions that can be run, and have neither result nor fault.
 
         References and the baseline's repeats fill the time when no trial may begin. They also decide, by the noise
@@ -228,8 +228,8 @@ class Driver:
         """
         if not record.finished or (record.running and not record.finished[0].is_baseline):
             return []
-        first = missing_companions([*record.reference_runs, *record.repeats_of(record.baseline)])
-        return first if first or record.running else missing_companions(record.companions)
+        first = _waiting([*record.all_references, *record.repeats_of(record.baseline)])
+        return first if first or record.running else _waiting(record.companions)
 
     def _begin_trial(self, trial: optuna.Trial) -> Task:
         params = suggest(trial, self._config)
@@ -237,11 +237,10 @@ class Driver:
         self._check_inputs(run_config)
         inputs, anchor = fingerprint_inputs(run_config), trial.user_attrs.get("anchor", "")
         digest = run_config.digest(inputs)
-        run_id = self._projection.open_trial(
-            Run(State.RUNNING, trial.number, params, digest=digest, name=anchor), inputs
-        )
-        self._watcher.trial_started(trial.number, run_config, self._record().ended)
-        task = Task(_name(trial.number), run_config, digest, self._stopper(trial, run_config))
+        run = Run(State.RUNNING, trial.number, params, digest=digest, name=anchor)
+        run_id = self._projection.open_trial(run, inputs)
+        self._watcher.run_started(run, run_config, self._record().ended)
+        task = Task(run.label, run_config, digest, self._stopper(trial, run_config))
         ended = partial(self._trial_ended, trial, params, digest, run_id)
         self._open[task.name] = OpenRun(LiveLog(self._tracker, run_id), ended)
         return task
@@ -279,7 +278,7 @@ class Driver:
         anchor = trial.user_attrs.get("anchor", "")
         finished = Run(State.FINISHED, trial.number, params, values, digest, broken, anchor)
         self._study.tell(trial.number, values)
-        self._watcher.trial_ended(finished)
+        self._watcher.run_ended(finished)
         self._unshown.append(partial(self._projection.finished, finished, run_id, sent))
 
     def _stopper(self, trial: optuna.Trial, run_config: RunConfig) -> Stopper | None:
@@ -299,36 +298,30 @@ class Driver:
             return None
         return read_result(self._work(finished[0].digest))
 
-    def _begin_companion(self, companion: Companion, work: WorkFolder) -> Task:
-        self._watcher.companion_started(companion.name, companion.run)
-        run_id = self._projection.open_companion(companion)
-        ended = partial(self._companion_ended, companion, work, run_id)
-        self._open[companion.name] = OpenRun(LiveLog(self._tracker, run_id), ended)
+    def _begin_companion(self, run: Run) -> Task:
+        run_config = config_of(run, self._config)
+        self._watcher.run_started(run, run_config, self._record().ended)
+        run_id = self._projection.open_companion(run)
+        self._open[run.label] = OpenRun(LiveLog(self._tracker, run_id), partial(self._companion_ended, run, run_id))
         self._ran_companions = True
-        return Task(companion.name, companion.run, work.path.name)
+        return Task(run.label, run_config, run.digest)
 
     def _companion_ended(
-        self,
-        companion: Companion,
-        work: WorkFolder,
-        run_id: str,
-        sent: Sequence[Progress],
-        outcome: RunResult | Abandoned | Failed,
+        self, run: Run, run_id: str, sent: Sequence[Progress], outcome: RunResult | Abandoned | Failed
     ) -> None:
         """One that failed leaves its reason in its work folder and isn't tried again."""
-        digest = work.path.name
         try:
             if isinstance(outcome, Failed):
                 raise outcome.fault
             assert not isinstance(outcome, Abandoned)  # it has no stopper
-            values = objective_values(outcome, self._config)
+            ended = replace(run, state=State.FINISHED, values=objective_values(outcome, self._config))
         except TrialFailedError as fault:
-            note_fault(work, str(fault))
-            self._projection.companion_failed(digest, run_id, str(fault), sent)
-            self._watcher.companion_ended(companion.name, str(fault))
-            return
-        self._watcher.companion_ended(companion.name, values)
-        self._unshown.append(partial(self._projection.companion, companion, digest, values, run_id, sent))
+            note_fault(self._work(run.digest), str(fault))
+            ended = replace(run, state=State.FAILED, reason=str(fault))
+            self._projection.failed(ended, run_id, sent)
+        else:
+            self._unshown.append(partial(self._projection.companion, ended, run_id, sent))
+        self._watcher.run_ended(ended)
 
     def _record(self) -> StudyRecord:
         return record_of(self._study, self._config, self._folder)
@@ -352,13 +345,13 @@ class Driver:
         trial.set_user_attr("stopped_at", stopped.step)
         self._projection.stopped(stopped, run_id, sent)
         self._study.tell(trial.number, state=TrialState.PRUNED)
-        self._watcher.trial_ended(stopped)
+        self._watcher.run_ended(stopped)
 
     def _fail(self, failed: Run, trial: optuna.Trial, run_id: str, sent: Sequence[Progress]) -> None:
         trial.set_user_attr("fault", failed.reason)
         self._projection.failed(failed, run_id, sent)
         self._study.tell(trial.number, state=TrialState.FAIL)
-        self._watcher.trial_ended(failed)
+        self._watcher.run_ended(failed)
 
     def _reopen(self, number: int) -> optuna.Trial:
         """The open trial of that number, whose parameters stand in the study database."""
@@ -368,7 +361,11 @@ class Driver:
 
 def _is_waiting(record: StudyRecord) -> bool:
     """Whether a trial stands in the study that hasn't begun: the baseline, or an anchor."""
-    return any(trial.state is State.WAITING for trial in record.trials)
+    return bool(_waiting(record.trials))
+
+
+def _waiting(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.state is State.WAITING]
 
 
 def _name(number: int) -> str:

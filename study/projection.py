@@ -5,16 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from study.companions import Companion
+from study.companions import config_of
 from study.config import StudyConfig
 from study.names import row_of, with_beside
 from study.note import experiment_note, study_note
-from study.objectives import objective_values
 from study.pictures.canvas import save_png
 from study.pictures.draw import draw_study
 from study.pictures.embedding_plot import embedding_figure
 from study.record import StudyRecord
-from study.runs import Run, State
+from study.runs import Role, Run, State
 from study.system import SYSTEM
 from study.table import show
 from study.tracking import MARK, OBJECTIVE, Ended, Tracker, objective_key
@@ -52,29 +51,21 @@ class Projection:
         records = self._records(trial.digest)
         self.tracker.close(run_id, Ended(State.STOPPED, _without(records, sent), tags, at_s=_end_of(records)))
 
-    def failed(self, trial: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
-        """A trial that could not be run to its end."""
-        records = self._records(trial.digest)
-        mark = "baseline, failed" if trial.number == 0 else "failed"
-        tags = {MARK: mark, "wake2vec.fault": trial.reason}
+    def failed(self, run: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
+        """A run that could not be run to its end."""
+        records = self._records(run.digest)
+        mark = {} if run.role is not Role.TRIAL else {MARK: "baseline, failed" if run.is_baseline else "failed"}
+        tags = {**mark, "wake2vec.fault": run.reason}
         self.tracker.close(run_id, Ended(State.FAILED, _without(records, sent), tags, at_s=_end_of(records)))
 
-    def open_companion(self, companion: Companion) -> str:
-        began_s = self._began(companion.digest(self._inputs))
-        return self.tracker.open_companion(companion.name, companion.run, companion.repeats, began_s)
+    def open_companion(self, companion: Run) -> str:
+        return self.tracker.open_companion(companion, config_of(companion, self.config), self._began(companion.digest))
 
-    def companion(
-        self, companion: Companion, digest: str, values: tuple[float, ...], run_id: str, sent: Sequence[Progress] = ()
-    ) -> None:
+    def companion(self, companion: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A repeat or a reference with a result; nobody opens the picture of a repeat."""
-        if companion.repeats is None:
-            self.show(digest, companion.name)
-        self._close(digest, run_id, values, sent, {})
-
-    def companion_failed(self, digest: str, run_id: str, reason: str, sent: Sequence[Progress] = ()) -> None:
-        records = self._records(digest)
-        tags = {"wake2vec.fault": reason}
-        self.tracker.close(run_id, Ended(State.FAILED, _without(records, sent), tags, at_s=_end_of(records)))
+        if companion.role is Role.REFERENCE:
+            self.show(companion.digest, companion.label)
+        self._close(companion.digest, run_id, companion.values, sent, {})
 
     def missing(self, record: StudyRecord) -> None:
         """The trials and companions that ended and that MLflow doesn't hold, or not to their end."""
@@ -91,12 +82,12 @@ class Projection:
             if f"trial {failed.number}" not in known:
                 failed = replace(failed, digest=self.config.run_config(failed.params).digest(self._inputs))
                 self.failed(failed, self._reopen(failed))
-        repeated = (run for trial in record.finished for run in record.repeats_of(trial))  # finalists once, or now
-        for companion, work in (*record.reference_runs, *repeated):
-            result = None if companion.name in known else record.companion_result(work)
-            if result is not None:
-                values = objective_values(result, self.config)
-                self.companion(companion, work.path.name, values, self.open_companion(companion))
+        repeated = (
+            repeat for trial in record.finished for repeat in record.repeats_of(trial)
+        )  # finalists once, or now
+        for companion in (*record.all_references, *repeated):
+            if companion.state is State.FINISHED and companion.label not in known:
+                self.companion(companion, self.open_companion(companion))
 
     def study(self, record: StudyRecord) -> None:
         """Pictures, note and tags of the study as a whole."""

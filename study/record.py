@@ -9,13 +9,13 @@ from statistics import fmean, stdev
 import optuna
 
 from study.choose import Choice, choose
-from study.companions import Companion, fault_of, references, repeats
+from study.companions import as_it_stands, references, repeats
 from study.config import StudyConfig
 from study.cost import Cost, cost_of
 from study.hypervolume import hypervolume_history
 from study.noise import Interval, interval, paired_difference
 from study.objectives import bar_excesses, objective_values, violations
-from study.runs import NO_NUMBER, Run, State
+from study.runs import Run, State
 from study.settings import Value
 from study.storage import (
     INPUTS,
@@ -25,10 +25,7 @@ from study.storage import (
     trials_of,
 )
 from study.trials import baseline_of, front_numbers
-from wake2vec import ConfigError, Progress, RunResult, TrialFailedError, WorkFolder, flatten, read_result
-
-CompanionRun = tuple[Companion, WorkFolder]
-"""A run that is no trial, and where it has its result or will have it."""
+from wake2vec import ConfigError, Progress, RunResult, WorkFolder, read_result
 
 
 @dataclass(frozen=True)
@@ -175,8 +172,11 @@ class StudyRecord:
     def repeat_results(self, trial: Run) -> dict[int, RunResult]:
         """The results of the trial with the other seeds, under them, where every objective is defined."""
         if trial.digest not in self._known_repeats:
-            results = {companion.run.seed: self.companion_result(work) for companion, work in self.repeats_of(trial)}
-            self._known_repeats[trial.digest] = {seed: result for seed, result in results.items() if result is not None}
+            self._known_repeats[trial.digest] = {
+                repeat.seed: self.result(repeat.digest)
+                for repeat in self.repeats_of(trial)
+                if repeat.state is State.FINISHED and repeat.seed is not None
+            }
         return self._known_repeats[trial.digest]
 
     @cached_property
@@ -206,73 +206,33 @@ class StudyRecord:
             return [one.values], [other.values]
         return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
 
-    @cached_property
+    @property
     def references(self) -> list[Run]:
         """The anchors outside the space that have a result."""
-        found = [(companion, self.companion_result(work), work) for companion, work in self.reference_runs]
-        return [
-            Run(
-                State.FINISHED,
-                NO_NUMBER,
-                self._knobs(companion),
-                objective_values(result, self.config),
-                work.path.name,
-                name=companion.name,
-            )
-            for companion, result, work in found
-            if result is not None
-        ]
-
-    def _knobs(self, reference: Companion) -> dict[str, Value]:
-        """Those of the space, and those that the reference changes."""
-        knobs = flatten(reference.run.model_dump())
-        return {
-            address: knobs[address]
-            for address in (*self.config.study.space, *self.config.study.anchors[reference.name])
-        }
+        return [reference for reference in self.all_references if reference.state is State.FINISHED]
 
     @cached_property
-    def companions(self) -> list[CompanionRun]:
+    def all_references(self) -> list[Run]:
+        """The anchors outside the space, run or not; none before the first result."""
+        return self._as_they_stand(references(self.config), self.baseline) if self.finished else []
+
+    @cached_property
+    def companions(self) -> list[Run]:
         """The references, and the repeats of the baseline and the finalists, run or not; none without a result."""
         again = {trial.number: trial for trial in (self.baseline, *self.finalists)} if self.finished else {}
-        return [*self.reference_runs, *(run for trial in again.values() for run in self.repeats_of(trial))]
+        return [*self.all_references, *(repeat for trial in again.values() for repeat in self.repeats_of(trial))]
 
-    def repeats_of(self, trial: Run) -> list[CompanionRun]:
+    def repeats_of(self, trial: Run) -> list[Run]:
         """The trial with each other seed of the study, run or not."""
-        if self.config.study.seeds == 1:
-            return []
-        return self._placed(repeats(trial, self.config), trial)
+        return self._as_they_stand(repeats(trial, self.config), trial)
 
-    def companion_result(self, work: WorkFolder) -> RunResult | None:
-        """None where the companion has no result, or one that an objective or a bounded figure is undefined for."""
-        if not work.result_path.exists():
-            return None
-        result = read_result(work)
-        try:
-            objective_values(result, self.config)
-            violations(result, None, self.config)
-        except TrialFailedError:
-            return None
-        return result
-
-    @cached_property
-    def reference_faults(self) -> dict[str, str]:
-        """Why references have no result, under their names, of those that were tried."""
-        faults = {companion.name: fault_of(work) for companion, work in self.reference_runs}
-        return {name: fault for name, fault in faults.items() if fault is not None}
-
-    @cached_property
-    def reference_runs(self) -> list[CompanionRun]:
-        """The anchors outside the space, run or not."""
-        return self._placed(references(self.config), self.baseline) if self.finished else []
-
-    def _placed(self, companions: Sequence[Companion], beside: Run) -> list[CompanionRun]:
-        """With their work folders; their inputs are those of the trial, or the study's where its result is gone."""
+    def _as_they_stand(self, companions: Sequence[Run], beside: Run) -> list[Run]:
+        """Their inputs are those of the trial, or the study's where its result is gone."""
         if not companions:
             return []
         work = self.work_folder(beside.digest)
         inputs = read_result(work).fingerprints if work.result_path.exists() else self.inputs
-        return [(companion, self.work_folder(companion.digest(inputs))) for companion in companions]
+        return [as_it_stands(companion, self.config, self.folder, inputs) for companion in companions]
 
     @cached_property
     def hypervolumes(self) -> list[float]:
@@ -326,11 +286,6 @@ def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRe
     inputs = input_hashes(study)
     trials = [_with_knobs(trial, config, inputs) for trial in trials_of(study)]
     return StudyRecord(config, folder, _judged(trials, config, folder), inputs)
-
-
-def missing_companions(companions: Sequence[CompanionRun]) -> list[CompanionRun]:
-    """Those that have neither result nor fault."""
-    return [(one, work) for one, work in companions if not work.result_path.exists() and fault_of(work) is None]
 
 
 def _with_knobs(trial: Run, config: StudyConfig, inputs: Mapping[str, str]) -> Run:

@@ -15,13 +15,15 @@ class Role(StrEnum):
     """Proposed by the sampler, or an anchor in the space: the sampler sees it, the choice may take it."""
     REFERENCE = "reference"
     """An anchor outside the space, to compare with."""
+    REPEAT = "repeat"
+    """A trial again, with another seed."""
 
 
 class State(StrEnum):
     """How far a run came."""
 
     WAITING = "waiting"
-    """It stands in the study and hasn't begun: the baseline, or an anchor."""
+    """It stands in the study and hasn't begun: the baseline, an anchor; or it is no trial and has no end yet."""
     RUNNING = "running"
     """A driver began it and hasn't ended it: it runs, or goes on with the next driver."""
     FINISHED = "finished"
@@ -34,11 +36,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """A trial or a reference."""
+    """A trial, a reference or a repeat."""
 
     state: State
     number: int
-    """Of a trial; `NO_NUMBER`: it is a reference."""
+    """Of the trial, or of the one that it repeats; `NO_NUMBER`: it is a reference."""
     params: dict[str, Value]
     """Its knobs: those of the space, as far as its driver came; of a reference those that it changes, too."""
     values: tuple[float, ...] = ()
@@ -57,15 +59,21 @@ class Run:
     """Why it was stopped, or how it failed."""
     step: int = 0
     """Updates done when it was stopped."""
+    seed: int | None = None
+    """Of a repeat; None: that of the study."""
 
     @property
     def role(self) -> Role:
+        if self.seed is not None:
+            return Role.REPEAT
         return Role.REFERENCE if self.number == NO_NUMBER else Role.TRIAL
 
     @property
     def label(self) -> str:
-        """`trial 7`, or a reference's name."""
-        return self.name if self.role is Role.REFERENCE else f"trial {self.number}"
+        """`trial 7`; `trial 7, seed 43`; `library default`, a reference's name."""
+        if self.role is Role.REFERENCE:
+            return self.name
+        return f"trial {self.number}" if self.seed is None else f"trial {self.number}, seed {self.seed}"
 
     @property
     def title(self) -> str:
@@ -78,7 +86,7 @@ class Run:
 
     @property
     def is_baseline(self) -> bool:
-        return self.number == 0
+        return self.number == 0 and self.role is Role.TRIAL
 
     @property
     def is_feasible(self) -> bool:

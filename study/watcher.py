@@ -17,20 +17,14 @@ class Watcher(Protocol):
         """`seconds` of a pass by number of threads, as measured at the beginning of a run."""
         return
 
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
+    def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
+        """`ended` trials had ended before it."""
         return
 
     def progressed(self, name: str, record: Progress) -> None:
-        """`name` is `trial 7`, or a companion's."""
+        """`name` is the run's label."""
         return
 
-    def trial_ended(self, run: Run) -> None:
+    def run_ended(self, run: Run) -> None:
         """It is finished, stopped or failed."""
-        return
-
-    def companion_started(self, name: str, run_config: RunConfig) -> None:
-        return
-
-    def companion_ended(self, name: str, outcome: tuple[float, ...] | str) -> None:
-        """`outcome` has the objective values, or the reason where it failed."""
         return

@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 from bench.browser import open_browser
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.runs import Run
+from study.runs import Role, Run
 from study.watcher import Watcher
 from wake2vec import Progress
 from wake2vec.config import (
@@ -170,8 +170,8 @@ class Silent(Watcher):
     def progressed(self, name: str, record: Progress) -> None:
         self._on_record(record)
 
-    def trial_ended(self, run: Run) -> None:
-        self.ended.append(run)
+    def run_ended(self, run: Run) -> None:
+        self.ended += [run] if run.role is Role.TRIAL else []
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from conftest import TRIALS, Silent
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.record import StudyRecord, missing_companions, read_record
+from study.record import StudyRecord, read_record
 from study.report.tables import references_table
 from study.runs import Run, State
 from study.search.proposal import _probable_end, _sides, propose
@@ -92,7 +92,7 @@ def test_repeats_lie_where_they_are_looked_for_when_an_input_is_a_knob(tree: dic
     )
     record = drive(config, tmp_path / "mlruns", Silent()).record
     assert {trial.params["vocabulary.lexicon"] for trial in (record.baseline, *record.finalists)} == set(lexica)
-    assert all(work.result_path.exists() for _, work in record.companions)
+    assert all(companion.state is State.FINISHED for companion in record.companions)
     assert all(len(record.repeated_values(trial)) == 2 for trial in record.finalists)
 
 
@@ -100,9 +100,9 @@ def test_a_reference_that_fails_ends_nothing_and_the_report_says_why(tree: dict[
     config = with_study(tree, trials=1, anchors={"burst": {"train.lr": 1e30}})
     record = drive(config, tmp_path, Silent()).record
     assert record.references == []
-    fault = record.reference_faults["burst"]
-    assert references_table(record).rows == [["burst", *["no result"] * 5, f"train.lr=1e+30; failed: {fault}"]]
-    assert not missing_companions(record.companions)
+    (burst,) = record.companions
+    assert burst.state is State.FAILED
+    assert references_table(record).rows == [["burst", *["no result"] * 5, f"train.lr=1e+30; failed: {burst.reason}"]]
 
 
 def test_stopped_trials_are_pruned_with_reason_and_step_and_their_curve_stays(

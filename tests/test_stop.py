@@ -20,6 +20,7 @@ from test_study import children, metric_rows, records, results
 from study.cli import continuing
 from study.config import StudyConfig
 from study.driver import StudyOutcome, drive
+from study.runs import Run, State
 from study.stop import Stop, seconds_of
 from study.terminal.bars import Bars
 from wake2vec import ConfigError, Progress, TrialStopped
@@ -151,7 +152,7 @@ def test_a_trial_that_goes_on_says_from_where(study_config: StudyConfig) -> None
     bars = Bars(study_config, Console(file=printed, width=80))
     firsts = [Progress(0, {"validation.loss": 4.0}, 0.0), Progress(8, {"training.loss": 3.0}, 0.0)]
     for number, first in enumerate(firsts):
-        bars.trial_started(number, study_config.run, 0)
+        bars.run_started(Run(State.RUNNING, number, study_config.study.baseline), study_config.run, 0)
         bars.progressed(f"trial {number}", first)
         bars.progressed(f"trial {number}", Progress(9, {"training.loss": 3.0}, 0.0))
     assert printed.getvalue().count("goes on") == 1

@@ -16,7 +16,7 @@ from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.projection import Projection
 from study.record import read_record
-from study.runs import State
+from study.runs import NO_NUMBER, Run, State
 from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
 from study.table import show
 from study.tracking import MOST_COMPARED, Ended, Tracker, objective_key, tracking_uri
@@ -175,7 +175,10 @@ def test_pages_begin_with_the_loss(everything: Everything, tmp_path: Path) -> No
     copied = shutil.copytree(folder, tmp_path / "mlruns")
     tracker = Tracker(copied, config)
     many = Progress(0, {"validation.loss": 5.0, **{f"figure {count}": 1.0 for count in range(2500)}}, 1.0)
-    tracker.close(tracker.open_companion("long", config.run, None), Ended(State.FINISHED, [many], {}))
+    tracker.close(
+        tracker.open_companion(Run(State.WAITING, NO_NUMBER, {}, name="long"), config.run),
+        Ended(State.FINISHED, [many], {}),
+    )
     names = dict(rows(copied, "runs", "run_uuid, name"))
     with sqlite3.connect(copied / "mlflow.db") as database:
         stored = database.execute("SELECT run_uuid, key FROM latest_metrics ORDER BY rowid").fetchall()

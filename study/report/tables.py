@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from study.companions import references
 from study.cost import Cost
 from study.names import shown_name
 from study.noise import Interval
@@ -12,7 +11,7 @@ from study.nulls import null_of
 from study.record import StudyRecord
 from study.report.figures import front_rows
 from study.report.runs import ShownRun, in_order, minutes
-from study.runs import Run
+from study.runs import Role, Run, State
 from study.search.importance import Importances
 from study.settings import Choices, Objective, Range
 from study.shown import numbers_of, shown_differences, shown_figures, shown_intervals, shown_values
@@ -136,16 +135,13 @@ def all_runs(record: StudyRecord, runs: Sequence[ShownRun]) -> Table:
 
 def references_table(record: StudyRecord) -> Table:
     """The anchors outside the space, and what they change of the baseline."""
-    found, figures = {reference.name: reference for reference in record.references}, shown_figures(record)
-    rows = []
-    for companion in references(record.config):
-        changes = record.config.study.anchors[companion.name]
+    rows, figures = [], shown_figures(record)
+    for reference in record.all_references:
+        changes = record.config.study.anchors[reference.name]
         told = ", ".join(f"{address}={show(value)}" for address, value in changes.items())
-        reference = found.get(companion.name)
-        fault = record.reference_faults.get(companion.name)
-        told += f"; failed: {fault}" if fault else ""
-        values = list(map(show, shown_values(record, reference))) if reference else ["no result"] * len(figures)
-        rows.append([companion.name, *values, told])
+        told += f"; failed: {reference.reason}" if reference.reason else ""
+        values = list(map(show, shown_values(record, reference))) if reference.values else ["no result"] * len(figures)
+        rows.append([reference.name, *values, told])
     header = ["reference", *map(shown_name, figures), "what it changes of the baseline"]
     return Table(header, rows, [f"reference {row[0]}" for row in rows])
 
@@ -218,5 +214,5 @@ def cost_table(record: StudyRecord, runs: Sequence[ShownRun]) -> Table:
 
 
 def _repeat_costs(record: StudyRecord) -> list[Cost]:
-    runs = [work for companion, work in record.companions if companion.repeats is not None]
-    return [record.cost(work.path.name) for work in runs if work.result_path.exists()]
+    repeats = [companion for companion in record.companions if companion.role is Role.REPEAT]
+    return [record.cost(repeat.digest) for repeat in repeats if repeat.state is State.FINISHED]

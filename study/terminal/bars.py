@@ -9,10 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from study.config import StudyConfig
 from study.names import objective_label, short_label
-from study.runs import Run, State
+from study.runs import Role, Run, State
 from study.table import duration, show
 from study.terminal.pace import Pace
-from wake2vec import Audit, RunConfig, flatten
+from wake2vec import Audit, RunConfig
 from wake2vec import Progress as Record
 
 NAME_LETTERS = 16
@@ -72,16 +72,18 @@ class Bars:
             self._console.print(f"threads: {threads} (a pass takes with {measured})", highlight=False)
         self._threads = threads
 
-    def trial_started(self, number: int, run_config: RunConfig, ended: int) -> None:
-        knobs = flatten(run_config.model_dump())
-        setting = ", ".join(f"{short_label(key)} {show(knobs[key])}" for key in self._config.study.space)
-        what = "Phase 1 baseline: " if number == 0 else ""
+    def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
+        name, what, steps = run.label, "", run_config.train.steps
         self._ended = ended
         self._bars.update(self._study, completed=ended)
-        self._begin(f"trial {number}", f": {what}{setting}", run_config, is_companion=False)
-
-    def companion_started(self, name: str, run_config: RunConfig) -> None:
-        self._begin(name, "", run_config, is_companion=True)
+        if run.role is Role.TRIAL:
+            setting = ", ".join(f"{short_label(key)} {show(run.params[key])}" for key in self._config.study.space)
+            what = f": {'Phase 1 baseline: ' if run.is_baseline else ''}{setting}"
+        left = self._left()
+        self._console.print(f"{name}{what}{left and f' ({left})'}", highlight=False)
+        self._pace.begin(name, steps, is_companion=run.role is not Role.TRIAL)
+        self._fresh.add(name)
+        self._runs[name] = self._bars.add_task(name[:NAME_LETTERS], total=steps, figure="")
 
     def progressed(self, name: str, record: Record) -> None:
         loss = record.numbers.get("training.loss")
@@ -96,24 +98,13 @@ class Bars:
         if loss is not None:
             self._bars.update(self._runs[name], figure=f"loss {loss:.3f}")
 
-    def trial_ended(self, run: Run) -> None:
-        self._ended += 1
-        self._bars.update(self._study, completed=self._ended)
+    def run_ended(self, run: Run) -> None:
+        if run.role is Role.TRIAL:
+            self._ended += 1
+            self._bars.update(self._study, completed=self._ended)
+        name = run.label
         texts = {State.STOPPED: f"stopped, {run.reason}", State.FAILED: f"failed: {run.reason}"}
-        self._end(run.label, texts.get(run.state) or self._told(run.values))
-
-    def companion_ended(self, name: str, outcome: tuple[float, ...] | str) -> None:
-        self._end(name, f"failed: {outcome}" if isinstance(outcome, str) else self._told(outcome))
-
-    def _begin(self, name: str, what: str, run_config: RunConfig, is_companion: bool) -> None:
-        left = self._left()
-        self._console.print(f"{name}{what}{left and f' ({left})'}", highlight=False)
-        steps = run_config.train.steps
-        self._pace.begin(name, steps, is_companion)
-        self._fresh.add(name)
-        self._runs[name] = self._bars.add_task(name[:NAME_LETTERS], total=steps, figure="")
-
-    def _end(self, name: str, text: str) -> None:
+        text = texts.get(run.state) or self._told(run.values)
         line = f"  {name}: {text}"
         self._console.print(line if len(line) <= WIDTH else f"  {name}:\n    {text}", highlight=False)
         self._pace.end(name)

@@ -32,7 +32,7 @@ class Best:
 
 
 def spent(record: StudyRecord) -> Spent:
-    companions = [work.path.name for _, work in record.companions]
+    companions = [companion.digest for companion in record.companions]
     costs = [record.cost(digest) for digest in [*_own_digests(record), *companions]]
     device = record.result(record.baseline.digest).computed.device if record.finished else "this device"
     return Spent(sum(cost.steps for cost in costs), sum(cost.seconds for cost in costs), device)

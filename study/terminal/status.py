@@ -8,10 +8,9 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.table import Table
 
-from study.companions import fault_of
 from study.names import Beside, shown_name
 from study.record import StudyRecord
-from study.runs import Run
+from study.runs import Run, State
 from study.settings import Objective
 from study.shown import shown_figures, shown_values
 from study.storage import driver_of, load_study, study_names
@@ -92,9 +91,8 @@ class Line:
 
 def status_of(record: StudyRecord) -> Status:
     study, has_result = record.config.study, bool(record.finished)
-    companions = [work for _, work in record.companions]
-    done = sum(work.result_path.exists() for work in companions)
-    failed = sum(fault_of(work) is not None for work in companions)
+    companions = [companion.state for companion in record.companions]
+    done, failed = companions.count(State.FINISHED), companions.count(State.FAILED)
     without_gain = record.trials_without_gain if has_result else None
     is_out_of_patience = study.patience is not None and without_gain is not None and without_gain >= study.patience
     reached = _reached(record) if has_result else []

@@ -27,7 +27,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from study.config import StudyConfig
-from study.runs import Run, State
+from study.runs import Role, Run, State
 from study.settings import Range, Value
 from study.tracking.database import tracking_uri
 from study.tracking.links import MOST_COMPARED, Links, links_into
@@ -107,16 +107,17 @@ class Tracker:
         self._log_inputs(run_id, knobs, inputs)
         return run_id
 
-    def open_companion(self, name: str, run: RunConfig, repeats: int | None, began_s: float | None = None) -> str:
-        """The id of the run of a reference, or of a repeat of that trial; made if there is none."""
+    def open_companion(self, run: Run, run_config: RunConfig, began_s: float | None = None) -> str:
+        """The id of the run of a reference or a repeat; made if there is none."""
         tags = {
             "mlflow.parentRunId": self.parent,
-            "wake2vec.role": "reference" if repeats is None else "repeat",
-            "wake2vec.companion": name,
-            **({} if repeats is None else {"wake2vec.repeats": str(repeats)}),
+            "wake2vec.role": run.role,
+            "wake2vec.companion": run.label,
+            **({"wake2vec.repeats": str(run.number)} if run.role is Role.REPEAT else {}),
         }
-        title = name if repeats is not None else f"reference: {name}"
-        return self._open_run(tags, title, {"wake2vec.state": "running", **flatten(run.model_dump())}, began_s)
+        title = run.label if run.role is Role.REPEAT else f"reference: {run.label}"
+        more = {"wake2vec.state": State.RUNNING, **flatten(run_config.model_dump())}
+        return self._open_run(tags, title, more, began_s)
 
     def log_progress(self, run_id: str, records: Iterable[Progress]) -> None:
         """Log each figure of the records with its step and the time when it was measured."""
