@@ -173,7 +173,7 @@ def test_a_driver_that_dies_while_it_stops_a_trial_comes_to_the_same_verdict(
 def test_what_a_sampler_proposes_depends_on_stopped_trials(rich: tuple[StudyConfig, Path, StudyOutcome]) -> None:
     record = rich[2].record
     assert propose(record, 9) == propose(record, 9)
-    blind = type(record)(record.config, record.folder, record.finished, [], record.failed, [])
+    blind = replace(record, trials=[trial for trial in record.trials if trial.state is not State.STOPPED])
     assert propose(record, 9) != propose(blind, 9)
 
 
