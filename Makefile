@@ -65,7 +65,7 @@ check: .venv/dev ## Format, lint, types, import floors
 format: .venv/dev ## Put the format right
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: docs/benchmarks.md (10 minutes)
+bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: docs/benchmarks.md (12 minutes)
 	@for part in engine overhead geometry census vocabulary; do $(BIN)/python -m bench.$$part || exit; done
 
 gpu: .venv/bench ## The same on a GPU: TinyLlama's shape in the limits of a Tesla T4

@@ -26,7 +26,6 @@ from study.search.proposal import propose
 from study.search.space import suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import import_trials
-from study.settings import Value
 from study.shared_faults import Faults, check_figures
 from study.stop import Stop
 from study.storage import (
@@ -168,13 +167,13 @@ class Driver:
             if self._open:
                 return None
             raise TrialStopped
-        if self._interrupted:
-            return self._begin_trial(self._reopen(self._interrupted.pop(0)))
         record = self._record()
+        if self._interrupted:
+            return self._begin_trial(self._reopen(self._interrupted.pop(0)), record)
         if self._may_begin(record):
-            return self._begin_trial(self._ask(record))
+            return self._begin_trial(self._ask(record), record)
         due = [companion for companion in self._due(record) if companion.label not in self._open]
-        return self._begin_companion(due[0]) if due else None
+        return self._begin_companion(due[0], record) if due else None
 
     def told(self, task: Task, event: Event) -> None:
         if isinstance(event, ThreadsChosen):
@@ -209,14 +208,14 @@ class Driver:
             return False
         if study.patience is not None and record.finished and record.trials_without_gain >= study.patience:
             return False
-        if _is_waiting(record):
+        if _waiting(record.trials):
             return True
         last_seen = study.last_seen_by(len(record.trials))
         return all(trial.number > last_seen for trial in record.running)
 
     def _ask(self, record: StudyRecord) -> optuna.Trial:
         """The next trial, with all its parameters in the study database before it begins."""
-        if not _is_waiting(record):
+        if not _waiting(record.trials):
             self._study.enqueue_trial(propose(record, len(record.trials)))
         return self._study.ask()
 
@@ -231,7 +230,8 @@ class Driver:
         first = _waiting([*record.all_references, *record.repeats_of(record.baseline)])
         return first if first or record.running else _waiting(record.companions)
 
-    def _begin_trial(self, trial: optuna.Trial) -> Task:
+    def _begin_trial(self, trial: optuna.Trial, record: StudyRecord) -> Task:
+        """`record` is of before it was asked for."""
         params = suggest(trial, self._config)
         run_config = self._config.run_config(params)
         self._check_inputs(run_config)
@@ -239,68 +239,62 @@ class Driver:
         digest = run_config.digest(inputs)
         run = Run(State.RUNNING, trial.number, params, digest=digest, name=anchor)
         run_id = self._projection.open_trial(run, inputs)
-        self._watcher.run_started(run, run_config, self._record().ended)
-        task = Task(run.label, run_config, digest, self._stopper(trial, run_config))
-        ended = partial(self._trial_ended, trial, params, digest, run_id)
-        self._open[task.name] = OpenRun(LiveLog(self._tracker, run_id), ended)
-        return task
+        self._watcher.run_started(run, run_config, record.ended)
+        self._open[run.label] = OpenRun(LiveLog(self._tracker, run_id), partial(self._trial_ended, trial, run, run_id))
+        return Task(run.label, run_config, digest, self._stopper(run, run_config, record))
 
     def _trial_ended(
         self,
         trial: optuna.Trial,
-        params: dict[str, Value],
-        digest: str,
+        run: Run,
         run_id: str,
         sent: Sequence[Progress],
         outcome: RunResult | Abandoned | Failed,
     ) -> None:
         self._added += 1
         if isinstance(outcome, Abandoned):
-            stopped = Run(State.STOPPED, trial.number, params, digest=digest, reason=outcome.reason, step=outcome.step)
+            stopped = replace(run, state=State.STOPPED, reason=outcome.reason, step=outcome.step)
             self._end_early(stopped, trial, run_id, sent)
             return
         try:
             if isinstance(outcome, Failed):
                 raise outcome.fault
             values = objective_values(outcome, self._config)
-            broken = violations(outcome, self._baseline(outcome, trial.number), self._config)
+            broken = violations(outcome, self._baseline(outcome, run), self._config)
         except TrialFailedError as fault:
             self._faults.check_cause(fault)
-            failed = Run(State.FAILED, trial.number, params, digest=digest, reason=str(fault))
-            self._fail(failed, trial, run_id, sent)
+            self._fail(replace(run, state=State.FAILED, reason=str(fault)), trial, run_id, sent)
             self._faults.check_repeat(fault, bool(self._record().finished))
             return
-        trial.set_user_attr("digest", digest)
+        trial.set_user_attr("digest", run.digest)
         trial.set_user_attr("violations", broken)
         for bound, violation in zip(self._config.study.bounds, broken, strict=True):
             if str(bound) not in trial.constraints:  # a driver that died may have told it
                 trial.set_constraint(str(bound), violation)
-        anchor = trial.user_attrs.get("anchor", "")
-        finished = Run(State.FINISHED, trial.number, params, values, digest, broken, anchor)
+        finished = replace(run, state=State.FINISHED, values=values, violations=broken)
         self._study.tell(trial.number, values)
         self._watcher.run_ended(finished)
         self._unshown.append(partial(self._projection.finished, finished, run_id, sent))
 
-    def _stopper(self, trial: optuna.Trial, run_config: RunConfig) -> Stopper | None:
+    def _stopper(self, run: Run, run_config: RunConfig, record: StudyRecord) -> Stopper | None:
         """What ends the trial where it isn't worth its steps; baseline and anchors always are."""
-        if self._config.study.stopping is None or trial.number == 0 or "anchor" in trial.user_attrs:
+        if self._config.study.stopping is None or run.is_baseline or run.name:
             return None
-        record = self._record().seen_by(trial.number)
-        peers = [(record.steps(trial), record.progress(trial.digest)) for trial in record.trained]
+        peers = [(record.steps(peer), record.progress(peer.digest)) for peer in record.seen_by(run.number).trained]
         return Stopper(self._config, run_config.train.steps, peers)
 
-    def _baseline(self, result: RunResult, number: int) -> RunResult | None:
-        """The baseline's result, which bounds may be measured from; None where it failed."""
-        if number == 0:
+    def _baseline(self, result: RunResult, run: Run) -> RunResult | None:
+        """The baseline's result, which bounds may be measured from, where `result` is the run's; None: it failed."""
+        if run.is_baseline:
             return result
         finished = self._record().finished
         if not finished or not finished[0].is_baseline:
             return None
         return read_result(self._work(finished[0].digest))
 
-    def _begin_companion(self, run: Run) -> Task:
+    def _begin_companion(self, run: Run, record: StudyRecord) -> Task:
         run_config = config_of(run, self._config)
-        self._watcher.run_started(run, run_config, self._record().ended)
+        self._watcher.run_started(run, run_config, record.ended)
         run_id = self._projection.open_companion(run)
         self._open[run.label] = OpenRun(LiveLog(self._tracker, run_id), partial(self._companion_ended, run, run_id))
         self._ran_companions = True
@@ -357,11 +351,6 @@ class Driver:
         """The open trial of that number, whose parameters stand in the study database."""
         frozen = next(trial for trial in self._study.get_trials(deepcopy=False) if trial.number == number)
         return optuna.Trial(self._study, frozen._trial_id)
-
-
-def _is_waiting(record: StudyRecord) -> bool:
-    """Whether a trial stands in the study that hasn't begun: the baseline, or an anchor."""
-    return bool(_waiting(record.trials))
 
 
 def _waiting(runs: Sequence[Run]) -> list[Run]:

@@ -46,10 +46,10 @@ class Processes:
     def __init__(self, folder: Path, workers: int) -> None:
         self._folder = folder.resolve()
         self._count = workers
-        self._workers: list[_Worker] = []
+        self._workers: list[_WorkerProcess] = []
 
     def __enter__(self) -> Self:
-        self._workers = [_Worker.start(self._folder, share_of_cores(self._count)) for _ in range(self._count)]
+        self._workers = [_WorkerProcess.start(self._folder, share_of_cores(self._count)) for _ in range(self._count)]
         return self
 
     def __exit__(
@@ -86,7 +86,7 @@ class Processes:
 
 
 @dataclass
-class _Worker:
+class _WorkerProcess:
     """The driver's side of a process, and the task that it has."""
 
     process: BaseProcess
@@ -95,7 +95,7 @@ class _Worker:
     is_stopping: bool = False
 
     @classmethod
-    def start(cls, folder: Path, threads: int) -> "_Worker":
+    def start(cls, folder: Path, threads: int) -> "_WorkerProcess":
         pipe, other = PROCESSES.Pipe()
         process = PROCESSES.Process(target=_serve, args=(other, folder, threads), daemon=True)
         resource_tracker.ensure_running()  # its start unblocks signals

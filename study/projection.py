@@ -41,12 +41,12 @@ class Projection:
 
     def finished(self, trial: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial with a result, of whose records `sent` is in MLflow already."""
-        self.show(trial.digest, f"trial {trial.number}")
+        self.show(trial.digest, trial.label)
         self._finish(trial, run_id, sent)
 
     def stopped(self, trial: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
         """A trial that was ended early."""
-        mark = "baseline, stopped" if trial.number == 0 else "stopped"
+        mark = "baseline, stopped" if trial.is_baseline else "stopped"
         tags = {MARK: mark, "wake2vec.stopped": trial.reason, "wake2vec.stopped_at": str(trial.step)}
         records = self._records(trial.digest)
         self.tracker.close(run_id, Ended(State.STOPPED, _without(records, sent), tags, at_s=_end_of(records)))
@@ -71,23 +71,24 @@ class Projection:
         """The trials and companions that ended and that MLflow doesn't hold, or not to their end."""
         known = self.tracker.ended_runs()
         for finished in record.finished:
-            if f"trial {finished.number}" not in known:
+            if finished.label not in known:
                 if not self._is_shown(finished.digest):
-                    self.show(finished.digest, f"trial {finished.number}")
+                    self.show(finished.digest, finished.label)
                 self._finish(finished, self._reopen(finished), ())
         for stopped in record.stopped:
-            if f"trial {stopped.number}" not in known:
+            if stopped.label not in known:
                 self.stopped(stopped, self._reopen(stopped))
         for failed in record.failed:
-            if f"trial {failed.number}" not in known:
+            if failed.label not in known:
                 failed = replace(failed, digest=self.config.run_config(failed.params).digest(self._inputs))
                 self.failed(failed, self._reopen(failed))
-        repeated = (
-            repeat for trial in record.finished for repeat in record.repeats_of(trial)
-        )  # finalists once, or now
+        # Of all trials: who is no finalist now may have been one.
+        repeated = (repeat for trial in record.finished for repeat in record.repeats_of(trial))
         for companion in (*record.all_references, *repeated):
-            if companion.state is State.FINISHED and companion.label not in known:
+            if companion.label not in known and companion.state is State.FINISHED:
                 self.companion(companion, self.open_companion(companion))
+            elif companion.label not in known and companion.state is State.FAILED:
+                self.failed(companion, self.open_companion(companion))
 
     def study(self, record: StudyRecord) -> None:
         """Pictures, note and tags of the study as a whole."""

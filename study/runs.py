@@ -6,6 +6,7 @@ from enum import StrEnum
 from study.settings import Value
 
 NO_NUMBER = -1
+"""Of a run that is no trial, nor repeats one."""
 
 
 class Role(StrEnum):

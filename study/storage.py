@@ -155,7 +155,7 @@ def trials_of(study: optuna.Study) -> list[Run]:
             STATES[trial.state],
             trial.number,
             trial.params,
-            tuple(trial.values or ()) if trial.state is TrialState.COMPLETE else (),
+            tuple(trial.values or ()),
             trial.user_attrs.get("digest", ""),
             tuple(trial.user_attrs.get("violations", ())),
             trial.user_attrs.get("anchor", ""),

@@ -24,6 +24,7 @@ from wake2vec import (
 )
 
 MEASUREMENT_HOLDS_S = 60.0
+"""So long what was measured of the threads is taken for what is so now."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ class _ThreadTimes:
 
     def holds(self, config: RunConfig) -> bool:
         """For a run of the same model that begins within a minute: short runs needn't measure each."""
-        parts = ("model", "corpus", "machine")
-        alike = all(getattr(config, part) == getattr(self.measured_for, part) for part in parts)
+        known = self.measured_for
+        same_model = (config.model, config.train.precision) == (known.model, known.train.precision)
+        alike = same_model and (config.corpus, config.machine) == (known.corpus, known.machine)
         return alike and time.monotonic() - self.at_s < MEASUREMENT_HOLDS_S

@@ -19,6 +19,7 @@ from study.runs import Run, State
 from study.search.proposal import _probable_end, _sides, propose
 from study.settings import ChoiceSettings
 from study.storage import load_study
+from study.tracking import Tracker
 from wake2vec import ConfigError, WorkFolder
 
 Done = tuple[Path, StudyOutcome]
@@ -102,6 +103,9 @@ def test_a_reference_that_fails_ends_nothing_and_the_report_says_why(tree: dict[
     assert record.references == []
     (burst,) = record.companions
     assert burst.state is State.FAILED
+    (tmp_path / "mlflow.db").unlink()
+    rebuilt = drive(config, tmp_path, Silent())
+    assert rebuilt.added == 0 and Tracker(tmp_path, config).ended_runs() == {"trial 0", "burst"}
     assert references_table(record).rows == [["burst", *["no result"] * 5, f"train.lr=1e+30; failed: {burst.reason}"]]
 
 

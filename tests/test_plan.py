@@ -18,7 +18,7 @@ from study.config import StudyConfig
 from study.terminal.plan_tables import mean_steps, study_seconds
 from wake2vec import RunConfig, plan_trial, prepare
 from wake2vec.config import MachineConfig
-from wake2vec.memory import PassMemory, measure_pass, micro_batch_blocks, peak_bytes
+from wake2vec.memory import PassMemory, Phase, measure_pass, micro_batch_blocks, peak_bytes
 from wake2vec.model import EmbeddingModel
 from wake2vec.trial import start_training
 
@@ -68,10 +68,10 @@ def test_of_many_blocks_a_layer_takes_more_than_the_loss_and_it_is_foreseen() ->
 
 
 @given(
-    phases=st.lists(st.tuples(st.integers(0, 100), st.integers(1, 100)), min_size=1, max_size=2),
+    phases=st.lists(st.builds(Phase, st.integers(0, 100), st.integers(1, 100)), min_size=1, max_size=2),
     free=st.integers(0, 10_000),
 )
-def test_as_many_blocks_as_fit(phases: list[tuple[int, int]], free: int) -> None:
+def test_as_many_blocks_as_fit(phases: list[Phase], free: int) -> None:
     memory = PassMemory(tuple(phases))
     most = memory.most_blocks(float(free))
     assert most == 1 or memory.of(most) <= free

@@ -4,7 +4,7 @@ import math
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -20,13 +20,20 @@ SHARE_OF_FREE = 0.9
 """What the allocator loses to fragments isn't planned with."""
 
 
+class Phase(NamedTuple):
+    """The most that a part of a pass takes."""
+
+    fixed_bytes: int
+    """However many blocks: the workspace of the loss."""
+    block_bytes: int
+    """For each block: what autograd keeps of it, what the layer at work takes."""
+
+
 @dataclass(frozen=True)
 class PassMemory:
     """Memory of one forward and backward pass, beside the model and its gradient: the most that any phase takes."""
 
-    phases: tuple[tuple[int, int], ...]
-    """Bytes of each phase however many blocks there are (the workspace of the loss), and for each block (what autograd
-    keeps of it, what the layer at work takes)."""
+    phases: tuple[Phase, ...]
 
     def of(self, blocks: int) -> int:
         return max(fixed + blocks * block for fixed, block in self.phases)
@@ -53,10 +60,10 @@ def _measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
         ids = torch.zeros(blocks, block_tokens, dtype=torch.long, device=model.device)
         return peak_bytes(lambda: work(ids), model.device)
 
-    def phase_of(work: Callable[[Tensor], Any]) -> tuple[int, int]:
+    def phase_of(work: Callable[[Tensor], Any]) -> Phase:
         first, second = peak_of(work, few), peak_of(work, few + 1)
         block = max(second - first, 0)
-        return max(first - few * block, 0), block
+        return Phase(max(first - few * block, 0), block)
 
     phases = phase_of(lambda ids: model.add_gradients(ids, scale=1.0)), phase_of(model.pass_body)
     assert model.trained_rows.grad is not None

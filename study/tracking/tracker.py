@@ -83,7 +83,7 @@ class Tracker:
         knobs = flatten(self._config.run_config(trial.params).model_dump())
         fixed = {key: value for key, value in knobs.items() if key not in trial.params}
         more = {
-            "wake2vec.state": "running",
+            "wake2vec.state": State.RUNNING,
             "wake2vec.baseline": str(trial.is_baseline).lower(),
             MARK: "baseline" if trial.is_baseline else "",
             "wake2vec.front": "false",

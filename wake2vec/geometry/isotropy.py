@@ -123,11 +123,13 @@ def phase1_isotropy_interval(
     for part in units.split(PROBE_ROWS):
         second.append(torch.linalg.vecdot(part @ moments, part))
     order = torch.cat(second)[:, None] * sample_rows + units @ (units.T @ drawn)
-    ends = [(order * sign).masked_fill_(drawn == 0, -torch.inf).topk(PROBED, dim=0).indices for sign in (-1, 1)]
+    outside, probes = drawn == 0, min(PROBED, sample_rows)
+    ends = [(order * sign).masked_fill_(outside, -torch.inf).topk(probes, dim=0).indices for sign in (-1, 1)]
     probed, places = torch.cat(ends).unique(return_inverse=True)  # most are at an end of many samples
     sums = -math.expm1(1) * has_direction[probed, None] * drawn[probed]  # a row's product with itself counts as 0
+    extreme = units[probed]
     for part, members in zip(units.split(PROBE_ROWS), drawn.split(PROBE_ROWS), strict=True):
-        sums += row_products(units[probed], part).expm1_() @ members
+        sums += row_products(extreme, part).expm1_() @ members
     found = sample_rows + sums.gather(0, places)
     logs = found.amin(0).log() - found.amax(0).log()
     spread = float(scipy.special.stdtrit(draws - 1, 0.975)) * float(logs.double().std())
