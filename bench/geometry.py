@@ -22,7 +22,6 @@ from bench.phase1_report import report_phase1
 from bench.tinyllama import BASE_ROWS, DIM, NEW_ROWS
 from study.config import load_config
 from wake2vec import prepare
-from wake2vec.allocator import keep_freed_memory
 from wake2vec.closing import measure_closing
 from wake2vec.geometry import cosine, isotropy, norms, spectrum
 from wake2vec.geometry.chunks import TILE_COLUMNS, TILE_ROWS
@@ -30,6 +29,7 @@ from wake2vec.geometry.group import joined, read_group
 from wake2vec.geometry.isotropy import SAMPLE_ROWS
 from wake2vec.measure import Subject, measure
 from wake2vec.products import row_products
+from wake2vec.training.device import keep_freed_memory
 from wake2vec.trial import initialise
 
 REFERENCES = 100

@@ -131,8 +131,9 @@ class Worker:
         if config.machine.threads is not None:
             return config
         if self._measured is None or not self._measured.holds(config):
+            material = prepare(config, self._folder / "cache")
             seconds = measure_threads(
-                prepare(config, self._folder / "cache"), config.corpus.block_tokens, self._most_threads
+                material.base.body, material.base_rows, config.corpus.block_tokens, self._most_threads
             )
             self._measured = _ThreadTimes(config, seconds, time.monotonic())
         threads = quickest(self._measured.seconds)

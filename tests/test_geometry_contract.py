@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from wake2vec import NUMBERS
-from wake2vec.base_tokens import KINDS
 from wake2vec.closing import measure_closing
+from wake2vec.data.tokenizer import KINDS
 from wake2vec.geometry import chunks, mutual, neighbours, spectrum
 from wake2vec.measure import Subject, measure
 from wake2vec.workfolder import Numbers

@@ -13,8 +13,8 @@ from study.config import StudyConfig, check_config
 from study.driver import drive
 from study.runs import State
 from wake2vec import NUMBERS, ConfigError, RunConfig, Wake2VecError, prepare, run, undefined_figures
-from wake2vec.evaluate import losses_without_targets
-from wake2vec.model import EmbeddingModel
+from wake2vec.training.evaluate import losses_without_targets
+from wake2vec.training.model import EmbeddingModel
 
 BYTES = "geometry.byte_collapse_share"
 SPACING = "sample.spacing_rate"

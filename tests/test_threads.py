@@ -12,7 +12,7 @@ from study.config import StudyConfig, check_config
 from study.driver import drive
 from study.terminal.pace import Pace, mean_steps
 from wake2vec import RunConfig, WorkFolder, prepare, read_result
-from wake2vec.threads import measure_threads, quickest
+from wake2vec.training.machine import measure_threads, quickest
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,11 @@ def test_more_threads_are_taken_where_they_are_clearly_quicker(seconds: dict[int
 def test_every_count_up_to_the_most_is_measured_and_nothing_is_left_changed(config: RunConfig) -> None:
     material = prepare(config)
     before = torch.get_num_threads()
-    seconds = measure_threads(material, config.corpus.block_tokens, 3)
+    seconds = measure_threads(material.base.body, material.base_rows, config.corpus.block_tokens, 3)
     assert list(seconds) == [1, 2, 3]
     assert all(taken > 0 for taken in seconds.values())
     assert torch.get_num_threads() == before
-    assert measure_threads(material, config.corpus.block_tokens, 1) == {}
+    assert measure_threads(material.base.body, material.base_rows, config.corpus.block_tokens, 1) == {}
 
 
 class Listening(Silent):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wake2vec.base_tokens import KINDS
+from wake2vec.data.tokenizer import KINDS, SPACE
 from wake2vec.geometry import cosine, isotropy, spectrum
 from wake2vec.geometry.collapse import CURVE_TAUS, collapse_census
 from wake2vec.geometry.group import Group, joined, read_group
@@ -21,7 +21,6 @@ from wake2vec.geometry.parts import Part, array, by_exposure
 from wake2vec.intervals import sampled_share_interval
 from wake2vec.measure import Measurement, Subject, gather, measure
 from wake2vec.result import Neighbours
-from wake2vec.vocabulary import SPACE
 from wake2vec.workfolder import Numbers
 
 PHASE1_WORDS = (

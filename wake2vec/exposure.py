@@ -7,7 +7,7 @@ the text. So figures of new rows are read by class.
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from wake2vec.audit_record import COUNT_CLASSES
+from wake2vec.data.audit_record import COUNT_CLASSES
 
 
 def exposure_classes(counts: Int[Tensor, " *shape"]) -> dict[str, Bool[Tensor, " *shape"]]:

@@ -1,7 +1,7 @@
-"""What a trial will take on this machine, measured by a short probe before anything is run."""
+"""What a trial will take on this machine, by a short probe; and which figures will be undefined, and why."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wake2vec.closing import measure_closing
 from wake2vec.config import RunConfig
-from wake2vec.evaluate import validate
-from wake2vec.generate import sample_texts
-from wake2vec.loss import workspace_bytes
-from wake2vec.material import Material, prepare
+from wake2vec.inputs import Material, prepare
 from wake2vec.measure import measure
-from wake2vec.memory import measure_pass, peak_bytes
-from wake2vec.train import Training
+from wake2vec.training.evaluate import losses_without_targets, sample_texts, validate
+from wake2vec.training.loss import workspace_bytes
+from wake2vec.training.machine import measure_pass, peak_bytes
+from wake2vec.training.train import Training
 from wake2vec.trial import device_name, start_training
+from wake2vec.workfolder import Numbers
 
 PROBE_STEPS = 3
 PROBE_TOKENS = 8
@@ -126,3 +127,64 @@ def _sample_s(training: Training, material: Material, config: RunConfig) -> floa
     with material.base.with_matrix(matrix) as causal_model:
         seconds = timed(lambda: sample_texts(causal_model, material.vocabulary, few, config.seed), 1, matrix.device)
     return seconds * config.sample.new_tokens / PROBE_TOKENS
+
+
+RESTS_ON = {
+    "drift_base": "base_before",
+    "drift_new": "new_before",
+    "reference_coherence": "reference_ids",
+    "byte_collapse": "reference_ids",
+    "byte_collapse_null": "occurring_ids",
+    "_unseen": "new_counts",
+    "_seen_": "new_counts",
+    "neighbour": "base_kinds",
+}
+"""A part of a number's name, and the field of a `Subject` that it needs."""
+
+
+def undefined_reasons(numbers: Mapping[str, float | None], unknown: Mapping[str, str]) -> dict[str, str]:
+    """The reason for each undefined number; `unknown` says why fields of the subject aren't known."""
+    return {address: _reason(address, numbers, unknown) for address, value in numbers.items() if value is None}
+
+
+def undefined_figures(material: Material, addresses: Collection[str]) -> dict[str, str]:
+    """Which of these figures no trial has, and why: those that base model, text and lexicon leave undefined.
+
+    Geometry is judged at step 0, on the base rows as they are, with noise of their size for the new rows: so no
+    initialiser decides. Of what only training gives, such as samples, nothing is known before.
+    """
+    numbers: Numbers = dict(material.constants)
+    numbers |= dict.fromkeys(losses_without_targets(material.corpus, material.vocabulary.base_size))
+    geometry = {address for address in addresses if address.startswith("geometry.")}
+    if geometry:
+        numbers |= _geometry_of_noise(material, geometry)
+    unknown = {} if material.references.ids else {"reference_ids": material.references.meaning}
+    reasons = undefined_reasons(numbers, unknown)
+    return {address: reasons[address] for address in addresses if address in reasons}
+
+
+def _geometry_of_noise(material: Material, addresses: Collection[str]) -> Numbers:
+    base, new = material.base_rows, len(material.vocabulary.words)
+    noise = torch.randn(new, base.shape[1], generator=torch.Generator().manual_seed(0)).to(base.device)
+    rows = base.mean(0) + base.std() * noise
+    subject = material.subject(torch.cat([base, rows]), rows)
+    numbers = measure(subject).numbers
+    if not numbers.keys() >= set(addresses):
+        numbers |= measure_closing(subject, numbers).numbers
+    return numbers
+
+
+def _reason(address: str, numbers: Mapping[str, float | None], unknown: Mapping[str, str]) -> str:
+    if address.startswith("validation."):
+        return "the held-out text has no such target"
+    needs = [needed for part, needed in RESTS_ON.items() if part in address]
+    for needed in needs:
+        if needed in unknown:
+            return unknown[needed]
+    if "new_counts" in needs:
+        return "no new token occurs so often"
+    if "byte_collapse" in address:
+        coherence = numbers.get("geometry.reference_coherence")
+        if coherence is not None:
+            return f"the reference rows don't lie in one place: mean cosine {coherence:.3f}, under 0.5"
+    return "these rows don't define it: docs/metrics.md"

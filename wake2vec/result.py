@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from wake2vec.audit_record import COUNT_CLASSES, FIGURES, Audit
 from wake2vec.config import RESULT_FORMAT, RunConfig
+from wake2vec.data.audit_record import COUNT_CLASSES, FIGURES, Audit
 from wake2vec.errors import ConfigError
 from wake2vec.workfolder import Numbers, WorkFolder
 
