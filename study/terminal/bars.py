@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from study.config import StudyConfig
-from study.names import objective_label, short_label
+from study.format import objective_label, short_label
 from study.runs import Role, Run, State
 from study.table import duration, show
 from study.terminal.pace import Pace

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from study.names import Beside
+from study.compare import Pair
+from study.format import Beside
 from study.noise import Interval
 from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run
-from study.shown import shown_figures, shown_intervals
+from study.show.values import shown_figures, shown_intervals
 from study.terminal.differences import judged
 from study.terminal.figures import ISSUES, relative_differences
 from study.terminal.lookup import kind_of, row_if_known, step_of
-from study.terminal.pair import Pair
 from study.terminal.status import Line, Status
 from study.trials import beats_baseline
 from wake2vec import HEADLINE, NUMBERS

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from study.names import row_of
+from study.format import row_of
 from study.record import StudyRecord
 from study.runs import Role, Run, State
 from study.settings import Value
-from study.shown import Row, numbers_of
+from study.show.values import Row, numbers_of
 from study.trials import beats_baseline
 from wake2vec import ConfigError
 

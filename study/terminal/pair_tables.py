@@ -4,18 +4,18 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from study.names import figure_name, shown_name
+from study.compare import Pair
+from study.format import figure_name, shown_name
 from study.noise import interval
 from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run
-from study.shown import shown_figures, shown_intervals
+from study.show.values import shown_figures, shown_intervals
 from study.table import show
 from study.terminal.columns import HARD_SPACE, Column, fitted
 from study.terminal.differences import judged, plus_minus, signed
 from study.terminal.figures import ISSUES, relative_differences, shown
 from study.terminal.lookup import row_if_known
-from study.terminal.pair import Pair
 from wake2vec import Numbers
 
 FIGURES = 12

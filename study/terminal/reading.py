@@ -9,9 +9,10 @@ import typer
 from rich.table import Table
 
 from study.commands import DEFAULT_PROFILE, RESULTS
+from study.compare import Pair, evaluations, pair_of
 from study.record import StudyRecord, read_record
 from study.runs import Role, Run
-from study.shown import shown_cautions
+from study.show.values import shown_cautions
 from study.table import duration
 from study.terminal.contents import (
     as_json,
@@ -25,7 +26,6 @@ from study.terminal.differences import legend
 from study.terminal.following import following, say_commands
 from study.terminal.invocation import AsJson, Folder, Overrides, Prefer, Profile, asked_to_read, console
 from study.terminal.lookup import kind_of, run_named, sorted_runs, state_of
-from study.terminal.pair import Pair, evaluations, pair_of
 from study.terminal.pair_tables import (
     bound_tables,
     figure_tables,

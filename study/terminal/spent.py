@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from study.record import StudyRecord
 from study.runs import State
-from study.shown import shown_figures, shown_values
+from study.show.values import shown_figures, shown_values
 
 
 @dataclass(frozen=True)

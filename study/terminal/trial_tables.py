@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from study.names import objective_label, short_label
+from study.compare import pair_of
+from study.format import objective_label, short_label
 from study.noise import Interval, interval
 from study.record import StudyRecord
 from study.runs import Role, Run
-from study.shown import shown_cautions, shown_figures, shown_intervals
+from study.show.values import shown_cautions, shown_figures, shown_intervals
 from study.table import duration, show
 from study.terminal.columns import NAME, Column, fitted
 from study.terminal.differences import legend, plus_minus
 from study.terminal.lookup import row_if_known, state_of, step_of
-from study.terminal.pair import pair_of
 from study.terminal.pair_tables import objective_tables
 from study.terminal.spent import spent
 

@@ -6,7 +6,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_metric_name as validated
 
-from study.names import Beside, figure_name, objective_label, row_of, short_label, shown_name, with_beside
+from study.format import Beside, figure_name, objective_label, row_of, short_label, shown_name, with_beside
 from study.settings import Objective
 from study.tracking import objective_key
 from wake2vec import HEADLINE, NAMES, NUMBERS
