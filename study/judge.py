@@ -125,7 +125,12 @@ def kind_of(run: Run) -> str:
 
 
 def front_runs(record: StudyRecord) -> list[Run]:
-    """The baseline, the chosen trial, its runners-up, then the rest of the front in order of the first objective."""
+    """The baseline, the chosen trial, its runners-up, then the rest of the front in order of the first objective.
+
+    None before the first result.
+    """
+    if not record.finished:
+        return []
     first = record.config.study.objectives[0]
     front = [trial for trial in record.finished if trial.number in record.front]
     rest = sorted(front, key=lambda trial: first.sign * trial.values[0])

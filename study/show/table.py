@@ -3,10 +3,11 @@
 A table knows its cells, a renderer knows the room: in a terminal, columns that don't fit go into a table below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.table import Table as RichTable
 
 WIDTH = 80
@@ -37,7 +38,7 @@ class Column:
         """Its longest line; the head may be broken at its spaces, but not at those that are hard."""
         words = self.head.split(" ")
         lines = [line for cell in self.cells for line in cell.split("\n")]
-        return min(max(map(len, [*words, *lines]), default=1) or 1, self.widest)
+        return min(max(map(cell_len, [*words, *lines])) or 1, self.widest)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Table:
     groups: Sequence[Sequence[Column]]
     keys: Sequence[str] = ()
     """Of the run that each row is about, as charts know it; empty where rows are about none."""
+    strong: Container[int] = ()
+    """Places of rows that stand out in a terminal: totals, heads of groups."""
 
     def __bool__(self) -> bool:
         """Whether it has a row."""
@@ -71,7 +74,7 @@ class Table:
 def facts(title: str, pairs: Sequence[tuple[str, str]], heads: tuple[str, str] = ("", "")) -> Table:
     """A table of names and texts."""
     names, texts = ([pair[place] for pair in pairs] for place in (0, 1))
-    return Table(title, Column(heads[0], names, "left", WIDTH), [[Column(heads[1], texts, "left", WIDTH)]])
+    return Table(title, Column(heads[0], names, "left"), [[Column(heads[1], texts, "left", WIDTH)]])
 
 
 def in_markdown(table: Table, gap: str = "") -> str:
@@ -89,26 +92,21 @@ def _plain(text: str) -> str:
 def in_terminal(table: Table) -> list[RichTable]:
     """As few tables as the columns need, each begins with the lead.
 
-    A value stands beside its interval where all columns fit like that, and above it otherwise. Gaps are narrow where
-    that makes fewer tables, or keeps a group together.
+    An interval stands beside its mean, or below it where that makes fewer tables or keeps a group together; gaps are
+    narrow where that does so. What is still too wide is folded.
     """
     if not table:
         return []
-    groups = [[column for column in group if column.only != "page"] for group in table.groups]
-    beside = _fitted(table.title, table.lead, groups)
-    if len(beside) == 1:
-        return beside
-    return _fitted(table.title, table.lead, [list(map(_stacked, group)) for group in groups])
+    beside = [[column for column in group if column.only != "page"] for group in table.groups]
+    below = [[*map(_stacked, group)] for group in beside]
+    ways = ((beside, GAP), (below, GAP), (below, 1))
+    found = [(_packed(table.lead, groups, gap), groups, gap) for groups, gap in ways]
+    packed, _, gap = min(found, key=lambda way: (len(way[0]), _parted(way[0], way[1])))
+    return [_drawn(table, columns, gap, table.title if place == 0 else "") for place, columns in enumerate(packed)]
 
 
 def _stacked(column: Column) -> Column:
     return replace(column, cells=[cell.replace(" ±", "\n±") for cell in column.cells])
-
-
-def _fitted(title: str, lead: Column, groups: Sequence[Sequence[Column]]) -> list[RichTable]:
-    packed = {gap: _packed(lead, groups, gap) for gap in (GAP, 1)}
-    gap = min(packed, key=lambda gap: (len(packed[gap]), _parted(packed[gap], groups)))
-    return [_drawn(title if place == 0 else "", columns, gap) for place, columns in enumerate(packed[gap])]
 
 
 def _packed(lead: Column, groups: Sequence[Sequence[Column]], gap: int) -> list[list[Column]]:
@@ -133,8 +131,10 @@ def _width(columns: Sequence[Column], gap: int) -> int:
     return sum(column.width for column in columns) + gap * (len(columns) - 1)
 
 
-def _drawn(title: str, columns: Sequence[Column], gap: int) -> RichTable:
-    table = RichTable(
+def _drawn(table: Table, columns: Sequence[Column], gap: int, title: str) -> RichTable:
+    """Some of its columns; the widest gives way where they don't fit."""
+    has_heads = any(column.head for column in columns)
+    drawn = RichTable(
         title=title or None,
         title_justify="left",
         title_style="bold",
@@ -142,16 +142,19 @@ def _drawn(title: str, columns: Sequence[Column], gap: int) -> RichTable:
         header_style="dim",
         padding=(0, gap, 0, 0),
         pad_edge=False,
-        show_header=any(column.head for column in columns),
+        show_header=has_heads,
     )
+    widest = max(columns, key=lambda column: column.width)
+    too_much = max(_width(columns, gap) - WIDTH, 0)
     for column in columns:
-        table.add_column(
+        drawn.add_column(
             column.head.replace(HARD_SPACE, " "),
-            width=column.width,
+            width=column.width - (too_much if column is widest else 0),
             justify=column.justify,
             overflow="fold",
             vertical="top",
+            style="dim" if column is table.lead and not has_heads else None,
         )
-    for row in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*row)
-    return table
+    for place, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
+        drawn.add_row(*row, style="bold" if place in table.strong else None)
+    return drawn

@@ -1,6 +1,7 @@
 """The tables of a study: each is made here once, and shown by the terminal, the report and MLflow's note."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from study.compare import Pair, relative_differences
 from study.cost import Cost
@@ -21,11 +22,13 @@ from study.noise import Interval
 from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run, State
-from study.search.importance import Importances
 from study.settings import Choices, Range
 from study.show.table import HARD_SPACE, NAME, WIDTH, Column, Table, facts
 from study.show.values import shown_figures, shown_intervals, shown_values
 from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, Numbers
+
+if TYPE_CHECKING:
+    from study.search.importance import Importances  # scikit-learn comes with it, half a second
 
 KNOB_DIGITS = 3
 MOST_DIFFERENCES = 12
@@ -120,7 +123,8 @@ def comparison_table(record: StudyRecord, pair: Pair) -> Table:
         ),
     ]
     at = "" if pair.step is None else f", both at step {pair.step}"
-    title = f"{pair.after.title} against {head_of(pair.before, record, 'the ')}{at}"
+    before = head_of(pair.before, record, "the ").replace(HARD_SPACE, " ")
+    title = f"{pair.after.title} against {before}{at}"
     return Table(title, Column("", [*map(shown_name, figures)], "left", name="objective"), [columns])
 
 
@@ -195,7 +199,7 @@ def reasons_table(what: str, runs: Sequence[Run]) -> Table:
     return Table(what, Column("trial", keys), [[Column("why", reasons, "left", WIDTH)]], keys)
 
 
-def importance_table(found: Importances, record: StudyRecord) -> Table:
+def importance_table(found: "Importances", record: StudyRecord) -> Table:
     columns = [
         Column(
             objective_label(objective),

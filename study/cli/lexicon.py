@@ -3,16 +3,30 @@
 import hashlib
 import json
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
-from rich.console import Console
 
 import wake2vec
-from wake2vec import Capitals, ConfigError, CorpusConfig, CorpusError, Form, ModelError, StorageError
+from study.cli.options import say, show
+from study.format import UNDEFINED
+from study.show.table import WIDTH, Column, Table
+from wake2vec import (
+    Audit,
+    Capitals,
+    ConfigError,
+    CorpusConfig,
+    CorpusError,
+    Form,
+    ModelError,
+    StorageError,
+)
 
-WIDTH = 80
+FIRST = 10
+LONGEST = 24
+"""Letters of a word; a longer one is folded."""
 Base = Annotated[str, typer.Option("--base", help="Folder of the base model, or its name on the hub.")]
 
 
@@ -49,19 +63,14 @@ def build(
         f"base: {Path(base).name}, {len(tokenizer):,} pieces",
     ]
     _write_new({scores: wake2vec.scores_file(found), target: wake2vec.lexicon_file(found, source)}, force)
-    from study.terminal.lexicon_table import first_words_table, words_table
-
-    console = _console()
-    console.print(words_table(found, corpus.name))
+    show(words_table(found, corpus.name))
     try:
         before, after = wake2vec.tokens_saved(found, text, tokenizer)
         saved = f"{before - after:,} saved ({1 - after / before:.1%})"
-        typer.echo(f"\nTokens of the text, form space: {before:,} -> {after:,}, {saved}.")
+        say(f"\nTokens of the text, form space: {before:,} -> {after:,}, {saved}.\n")
     except ModelError as fault:
-        typer.echo()
-        typer.echo(textwrap.fill(f"Tokens of the text, form space: {fault}", WIDTH))
-    console.print()
-    console.print(first_words_table(found))
+        say(f"\nTokens of the text, form space: {fault}\n")
+    show(first_words_table(found))
     typer.echo(f"\nWritten: {target}\n         {scores}")
 
 
@@ -81,9 +90,7 @@ def audit(
         typer.echo(json.dumps({**found.model_dump(), "warnings": warnings}, indent=2, ensure_ascii=False))
     else:
         if found.forms:
-            from study.terminal.lexicon_table import audit_table
-
-            _console().print(audit_table(found, lexicon.name, corpus.name))
+            show(audit_table(found, lexicon.name, corpus.name))
         typer.echo("\nTo mind" if warnings else "\nNothing to mind.")
         for name, lines in warnings.items():
             typer.echo(f" {name}")
@@ -135,5 +142,94 @@ def _holds(path: Path, data: bytes) -> bool:
     return path.is_file() and path.read_bytes() == data
 
 
-def _console() -> Console:
-    return Console(width=WIDTH, highlight=False)
+def words_table(found: "wake2vec.Candidates", name: str) -> Table:
+    """Words found, dropped by each filter and kept, with the places of the text where they stand."""
+    dropped = sum(tally.places for tally in found.dropped.values())
+    spelled = sum(1 for one in found.kept if one.count < one.lower + one.capitalised + one.other)
+    rows = [
+        ("found", found.found.words, found.found.places),
+        *((f"  dropped: {reason}", tally.words, tally.places) for reason, tally in found.dropped.items()),
+        ("  kept words, where spelled otherwise", spelled, found.found.places - dropped - found.places),
+        ("kept, as listed", len(found.kept), found.places),
+    ]
+    labels, words, places = zip(*rows, strict=True)
+    columns = [
+        Column("words", [f"{count:,}" for count in words]),
+        Column("places", [f"{count:,}" for count in places]),
+        Column("of all", [f"{count / max(found.found.places, 1):.1%}" for count in places]),
+    ]
+    return Table(f"The words of {name}", Column("", labels, "left"), [columns], strong={len(rows) - 1})
+
+
+def first_words_table(found: "wake2vec.Candidates") -> Table:
+    """The first ten words of the list."""
+    first = found.kept[:FIRST]
+    columns = [
+        Column("score", [f"{one.score:,.1f}" for one in first]),
+        Column("novelty", [f"{one.novelty:.2f}" for one in first]),
+        Column("zipf", [f"{one.zipf:.2f}" for one in first]),
+        Column("pieces", [f"{one.pieces:,}" for one in first]),
+        Column("times", [f"{one.count:,}" for one in first]),
+        Column("lower", [f"{one.lower:,}" for one in first]),
+        Column("Capital", [f"{one.capitalised:,}" for one in first]),
+        Column("other", [f"{one.other:,}" for one in first]),
+    ]
+    title = f"The first {len(first)} of {len(found.kept):,} by score: novelty x times x (pieces - 1)"
+    return Table(title, Column("word", [one.word for one in first], "left", LONGEST), [columns])
+
+
+def audit_table(found: "wake2vec.LexiconAudit", lexicon: str, corpus: str) -> Table:
+    """Forms as columns; a form that can't be had or used has none of the numbers."""
+    asked = {*found.forms, *found.unusable, *found.unavailable}
+
+    def cells(form: Form) -> list[str]:
+        audited = found.forms.get(form)
+        return ["" if told is None else UNDEFINED if audited is None else told(audited) for told in ROWS.values()]
+
+    labels = [label if told is None else f"  {label}" for label, told in ROWS.items()]
+    heads = {place for place, told in enumerate(ROWS.values()) if told is None}
+    columns = [Column(form, cells(form)) for form in get_args(Form) if form in asked]
+    title = f"{lexicon} on {corpus}, capitals {found.capitals}"
+    return Table(title, Column("", labels, "left"), [columns], strong=heads)
+
+
+def _whole(name: str) -> Callable[[Audit], str]:
+    return lambda audited: f"{getattr(audited, name):,}"
+
+
+def _share(name: str) -> Callable[[Audit], str]:
+    return lambda audited: f"{getattr(audited, name):.2%}"
+
+
+ROWS: dict[str, Callable[[Audit], str] | None] = {
+    "the words": None,
+    "read": _whole("words_read"),
+    "lines that repeat a word": _whole("words_duplicate"),
+    "capitalised spellings added": _whole("words_capitalised"),
+    "in the base already": _whole("words_in_base"),
+    "new tokens": _whole("words_added"),
+    "share of the whole vocabulary": _share("new_share"),
+    "the text": None,
+    "tokens in the base": _whole("tokens_base"),
+    "tokens with the new words": _whole("tokens"),
+    "more or fewer": lambda audited: f"{audited.tokens / audited.tokens_base - 1:+.2%}",
+    "decoding gives the text back": lambda audited: "yes" if audited.round_trip else "no",
+    "spaces lost": _share("boundaries_fused_share"),
+    "spaces added": _share("boundaries_split_share"),
+    "words cut inside by a new token": _share("words_cut_share"),
+    "cut, though the base knows them whole": _share("known_words_cut_share"),
+    "new tokens in the training blocks": None,
+    "never": _whole("train_unseen"),
+    "never, of all": _share("unseen_share"),
+    "never, though the text has the word": _whole("unseen_written"),
+    "once": _whole("train_seen_1"),
+    "2 to 4 times": _whole("train_seen_2_4"),
+    "5 times or more": _whole("train_seen_5_up"),
+    "new tokens in the validation blocks": None,
+    "never ": _whole("validation_unseen"),
+    "once ": _whole("validation_seen_1"),
+    "2 to 4 times ": _whole("validation_seen_2_4"),
+    "5 times or more ": _whole("validation_seen_5_up"),
+    "here, but never in training": _whole("validation_only"),
+}
+"""A row's label and what it shows; None heads a group."""
