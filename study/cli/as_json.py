@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from study.cli.status import Line, bests, last_seen_s, spent, steps_asked
+from study.cli.status import bests, device_of, last_seen_s, spent, steps_asked
 from study.compare import Pair, relative_differences
 from study.format import Beside, goal_of
 from study.judge import is_done, kind_of, standing, verdict
@@ -51,7 +51,7 @@ def status_content(record: StudyRecord, driver: str | None) -> Content:
         "companions": len(companions),
         "companions_done": companions.count(State.FINISHED),
         "companions_failed": companions.count(State.FAILED),
-        "spent": asdict(spent(record)),
+        "spent": {**asdict(spent(record)), "device": device_of(record)},
         "hypervolume": record.hypervolumes[-1] if choice else None,
         "trials_without_gain": record.trials_without_gain if choice else None,
         "patience": study.patience,
@@ -59,10 +59,6 @@ def status_content(record: StudyRecord, driver: str | None) -> Content:
         "reason": choice and choice.reason,
         **_reached(record),
     }
-
-
-def studies_content(lines: Iterable[Line]) -> Content:
-    return {"studies": [asdict(line) for line in lines]}
 
 
 def list_content(record: StudyRecord, runs: Sequence[Run]) -> Content:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import textwrap
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -110,13 +111,8 @@ def _told(faults: dict[Form, str]) -> str:
 
 def _options(limits: "wake2vec.Filters") -> str:
     """The limits as they are typed."""
-    options = {
-        "--min-count": limits.min_count,
-        "--max-zipf": limits.max_zipf,
-        "--min-letters": limits.min_letters,
-        "--max-letters": limits.max_letters,
-    }
-    return " ".join(f"{name} {value:g}" for name, value in options.items() if value is not None)
+    given = {name: value for name, value in asdict(limits).items() if value is not None}
+    return " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in given.items())
 
 
 def _write_new(files: dict[Path, bytes], force: bool) -> None:

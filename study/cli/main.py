@@ -31,7 +31,7 @@ from study.cli.options import (
     say_commands,
     show,
 )
-from study.cli.status import spent
+from study.cli.status import cost_in_words, spent
 from study.commands import DEFAULT_PROFILE, RESULTS, make_command
 from study.compare import pair_of
 from study.config import load_config
@@ -63,14 +63,12 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
         signal.signal(signal.SIGTERM, _terminated)
         try:
             command(*arguments, **options)
-        except Wake2VecError as fault:
-            typer.echo(f"error: {fault}", err=True)
-            raise typer.Exit(EXIT_UNUSABLE) from None
         except KeyboardInterrupt:
             typer.echo("\nstopped", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except Exception as fault:
-            if (said := fault_in_words(fault)) is None:
+            said = str(fault) if isinstance(fault, Wake2VecError) else fault_in_words(fault)
+            if said is None:
                 raise
             typer.echo(f"error: {said}", err=True)
             raise typer.Exit(EXIT_UNUSABLE) from None
@@ -106,7 +104,8 @@ def run(
     started = time.monotonic()
     stop.listen(lambda: say("stopping with a checkpoint; once more stops at once"))
     try:
-        with mirroring(folder, mirror), Bars(config, console) as bars:
+        bars = Bars(config, console)
+        with mirroring(folder, mirror), bars.drawn:
             outcome = drive(config, folder, bars, stop)
     except TrialStopped:
         say(f"Stopped: {'the time is over' if stop.signal is None else 'you asked for it'}. This continues:")
@@ -137,8 +136,7 @@ def _say_outcome(record: StudyRecord) -> None:
     for trials, what in ((record.stopped, "stopped early"), (record.failed, "failed")):
         if trials:
             say(f"{len(trials)} {what}: `study list` says why.")
-    cost = spent(record)
-    say(f"Spent: {cost} of training and evaluation on {cost.device}.")
+    say(f"Spent: {cost_in_words(spent(record), record, ' of training and evaluation')}.")
     say(f"\nChosen: {record.choice.reason}.")
 
 

@@ -4,8 +4,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -30,12 +28,12 @@ BESIDE_STEPS = 1.5
 
 
 class Bars:
-    """Watches a study: use as a context, which draws and removes the bars."""
+    """Watches a study; the bars are seen while its `drawn`, a context, is open."""
 
     def __init__(self, config: StudyConfig, console: Console) -> None:
         self._config = config
         self._console = console
-        self._bars = Progress(
+        self.drawn = Progress(
             TextColumn(f"{{task.description:<{NAME_LETTERS}}}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -45,7 +43,7 @@ class Bars:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._study = self._bars.add_task("study", total=config.study.trials, figure="")
+        self._study = self.drawn.add_task("study", total=config.study.trials, figure="")
         self._runs: dict[str, TaskID] = {}
         """A bar of each open run, under its name."""
         self._fresh: set[str] = set()
@@ -55,15 +53,6 @@ class Bars:
         self._has_told = False
         """Whether it was said how long the study takes."""
         self._ended = 0
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
 
     def study_started(self, audit: Audit) -> None:
         self._console.print(
@@ -84,7 +73,7 @@ class Bars:
     def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
         name, what, steps = run.label, "", run_config.train.steps
         self._ended = ended
-        self._bars.update(self._study, completed=ended)
+        self.drawn.update(self._study, completed=ended)
         if run.role is Role.TRIAL:
             setting = ", ".join(f"{short_label(key)} {shown(run.params[key])}" for key in self._config.study.space)
             what = f": {'Phase 1 baseline: ' if run.is_baseline else ''}{setting}"
@@ -92,7 +81,7 @@ class Bars:
         self._console.print(f"{name}{what}{left and f' ({left})'}", highlight=False)
         self._pace.begin(name, steps, is_companion=run.role is not Role.TRIAL)
         self._fresh.add(name)
-        self._runs[name] = self._bars.add_task(name[:NAME_LETTERS], total=steps, figure="")
+        self._runs[name] = self.drawn.add_task(name[:NAME_LETTERS], total=steps, figure="")
 
     def progressed(self, name: str, record: Record) -> None:
         loss = record.numbers.get("training.loss")
@@ -103,14 +92,14 @@ class Bars:
         self._pace.trained(name, record.step)
         if not self._has_told and (left := self._left()):
             self._console.print(f"  {left}, by its first steps", highlight=False)
-        self._bars.update(self._runs[name], completed=record.step)
+        self.drawn.update(self._runs[name], completed=record.step)
         if loss is not None:
-            self._bars.update(self._runs[name], figure=f"loss {loss:.3f}")
+            self.drawn.update(self._runs[name], figure=f"loss {loss:.3f}")
 
     def run_ended(self, run: Run) -> None:
         if run.role is Role.TRIAL:
             self._ended += 1
-            self._bars.update(self._study, completed=self._ended)
+            self.drawn.update(self._study, completed=self._ended)
         name = run.label
         texts = {State.STOPPED: f"stopped, {run.reason}", State.FAILED: f"failed: {run.reason}"}
         text = texts.get(run.state) or self._told(run.values)
@@ -118,7 +107,7 @@ class Bars:
         self._console.print(line if len(line) <= WIDTH else f"  {name}:\n    {text}", highlight=False)
         self._pace.end(name)
         self._fresh.discard(name)
-        self._bars.remove_task(self._runs.pop(name))
+        self.drawn.remove_task(self._runs.pop(name))
 
     def _left(self) -> str:
         seconds = self._pace.left_s(self._ended)

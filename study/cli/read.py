@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli.as_json import as_json, compare_content, list_content, show_content, status_content, studies_content
+from study.cli.as_json import as_json, compare_content, list_content, show_content, status_content
 from study.cli.options import (
     AsJson,
     Folder,
@@ -20,10 +20,9 @@ from study.cli.options import (
     say_commands,
     show,
 )
-from study.cli.status import bests_table, lines_of, lines_table, spent, stage, status_table
+from study.cli.status import bests_table, cost_in_words, line_of, lines_table, spent, stage, status_table
 from study.commands import DEFAULT_PROFILE, RESULTS
 from study.compare import Pair, evaluations, pair_of
-from study.format import duration
 from study.judge import BEATS, front_runs, kind_of, standing
 from study.record import StudyRecord, read_record
 from study.runs import Run
@@ -42,7 +41,7 @@ from study.show.tables import (
     runs_table,
 )
 from study.show.values import shown_cautions
-from study.storage import driver_of
+from study.storage import driver_of, study_names
 from wake2vec import ConfigError
 
 SAMPLES = 3
@@ -124,9 +123,10 @@ def show_(
     if run.reason:
         say(f"{run.reason[0].upper()}{run.reason[1:]}.")
     runs = (run,) if pair is None else (pair.before, pair.after)
+    objectives = objectives_table(record, run) if pair is None else comparison_table(record, pair)
     if run.params:
         say()
-        show(knobs_table(record, "Knobs", runs, list(runs[-1].params)), _objectives(record, run, pair))
+        show(knobs_table(record, "Knobs", runs, list(runs[-1].params)), objectives)
     if pair is not None:
         say(legend(pair.differences, record.config.study.seeds))
     if pair is not None or run.values:
@@ -240,14 +240,10 @@ def _against_baseline(record: StudyRecord, run: Run) -> Pair | None:
     return pair_of(record, baseline, run)
 
 
-def _objectives(record: StudyRecord, run: Run, pair: Pair | None) -> Table:
-    return objectives_table(record, run) if pair is None else comparison_table(record, pair)
-
-
 def _all_studies(folder: Path, as_json_: bool) -> None:
-    lines = lines_of(folder)
+    lines = [line_of(folder, name) for name in study_names(folder)]
     if as_json_:
-        typer.echo(as_json(studies_content(lines)))
+        typer.echo(as_json({"studies": lines}))
     elif not lines:
         raise ConfigError(f"{folder} holds no study: run `make study` first")
     else:
@@ -257,11 +253,10 @@ def _all_studies(folder: Path, as_json_: bool) -> None:
 
 def _place(record: StudyRecord, run: Run) -> Table:
     """Its cost, and where it lies."""
-    cost, total = record.cost(run.digest), spent(record)
-    share = f", {cost.steps / total.steps:.0%} of the study's steps" if total.steps else ""
-    told = f"{cost.steps:,} steps, {duration(cost.seconds)} on {total.device}{share}"
+    cost, all_steps = record.cost(run.digest), spent(record).steps
+    share = f", {cost.steps / all_steps:.0%} of the study's steps" if all_steps else ""
     place = str(record.work_folder(run.digest).path)
-    return facts("", [("cost", told), ("digest", run.digest), ("work folder", place)])
+    return facts("", [("cost", cost_in_words(cost, record) + share), ("digest", run.digest), ("work folder", place)])
 
 
 def _first_lines(sample: str) -> str:

@@ -5,31 +5,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import TrialState
 
+from study.cost import Cost
 from study.format import UNDEFINED, duration, goal_of, shown, shown_name
 from study.judge import is_done
 from study.record import StudyRecord
 from study.runs import Run, State
 from study.show.table import Column, Table, facts
 from study.show.values import shown_figures, shown_values
-from study.storage import driver_of, load_study, study_names
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Cost of a study so far, repeats, references, stopped, failed and open trials among it."""
-
-    steps: int
-    """Updates done."""
-    seconds: float
-    """Wall time of training and evaluations, without pauses."""
-    device: str
-    """Where the baseline was computed; `this device` where that isn't known."""
-
-    def __str__(self) -> str:
-        return f"{self.steps:,} steps, {duration(self.seconds)}"
+from study.storage import driver_of, load_study
 
 
 @dataclass(frozen=True)
@@ -42,27 +29,24 @@ class Best:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Line:
-    """A study in a line."""
+def spent(record: StudyRecord) -> Cost:
+    """Of a study so far, repeats, references, stopped, failed and open trials among it.
 
-    study: str
-    driver: str | None
-    """Who drives it now, on this machine."""
-    finished: int
-    stopped: int
-    failed: int
-    open: int
-    last_end_s: float | None
-    """When a trial last came to its end, in seconds since 1970."""
-
-
-def spent(record: StudyRecord) -> Spent:
-    """What another study has paid for isn't among it; two trials that are one are counted once."""
+    What another study has paid for isn't; two trials that are one are counted once.
+    """
     own = dict.fromkeys(run.digest for run in record.begun if run.digest and not run.source)
     costs = [record.cost(digest) for digest in [*own, *(companion.digest for companion in record.companions)]]
-    device = record.result(record.baseline.digest).computed.device if record.finished else "this device"
-    return Spent(sum(cost.steps for cost in costs), sum(cost.seconds for cost in costs), device)
+    return Cost(sum(cost.steps for cost in costs), sum(cost.seconds for cost in costs))
+
+
+def device_of(record: StudyRecord) -> str:
+    """Where the baseline was computed; `this device` where that isn't known."""
+    return record.result(record.baseline.digest).computed.device if record.finished else "this device"
+
+
+def cost_in_words(cost: Cost, record: StudyRecord, what: str = "") -> str:
+    """`72 steps, 3.06 s on CPU, 1 thread`."""
+    return f"{cost.steps:,} steps, {duration(cost.seconds)}{what} on {device_of(record)}"
 
 
 def bests(record: StudyRecord) -> list[Best | None]:
@@ -128,8 +112,7 @@ def _facts(record: StudyRecord, driver: str | None, now: float) -> Iterator[tupl
         runs = f"{done} of {len(states)} runs done, of references and other seeds"
         yield "repeats", f"{runs}, {failed} failed" if failed else runs
     yield "driver", driver or "none is running on this machine"
-    total = spent(record)
-    yield "spent", f"{total} on {total.device}"
+    yield "spent", cost_in_words(spent(record), record)
     if not record.finished:
         yield "choice", "no trial has a result yet"
         return
@@ -155,37 +138,30 @@ def bests_table(record: StudyRecord) -> Table:
     return Table(title, Column("", [*map(shown_name, figures)], "left"), [columns])
 
 
-def lines_of(folder: Path) -> list[Line]:
-    """Each study in the results folder, by name."""
-    return [_line(folder, name) for name in study_names(folder)]
-
-
-def _line(folder: Path, name: str) -> Line:
+def line_of(folder: Path, name: str) -> dict[str, Any]:
+    """A study in a line, as JSON has it: who drives it, how many trials, when one last came to its end."""
     trials = load_study(folder, name).get_trials(deepcopy=False)
     states = [trial.state for trial in trials]
     ends = [trial.datetime_complete.timestamp() for trial in trials if trial.datetime_complete is not None]
-    return Line(
-        study=name,
-        driver=driver_of(folder, name),
-        finished=states.count(TrialState.COMPLETE),
-        stopped=states.count(TrialState.PRUNED),
-        failed=states.count(TrialState.FAIL),
-        open=states.count(TrialState.RUNNING),
-        last_end_s=max(ends, default=None),
-    )
+    return {
+        "study": name,
+        "driver": driver_of(folder, name),
+        "finished": states.count(TrialState.COMPLETE),
+        "stopped": states.count(TrialState.PRUNED),
+        "failed": states.count(TrialState.FAIL),
+        "open": states.count(TrialState.RUNNING),
+        "last_end_s": max(ends, default=None),
+    }
 
 
-def lines_table(lines: list[Line], folder: Path) -> Table:
-    now = time.time()
+def lines_table(lines: list[dict[str, Any]], folder: Path) -> Table:
+    ends = [line["last_end_s"] for line in lines]
     columns = [
-        Column("finished", [str(line.finished) for line in lines]),
-        Column("stopped", [str(line.stopped) for line in lines]),
-        Column("failed", [str(line.failed) for line in lines]),
-        Column("open", [str(line.open) for line in lines]),
-        Column("last end", ["" if line.last_end_s is None else _ago(now - line.last_end_s) for line in lines]),
-        Column("driver", [line.driver or "none" for line in lines], "left"),
+        *(Column(head, [str(line[head]) for line in lines]) for head in ("finished", "stopped", "failed", "open")),
+        Column("last end", ["" if end_s is None else _ago(time.time() - end_s) for end_s in ends]),
+        Column("driver", [line["driver"] or "none" for line in lines], "left"),
     ]
-    return Table(f"Studies in {folder}", Column("study", [line.study for line in lines], "left"), [columns])
+    return Table(f"Studies in {folder}", Column("study", [line["study"] for line in lines], "left"), [columns])
 
 
 def _ago(seconds: float) -> str:
