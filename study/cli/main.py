@@ -36,6 +36,7 @@ from study.commands import DEFAULT_PROFILE, RESULTS, make_command
 from study.compare import pair_of
 from study.config import load_config
 from study.database import check_not_in_use, fault_in_words
+from study.format import duration
 from study.judge import why_enough
 from study.record import StudyRecord
 from study.show.tables import comparison_table, front_table, legend
@@ -116,7 +117,8 @@ def run(
         ask_for = make_command("study", profile, overrides, folder, {"TRIALS": config.study.trials + MORE_TRIALS})
         say(f"Nothing to do: {why_enough(record)}. `{ask_for}` adds some.")
     _say_outcome(record)
-    say(f"\n{outcome.added} trials in {(time.monotonic() - started) / 60:.1f} minutes. Next:")
+    trials = "1 trial" if outcome.added == 1 else f"{outcome.added} trials"
+    say(f"\n{trials} in {duration(time.monotonic() - started)}. Next:")
     driver = driver_of(folder, config.study.name)
     say_commands(following(record, driver, profile, overrides, folder, prefer))
 
@@ -127,9 +129,10 @@ def _say_outcome(record: StudyRecord) -> None:
     say()
     show(front_table(record))
     if chosen != baseline:
+        pair = pair_of(record, baseline, chosen)
         say()
-        show(comparison_table(record, pair_of(record, baseline, chosen)))
-        say(legend(record.differences(chosen), record.config.study.seeds))
+        show(comparison_table(record, pair))
+        say(legend(pair.differences, record.config.study.seeds))
     say()
     for caution in shown_cautions(record):
         say(caution)
