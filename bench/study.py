@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bench.figures import ROOT, Figure, publish
 from study.config import load_config
 from study.export.export import export_trial
-from study.names import figure_name, shown_name
+from study.format import figure_name, shown_name
 from study.record import StudyRecord, read_record
 from study.runs import Run
 from study.trials import beats_baseline, units_of

@@ -1,5 +1,5 @@
 """`python -m study` is the command `study`."""
 
-from study.cli import app
+from study.cli.main import app
 
 app(prog_name="study")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.config import StudyConfig
-from study.names import figure_name, shown_name
+from study.format import figure_name, shown_name
 from study.runs import Run
 from study.trials import baseline_of, costs_of, front_numbers, units_of
 from wake2vec import ConfigError

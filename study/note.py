@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 
 from study.config import PROFILES
-from study.names import short_label, shown_name
+from study.format import short_label, shown_name
 from study.noise import Interval
 from study.record import StudyRecord
 from study.runs import Run
-from study.shown import shown_cautions, shown_differences, shown_figures, shown_intervals, shown_values
+from study.show.values import shown_cautions, shown_differences, shown_figures, shown_intervals, shown_values
 from study.table import UNDEFINED, goal_of, mark_of, markdown_table, show, shown_trials
 from study.tracking import Links
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from study.companions import config_of
 from study.config import StudyConfig
-from study.names import row_of, with_beside
+from study.format import row_of, with_beside
 from study.note import experiment_note, study_note
 from study.pictures.canvas import save_png
 from study.pictures.draw import draw_study

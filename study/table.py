@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from study.choose import Choice
 from study.config import StudyConfig
-from study.names import Beside
+from study.format import Beside
 from study.runs import Run
 from study.settings import Objective
 from study.trials import baseline_of, beats_baseline, front_numbers

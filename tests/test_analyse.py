@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from study.analysis.geometry_table import sections
-from study.cli import app
+from study.cli.main import app
 from wake2vec import NUMBERS, PHASE1_ADDRESSES, RunConfig, WorkFolder, export_folder, run, undefined_reasons
 
 

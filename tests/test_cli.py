@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from study.cli import app
+from study.cli.main import app
 from study.driver import StudyOutcome
 
 

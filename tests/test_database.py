@@ -20,7 +20,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import study.database
-from study.cli import app
+from study.cli.main import app
 from study.database import check_database, fault_in_words, opened
 from study.driver import StudyOutcome
 from study.storage import storage_url

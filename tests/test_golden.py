@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
-from study.cli import app
+from study.cli.main import app
 from study.config import StudyConfig, load_config
 from study.export.card import model_card
 from study.projection import Projection

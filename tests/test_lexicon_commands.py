@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner, Result
 
-from study.cli import app
+from study.cli.main import app
 from wake2vec import CorpusConfig, RunConfig, audit_lexicon, warnings_of
 from wake2vec.data.lexicon import read_lexicon
 

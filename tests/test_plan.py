@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaModel
 from typer.testing import CliRunner
 
-from study.cli import app
+from study.cli.main import app
+from study.cli.plan import study_seconds
+from study.cli.progress import mean_steps
 from study.config import StudyConfig
-from study.terminal.plan_tables import mean_steps, study_seconds
 from wake2vec import RunConfig, plan_trial, prepare
 from wake2vec.config import MachineConfig
 from wake2vec.training.machine import PassMemory, Phase, measure_pass, micro_batch_blocks, peak_bytes

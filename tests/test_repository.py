@@ -35,7 +35,7 @@ def test_every_name_of_the_door_opens() -> None:
 
 
 def test_commands_that_read_load_neither_torch_nor_transformers() -> None:
-    code = "import sys, study.cli; print({'torch', 'transformers', 'mlflow', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, study.cli.main; print({'torch', 'transformers', 'mlflow', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -17,12 +17,12 @@ from conftest import TRIALS, Silent
 from rich.console import Console
 from test_study import children, metric_rows, records, results
 
-from study.cli import continuing
+from study.cli.options import continuing
+from study.cli.progress import Bars
 from study.config import StudyConfig
 from study.driver import StudyOutcome, drive
 from study.runs import Run, State
 from study.stop import Stop, seconds_of
-from study.terminal.bars import Bars
 from wake2vec import ConfigError, Progress, TrialStopped
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from study.names import figure_name
+from study.format import figure_name
 from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED
 
 Numbers = Mapping[str, float | None]

@@ -9,12 +9,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from study.config import StudyConfig
-from study.names import figure_name, shown_name
+from study.format import figure_name, shown_name
 from study.noise import Interval
 from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Run
-from study.shown import shown_cautions, shown_differences, shown_figures, shown_intervals
+from study.show.values import shown_cautions, shown_differences, shown_figures, shown_intervals
 from study.table import goal_of, show
 from wake2vec import HEADLINE, INITIALISERS, NUMBERS, InitialiserName, RunConfig, RunResult, fingerprint_inputs, flatten
 

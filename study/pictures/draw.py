@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from study.cost import Cost, cost_of, loss_curve
-from study.names import shown_name
+from study.format import shown_name
 from study.pictures.canvas import save_png
 from study.pictures.history_plots import Moment, hypervolume_figure, importances_figure
 from study.pictures.study_plots import FrontPoint, curves_figure, front_figure

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from study.config import StudyConfig
-from study.names import shown_name
+from study.format import shown_name
 from study.pictures.canvas import window
 from study.report.runs import WORDS, ShownRun, in_order, unit_of
 from study.report.svg import (

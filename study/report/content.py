@@ -13,7 +13,7 @@ from study.report.issues import Issue, issues_of
 from study.report.runs import ShownRun, shown_runs
 from study.report.tables import Table
 from study.search.importance import Importances, importances
-from study.shown import shown_cautions
+from study.show.values import shown_cautions
 from wake2vec import Neighbours, RunResult
 
 

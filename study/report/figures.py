@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
-from study.names import shown_name
+from study.format import shown_name
 from study.noise import Interval
 from study.record import StudyRecord
 from study.report.charts import arrow, grouped, marked
@@ -15,7 +15,7 @@ from study.report.svg import NumberScale, centred, cut, line, panel, path, svg, 
 from study.runs import Run
 from study.search.importance import Importances
 from study.settings import Objective
-from study.shown import shown_figures, shown_intervals
+from study.show.values import shown_figures, shown_intervals
 
 MOST_ROWS = 12
 ROW = 22.0

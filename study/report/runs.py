@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from study.cost import Cost, cost_of, loss_curve
-from study.names import shown_name
+from study.format import shown_name
 from study.record import StudyRecord
 from study.runs import Run
 from study.settings import Value
-from study.shown import Row, shown_figures, shown_values
+from study.show.values import Row, shown_figures, shown_values
 from study.table import show
 
 Curve = list[tuple[int, float]]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.names import figure_name, shown_name
+from study.format import figure_name, shown_name
 from study.record import StudyRecord
 from study.report.figures import MOST_ROWS, front_rows
 from study.report.tables import Table, verdict

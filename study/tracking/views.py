@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from study.config import StudyConfig
-from study.names import shown_name, with_beside
+from study.format import shown_name, with_beside
 from study.settings import Objective, Range
 
 SHARED = "mlflow.sharedViewState."

@@ -1,6 +1,6 @@
-"""The figures that tables show first of a run: its objectives, and what stands beside one. NaN: undefined."""
+"""The figures that are shown first of a run: its objectives, and what stands beside one. NaN: undefined."""
 
-from study.names import row_of, with_beside
+from study.format import row_of, with_beside
 from study.noise import Interval, interval, paired_difference
 from study.nulls import cautions
 from study.record import StudyRecord
@@ -9,7 +9,7 @@ from study.settings import Objective
 from wake2vec import Numbers, read_result
 
 Row = tuple[float, ...]
-"""A value for each of `shown_figures`."""
+"""A value for each of `shown_figures`; empty without a result."""
 
 
 def shown_figures(record: StudyRecord) -> list[Objective]:
@@ -18,27 +18,29 @@ def shown_figures(record: StudyRecord) -> list[Objective]:
 
 def shown_values(record: StudyRecord, run: Run) -> Row:
     """With its own seed."""
-    return row_of(record.config.study.objectives, run.values, numbers_of(record, run.digest))
+    return row_of(record.config.study.objectives, run.values, numbers_of(record, run.digest)) if run.values else ()
 
 
-def shown_intervals(record: StudyRecord, trial: Run) -> list[Interval]:
-    """Of each figure over the seeds."""
-    return [interval(column) for column in zip(*_by_seed(record, trial).values(), strict=True)]
+def shown_intervals(record: StudyRecord, run: Run) -> list[Interval]:
+    """Of each figure over the seeds that the run has a result with; empty without one."""
+    if not run.is_finished_trial:
+        return [interval([value]) for value in shown_values(record, run)]
+    return [interval(column) for column in zip(*_by_seed(record, run).values(), strict=True)]
 
 
 def shown_differences(record: StudyRecord, before: Run, after: Run) -> list[Interval]:
-    """Of each figure, the second trial less the first, seed by seed."""
+    """Of each figure, the second run less the first, seed by seed."""
     ours, theirs = shown_by_shared_seed(record, before, after)
     return [paired_difference(a, b) for a, b in zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True)]
 
 
 def shown_by_shared_seed(record: StudyRecord, one: Run, other: Run) -> tuple[list[Row], list[Row]]:
-    """The rows of two trials with the seeds that both have, in one order; their own where they share no seed."""
-    ours, theirs = _by_seed(record, one), _by_seed(record, other)
-    seeds = [seed for seed in ours if seed in theirs]
-    if not seeds:
-        return [shown_values(record, one)], [shown_values(record, other)]
-    return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    """The rows of two runs with the seeds that both have, in one order; their own where they share no seed."""
+    if one.is_finished_trial and other.is_finished_trial:
+        ours, theirs = _by_seed(record, one), _by_seed(record, other)
+        if seeds := [seed for seed in ours if seed in theirs]:
+            return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    return [shown_values(record, one)], [shown_values(record, other)]
 
 
 def shown_cautions(record: StudyRecord) -> list[str]:

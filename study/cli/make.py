@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from study.cli.options import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console, say
 from study.commands import DEFAULT_PROFILE, RESULTS
 from study.database import check_database
-from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console
 
 
 def ui(
@@ -25,7 +25,7 @@ def ui(
 
     config = asked_to_read(profile, overrides, None)
     load_study(folder, config.study.name)
-    console.print("MLflow is starting: this can take half a minute")
+    say("MLflow is starting: this can take half a minute")
     with mlflow_server(folder, port) as first_page:
         links = Tracker(folder, config).links(first_page)
         for what, link in (
@@ -34,7 +34,7 @@ def ui(
             ("comparison", links.comparison),
             ("the study: note, pictures", links.study),
         ):
-            console.print(f"\n{what}:")
+            say(f"\n{what}:")
             typer.echo(link)  # whole, on one line, so that a terminal can open it
         _until_stopped()
 
@@ -51,7 +51,7 @@ def dashboard(
 
 
 def _until_stopped() -> None:
-    console.print("\nWho has a link gets in, nobody else; nothing can be changed there. Ctrl-C stops the server.")
+    say("\nWho has a link gets in, nobody else; nothing can be changed there. Ctrl-C stops the server.")
     while True:
         time.sleep(3600)
 
@@ -83,23 +83,22 @@ def export(
     if register:
         check_database(folder / "mlflow.db", to_write=True)  # before the minutes that an export takes
     done = export_trial(config, folder, trial, out, formats, rights)
-    console.print(f"Exported to {done.folder}: {done.reason}.", highlight=False)
-    console.print(
+    say(f"Exported to {done.folder}: {done.reason}.")
+    say(
         f"Loaded again with plain transformers: validation loss {done.reloaded_loss:.5f} "
-        f"(logged {done.logged_loss:.5f}).",
-        highlight=False,
+        f"(logged {done.logged_loss:.5f})."
     )
     written = ", ".join(("safetensors", *done.text_formats))
     left_out = (
         " Text formats would be large: VECTORS=both writes them." if formats is None and not done.text_formats else ""
     )
-    console.print(f"The new rows alone: {done.folder / 'vectors'} ({written}).{left_out}", highlight=False)
+    say(f"The new rows alone: {done.folder / 'vectors'} ({written}).{left_out}")
     if register:
         from study.export.registry import register_export
 
         aliases = (f"trial-{done.trial}", *(("best",) if trial is None else ()))
         registered = register_export(folder, config.study.name, done.trial, done.digest, done.folder, aliases)
-        console.print(f"Registered in MLflow: {registered.uri}, version {registered.version}.", highlight=False)
+        say(f"Registered in MLflow: {registered.uri}, version {registered.version}.")
 
 
 def report(
@@ -112,8 +111,8 @@ def report(
     from study.report.page import write_report
 
     page = write_report(asked_to_read(profile, overrides, prefer), folder, profile, overrides or [])
-    console.print(f"Report: {page}", highlight=False)
-    console.print(f"in Markdown: {page.with_suffix('.md')}", highlight=False)
+    say(f"Report: {page}")
+    say(f"in Markdown: {page.with_suffix('.md')}")
 
 
 def analyse(
@@ -150,6 +149,6 @@ def analyse(
         return
     for table in analysis_tables(done.report, done.shared, against):
         console.print(table, highlight=False)
-        console.print()
-    console.print("In brackets: the null, what noise reads (docs/metrics.md). Page, picture, JSON:", highlight=False)
+        say()
+    say("In brackets: the null, what noise reads (docs/metrics.md). Page, picture, JSON:")
     typer.echo(f"  {done.folder / PAGE}")

@@ -1,4 +1,4 @@
-"""The command line, `python -m study`: `run`, `plan`, `clean`, and which functions the other commands are."""
+"""`python -m study`: `run`, `plan`, `clean`, which functions the other commands are, and how all of them fail."""
 
 import contextlib
 import logging
@@ -16,16 +16,33 @@ from typing import Annotated
 import optuna
 import typer
 
+from study.cli import lexicon, make, read
+from study.cli.options import (
+    MORE_TRIALS,
+    Folder,
+    Overrides,
+    Prefer,
+    Profile,
+    asked,
+    console,
+    continuing,
+    following,
+    say,
+    say_commands,
+    show,
+)
+from study.cli.status import cost_in_words, spent
 from study.commands import DEFAULT_PROFILE, RESULTS, make_command
-from study.config import StudyConfig, load_config
+from study.compare import pair_of
+from study.config import load_config
 from study.database import check_not_in_use, fault_in_words
+from study.format import duration
+from study.judge import why_enough
 from study.record import StudyRecord
+from study.show.tables import comparison_table, front_table, legend
+from study.show.values import shown_cautions
 from study.stop import Stop, seconds_of
-from study.terminal import lexicon, outputs, reading
-from study.terminal.following import MORE_TRIALS, following, say_commands
-from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, console, continuing
-from study.terminal.status import status_of
-from study.terminal.trial_tables import closing_lines, comparison_tables, front_tables
+from study.storage import driver_of
 from wake2vec import TrialStopped, Wake2VecError
 
 app = typer.Typer(
@@ -47,14 +64,12 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
         signal.signal(signal.SIGTERM, _terminated)
         try:
             command(*arguments, **options)
-        except Wake2VecError as fault:
-            typer.echo(f"error: {fault}", err=True)
-            raise typer.Exit(EXIT_UNUSABLE) from None
         except KeyboardInterrupt:
             typer.echo("\nstopped", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except Exception as fault:
-            if (said := fault_in_words(fault)) is None:
+            said = str(fault) if isinstance(fault, Wake2VecError) else fault_in_words(fault)
+            if said is None:
                 raise
             typer.echo(f"error: {said}", err=True)
             raise typer.Exit(EXIT_UNUSABLE) from None
@@ -83,33 +98,49 @@ def run(
     """
     config = asked(profile, overrides, prefer)
     stop = Stop(seconds_of(time_given) if time_given else None)
-    console.print(f"study {config.study.name}: loading", highlight=False)
+    say(f"study {config.study.name}: loading")
+    from study.cli.progress import Bars
     from study.driver import drive
-    from study.terminal.bars import Bars
 
     started = time.monotonic()
-    stop.listen(lambda: console.print("stopping with a checkpoint; once more stops at once"))
+    stop.listen(lambda: say("stopping with a checkpoint; once more stops at once"))
     try:
-        with mirroring(folder, mirror), Bars(config, console) as bars:
+        bars = Bars(config, console)
+        with mirroring(folder, mirror), bars.drawn:
             outcome = drive(config, folder, bars, stop)
     except TrialStopped:
-        reason = "the time is over" if stop.signal is None else "you asked for it"
-        console.print(f"Stopped: {reason}. This continues:", highlight=False)
+        say(f"Stopped: {'the time is over' if stop.signal is None else 'you asked for it'}. This continues:")
         typer.echo(f"  {continuing(profile, overrides or [], folder, time_given, mirror, prefer)}")
         raise typer.Exit(0 if stop.signal is None else 128 + stop.signal) from None
+    record = outcome.record
     if not outcome.added:
         ask_for = make_command("study", profile, overrides, folder, {"TRIALS": config.study.trials + MORE_TRIALS})
-        console.print(f"Nothing to do: {_why_done(config, outcome.record)}. `{ask_for}` adds some.", highlight=False)
-    for table in (*front_tables(outcome.record), *comparison_tables(outcome.record)):
-        console.print()
-        console.print(table, highlight=False)
-    console.print()
-    for line in closing_lines(outcome.record):
-        console.print(line, highlight=False)
-    console.print(f"\nChosen: {outcome.choice.reason}.", highlight=False)
-    minutes = (time.monotonic() - started) / 60
-    console.print(f"\n{outcome.added} trials in {minutes:.1f} minutes. Next:", highlight=False)
-    say_commands(following(status_of(outcome.record), profile, overrides, folder, prefer))
+        say(f"Nothing to do: {why_enough(record)}. `{ask_for}` adds some.")
+    _say_outcome(record)
+    trials = "1 trial" if outcome.added == 1 else f"{outcome.added} trials"
+    say(f"\n{trials} in {duration(time.monotonic() - started)}. Next:")
+    driver = driver_of(folder, config.study.name)
+    say_commands(following(record, driver, profile, overrides, folder, prefer))
+
+
+def _say_outcome(record: StudyRecord) -> None:
+    """The front, the chosen trial against the baseline, the noise floor, trials without a result, cost and choice."""
+    chosen, baseline = record.choice.trial, record.baseline
+    say()
+    show(front_table(record))
+    if chosen != baseline:
+        pair = pair_of(record, baseline, chosen)
+        say()
+        show(comparison_table(record, pair))
+        say(legend(pair.differences, record.config.study.seeds))
+    say()
+    for caution in shown_cautions(record):
+        say(caution)
+    for trials, what in ((record.stopped, "stopped early"), (record.failed, "failed")):
+        if trials:
+            say(f"{len(trials)} {what}: `study list` says why.")
+    say(f"Spent: {cost_in_words(spent(record), record, ' of training and evaluation')}.")
+    say(f"\nChosen: {record.choice.reason}.")
 
 
 @app.command()
@@ -117,12 +148,10 @@ def run(
 def plan(profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None) -> None:
     """Say what a study will take on this machine, from a short probe; nothing is run or kept."""
     config = load_config(profile, overrides or [])
-    console.print(f"study {config.study.name}: loading, then a few steps", highlight=False)
-    from study.terminal.plan_tables import plan_tables
+    say(f"study {config.study.name}: loading, then a few steps")
+    from study.cli.plan import plan_tables
 
-    for table in plan_tables(config):
-        console.print(table)
-        console.print()
+    show(*plan_tables(config))
 
 
 @app.command()
@@ -135,31 +164,31 @@ def clean(
     kept = {"README.md", ".gitignore"}
     doomed = sorted(path for path in folder.glob("*") if path.name not in kept) if folder.is_dir() else []
     if not doomed:
-        console.print(f"{folder} holds no results.")
+        say(f"{folder} holds no results.")
         return
     size = sum(file.stat().st_size for path in doomed for file in [path, *path.rglob("*")] if file.is_file())
-    console.print(f"{folder} holds {size / 1e6:.0f} MB: {', '.join(path.name for path in doomed)}", highlight=False)
+    say(f"{folder} holds {size / 1e6:.0f} MB: {', '.join(path.name for path in doomed)}")
     if not yes and not (sys.stdin.isatty() and typer.confirm("Delete all of it?", default=False)):
-        console.print("Nothing was deleted.")
+        say("Nothing was deleted.")
         return
     for path in doomed:
         if path.suffix == ".db":
             check_not_in_use(path)
     for path in doomed:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)  # a journal went with the look
-    console.print("Deleted.")
+    say("Deleted.")
 
 
 for name, command in (
-    ("status", reading.status),
-    ("list", reading.list_),
-    ("show", reading.show),
-    ("compare", reading.compare),
-    ("ui", outputs.ui),
-    ("dashboard", outputs.dashboard),
-    ("report", outputs.report),
-    ("export", outputs.export),
-    ("analyse", outputs.analyse),
+    ("status", read.status),
+    ("list", read.list_),
+    ("show", read.show_),
+    ("compare", read.compare),
+    ("ui", make.ui),
+    ("dashboard", make.dashboard),
+    ("report", make.report),
+    ("export", make.export),
+    ("analyse", make.analyse),
 ):
     app.command(name)(one_line_errors(command))
 
@@ -180,15 +209,9 @@ def mirroring(folder: Path, target: Path | None) -> Iterator[None]:
 
     check_mirror(folder, target)
     if restore(folder, target):
-        console.print(f"Brought back from {target}.", highlight=False)
-    with Mirror(folder, target, lambda fault: console.print(f"mirror: {fault}", highlight=False)):
+        say(f"Brought back from {target}.")
+    with Mirror(folder, target, lambda fault: say(f"mirror: {fault}")):
         yield
-
-
-def _why_done(config: StudyConfig, record: StudyRecord) -> str:
-    if record.ended >= config.study.trials:
-        return f"the study has its {config.study.trials} trials"
-    return f"the last {config.study.patience} of {record.ended} trials brought no gain"
 
 
 def _terminated(number: int, frame: object) -> None:

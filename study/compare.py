@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
-from study.names import row_of
+from study.format import row_of
+from study.judge import kind_of
 from study.noise import Interval, interval, paired_difference
 from study.record import StudyRecord
-from study.runs import Role, Run
+from study.runs import Run
 from study.settings import Value
-from study.shown import shown_by_shared_seed
-from study.terminal.lookup import kind_of, row_if_known
-from wake2vec import ConfigError, Numbers, Progress, flatten
+from study.show.values import shown_by_shared_seed
+from wake2vec import NUMBERS, ConfigError, Numbers, Progress, flatten
+
+LEAST_UNIT = 0.01
+"""Figures are told apart relative to their size, but not to less than this: shares and cosines near 0 are noise."""
+UNTOLD = ("_null", "_low", "_high", "_std", "_corpus", "_recall", "training.", "vocabulary.", "validation.targets")
+"""Parts of the names of figures that say nothing of a difference between runs."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,22 @@ def evaluations(record: StudyRecord, run: Run) -> dict[int, Progress]:
     return {one.step: one for one in progress if all(one.numbers.get(address) is not None for address in wanted)}
 
 
+def relative_differences(before: Numbers, after: Numbers) -> list[tuple[str, float]]:
+    """Each figure that both define, and its difference in units of the larger of the two; largest first.
+
+    From -2 to 2; the unit is at least `LEAST_UNIT`.
+    """
+    found = []
+    for address in NUMBERS:
+        a, b = before.get(address), after.get(address)
+        if a is None or b is None or any(part in address for part in UNTOLD):
+            continue
+        found.append((address, (b - a) / max(abs(a), abs(b), LEAST_UNIT)))
+    return sorted(found, key=lambda pair: -abs(pair[1]))
+
+
 def _at_their_ends(record: StudyRecord, before: Run, after: Run) -> Pair:
-    if Role.REFERENCE in (before.role, after.role):
-        ours, theirs = ([row] for row in map(partial(row_if_known, record), (before, after)) if row is not None)
-    else:
-        ours, theirs = shown_by_shared_seed(record, before, after)
+    ours, theirs = shown_by_shared_seed(record, before, after)
     columns = list(zip(zip(*ours, strict=True), zip(*theirs, strict=True), strict=True))
     return Pair(
         before,

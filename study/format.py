@@ -1,4 +1,4 @@
-"""What figures and objectives are called where people read, and which figure is shown beside which.
+"""How figures are written where people read: their names, their values, times, intervals over seeds.
 
 Addresses stay the keys of YAML, JSON and the study's database.
 """
@@ -6,6 +6,7 @@ Addresses stay the keys of YAML, JSON and the study's database.
 import math
 from collections.abc import Iterator, Sequence
 
+from study.noise import Interval
 from study.settings import Objective
 from wake2vec import NAMES, Name, Numbers
 
@@ -76,3 +77,54 @@ def _name(address: str) -> Name:
     """Without one of its own: the address in words, but for the geometry's section, which most figures have."""
     words = address.removeprefix("geometry.").replace(".", " ").replace("_", " ")
     return NAMES.get(address) or Name(words, address.rsplit(".", 1)[-1].replace("_", " "))
+
+
+UNDEFINED = "–"
+MOST_DECIMALS = 8
+
+
+def shown(value: float | str | None, digits: int = 4) -> str:
+    """A figure or setting as text, a dash where it is undefined; counts are whole: `33,750`, not `3.375e+04`."""
+    if value is None:
+        return UNDEFINED
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return UNDEFINED
+    is_count = value.is_integer() and 10**digits <= abs(value) < 2**53  # from there on every float is whole
+    return f"{value:,.0f}" if is_count else f"{value:.{digits}g}"
+
+
+def duration(seconds: float) -> str:
+    """`0.14 s`, `12 s`, `4 min`, `7.8 h`."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def goal_of(objective: Objective) -> str:
+    """`minimize`, `to 0`; of what is shown beside an objective, `no goal`."""
+    if isinstance(objective, Beside):
+        return "no goal"
+    return objective.goal if isinstance(objective.goal, str) else f"to {objective.goal:g}"
+
+
+def over_seeds(interval: Interval) -> str:
+    """Mean and half the 95 % interval, `4.312 ±0.021`; the mean alone for one value."""
+    half = interval.high - interval.mean
+    if interval.count < 2 or math.isnan(interval.mean):
+        return shown(interval.mean)
+    if half == 0:
+        return f"{shown(interval.mean)} ±0"
+    decimals = min(max(1 - math.floor(math.log10(half)), 0), MOST_DECIMALS)  # half the interval has two digits
+    return f"{interval.mean:.{decimals}f} ±{half:.{decimals}f}"
+
+
+def signed(difference: Interval) -> str:
+    """The same with the sign of the mean, `-0.123 ±0.021`; no sign for a single 0."""
+    if math.isnan(difference.mean):
+        return UNDEFINED
+    if difference.count < 2:
+        return "0" if difference.mean == 0 else f"{difference.mean:+.4g}"
+    text = over_seeds(difference)
+    return text if text.startswith("-") else f"+{text}"

@@ -1,0 +1,139 @@
+"""What the commands have in common: what they take, how they print, and which of them make sense next."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from study.choose import preferring
+from study.commands import RESULTS, make_command
+from study.config import StudyConfig, check_config, load_config, read_profile
+from study.judge import is_done
+from study.record import StudyRecord
+from study.show.table import Table, in_terminal
+
+console = Console()
+"""Colours and bold on a terminal alone; 80 columns wide where the output is none."""
+
+Profile = Annotated[str, typer.Argument(help="A profile of study/profiles, or the path of a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings laid over it, such as study.trials=20 train.rows=new.")
+]
+Folder = Annotated[Path, typer.Option("--folder", help="Where all results lie.")]
+Prefer = Annotated[
+    str | None,
+    typer.Option(help="Weights of the objectives for the choice: loss=2,collapse=1. The others have 1."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables: docs/terminal.md has its keys.")]
+
+MORE_TRIALS = 8
+SHORT = 40
+LINE = 70
+
+
+def asked(profile: str, overrides: Sequence[str] | None, prefer: str | None) -> StudyConfig:
+    """The configuration of a command that needs the study's inputs. Raises ConfigError: as `load_config`."""
+    return _preferring(load_config(profile, overrides or []), prefer)
+
+
+def asked_to_read(profile: str, overrides: Sequence[str] | None, prefer: str | None) -> StudyConfig:
+    """The configuration of a command that only reads results: it needs no paths of inputs.
+
+    Raises:
+        ConfigError: one line with all that is wrong.
+    """
+    return _preferring(check_config(read_profile(profile, overrides or [])), prefer)
+
+
+def _preferring(config: StudyConfig, prefer: str | None) -> StudyConfig:
+    return preferring(config, prefer) if prefer else config
+
+
+def say(text: str = "") -> None:
+    """As it is: no part of it is taken for a style."""
+    console.print(text, highlight=False, markup=False)
+
+
+def show(*tables: Table) -> None:
+    """With an empty line between two that have rows."""
+    for place, table in enumerate(filter(None, tables)):
+        if place:
+            say()
+        for part in in_terminal(table):
+            console.print(part, highlight=False, markup=False)
+
+
+def continuing(
+    profile: str,
+    overrides: Sequence[str],
+    folder: Path,
+    time_given: str | None,
+    mirror: Path | None,
+    prefer: str | None = None,
+) -> str:
+    """The command that goes on with a study, as a shell takes it."""
+    interpreter = Path(sys.executable)
+    if interpreter.is_relative_to(Path.cwd()):
+        interpreter = interpreter.relative_to(Path.cwd())
+    words = [str(interpreter), "-m", "study", "run", profile, *overrides]
+    words += ["--folder", str(folder)] if folder != RESULTS else []
+    words += ["--for", time_given] if time_given else []
+    words += ["--mirror", str(mirror)] if mirror is not None else []
+    words += ["--prefer", prefer] if prefer else []
+    return shlex.join(words)
+
+
+def following(
+    record: StudyRecord,
+    driver: str | None,
+    profile: str,
+    overrides: Sequence[str] | None,
+    folder: Path,
+    prefer: str | None,
+) -> dict[str, str]:
+    """The commands that make sense where a study stands, and what each does; `driver` is who drives it now."""
+
+    def command(target: str, settings: Mapping[str, object] | None = None) -> str:
+        return make_command(target, profile, overrides, folder, settings or {})
+
+    found: dict[str, str] = {}
+    if driver is None and not is_done(record):
+        found[command("study")] = "goes on with it" if record.ended or record.running else "runs it"
+    elif driver is None:
+        found[command("study", {"TRIALS": record.config.study.trials + MORE_TRIALS})] = f"{MORE_TRIALS} more trials"
+    if not record.finished:
+        return found
+    preferred: dict[str, object] = {} if prefer is None else {"PREFER": prefer}
+    chosen = record.choice.trial.number
+    return {
+        command("list", preferred): "all trials in a table",
+        command("show", {"TRIAL": chosen, **preferred}): f"all about trial {chosen}",
+        command("ui"): "compare the trials in MLflow",
+        command("report", preferred): "one page about the study",
+        command("export", preferred): f"trial {chosen} as a model folder",
+        **found,
+    }
+
+
+def say_commands(commands: Mapping[str, str]) -> None:
+    """A line each; more where a command is long, as a shell takes them."""
+    short = max((len(command) for command in commands if len(command) <= SHORT), default=0)
+    for command, what in commands.items():
+        if len(command) <= short:
+            say(f"  {command:<{short}}  {what}")
+        else:
+            console.print(f"  {_broken(command)}\n      {what}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _broken(command: str) -> str:
+    """Over lines of 76 letters, each but the last with a backslash at its end."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines[-1] and len(lines[-1]) + len(word) > LINE:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return " \\\n      ".join(lines)

@@ -1,0 +1,1 @@
+"""What people see of a study, whatever shows it: tables, sentences, and the renderers of both."""
