@@ -16,6 +16,7 @@ from bench.report import plant
 from study.commands import make_command, profile_text
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
+from study.format import signed
 from study.record import read_record
 from study.report.page import write_report
 from wake2vec import ConfigError
@@ -124,13 +125,13 @@ def test_the_keyboard_and_a_finger_do_the_same(lab: Lab, page_path: Path, show: 
     page = show(page_path, has_touch=True, viewport={"width": 390, "height": 844})
     page.get_by_role("button", name=f"{stopped.number}: show in all charts").first.focus()
     assert lit(page) > 0
-    assert f"Trial {stopped.number}: stopped early" in page.locator("#inspector").inner_text()
+    assert f"Trial {stopped.number}: stopped at {stopped.step}" in page.locator("#inspector").inner_text()
     assert stopped.reason in page.locator("#inspector").inner_text()
     page.keyboard.press("Escape")
     assert lit(page) == 0
     # In the first chart each trial has a row to itself; against seconds, marks lie on each other by chance.
     page.locator("[data-trial='0'] .hit").first.tap(force=True)
-    assert "Trial 0: Phase 1 baseline" in page.locator("#inspector").inner_text()
+    assert "Trial 0: baseline, on the front" in page.locator("#inspector").inner_text()
     page.get_by_role("button", name="Next trial").tap()
     assert "Trial 1: " in page.locator("#inspector").inner_text()
     page.get_by_role("button", name="Close").tap()
@@ -143,8 +144,8 @@ def test_words_that_are_markup_are_words(page_path: Path, show: Open) -> None:
     assert page.locator("img").count() == 0
     for place in (".sides pre", "td", "tbody th", "li"):
         assert page.locator(place, has_text=HOSTILE).count(), place
-    page.get_by_role("button", name="mean row: show in all charts").focus()
-    assert "Reference mean row" in page.locator("#inspector").inner_text()
+    page.get_by_role("button", name="mean row: show in all charts").first.focus()
+    assert "Mean row: reference" in page.locator("#inspector").inner_text()
 
 
 BEYOND = """() => {
@@ -221,11 +222,11 @@ def test_intervals_bounds_references_and_stopped_trials_are_told(lab: Lab, page_
     text = page_path.with_suffix(".md").read_text()
     assert "Over 2 seeds, paired seed by seed" in text
     less = record.differences(record.choice.trial)[0]
-    assert f"{less.mean:+.4g} ({less.low:+.4g} to {less.high:+.4g})" in text
+    assert f"| {signed(less)} |" in text
     assert "| validation.loss <= baseline + 0.5 |".replace("<", "&lt;") in text
-    assert "init.name=mean" in text and "&lt;img" in text and "<img src" not in text.replace(HOSTILE, "")
+    assert "init.name mean" in text and "&lt;img" in text and "<img src" not in text.replace(HOSTILE, "")
     for trial in record.stopped:
-        assert f"| {trial.number} | {trial.step} | {trial.reason} |" in text
+        assert f"| {trial.number} | at step {trial.step}: {trial.reason} |" in text
 
 
 def test_one_seed_is_said_to_give_no_interval(

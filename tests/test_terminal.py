@@ -24,11 +24,11 @@ from study.choose import preferring
 from study.cli import app
 from study.config import StudyConfig, check_config
 from study.driver import drive
+from study.format import shown as show
 from study.noise import Interval
 from study.record import StudyRecord, read_record
 from study.settings import Objective
 from study.storage import driver_of, load_study, only_driver
-from study.table import show
 from study.terminal.columns import Column, fitted
 from study.terminal.differences import judged, plus_minus, signed
 from study.terminal.figures import relative_differences

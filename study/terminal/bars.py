@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from study.config import StudyConfig
-from study.format import objective_label, short_label
+from study.format import duration, objective_label, short_label
+from study.format import shown as show
 from study.runs import Role, Run, State
-from study.table import duration, show
 from study.terminal.pace import Pace
 from wake2vec import Audit, RunConfig
 from wake2vec import Progress as Record

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 
+from study.format import UNDEFINED
+from study.format import shown as show
+from study.judge import verdict
 from study.noise import Interval
 from study.settings import Objective
-from study.table import UNDEFINED, show, verdict
 
-NOISE = "within the noise"
 MOST_DECIMALS = 8
 
 
@@ -34,9 +35,7 @@ def signed(difference: Interval) -> str:
 
 def judged(objective: Objective, difference: Interval) -> str:
     """`better`, `worse`, `equal`, or `within the noise` where the interval over seeds holds 0."""
-    if difference.count > 1 and difference.holds(0.0) and difference.low != difference.high:
-        return NOISE
-    return verdict(objective, 0.0, difference.mean)
+    return verdict(objective, difference)
 
 
 def legend(differences: Sequence[Interval], seeds: int) -> str:

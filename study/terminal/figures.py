@@ -1,6 +1,6 @@
 """Which figures of a trial are read first: those of the known issues."""
 
-from study.table import show
+from study.format import shown as show
 from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, Numbers
 
 ISSUES = (

@@ -6,12 +6,12 @@ from rich.table import Table
 
 from study.compare import Pair
 from study.format import figure_name, shown_name
+from study.format import shown as show
 from study.noise import interval
 from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run
 from study.show.values import shown_figures, shown_intervals
-from study.table import show
 from study.terminal.columns import HARD_SPACE, Column, fitted
 from study.terminal.differences import judged, plus_minus, signed
 from study.terminal.figures import ISSUES, relative_differences, shown

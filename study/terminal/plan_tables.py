@@ -6,8 +6,8 @@ from rich.table import Table
 
 from study.companions import references
 from study.config import StudyConfig
+from study.format import duration
 from study.settings import Value
-from study.table import duration
 from study.terminal.pace import baseline_steps, companion_runs, mean_steps
 from study.worker import share_of_cores
 from wake2vec import TrialPlan, plan_trial, use_threads

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from study.commands import DEFAULT_PROFILE, RESULTS
 from study.compare import Pair, evaluations, pair_of
+from study.format import duration
 from study.record import StudyRecord, read_record
 from study.runs import Role, Run
 from study.show.values import shown_cautions
-from study.table import duration
 from study.terminal.contents import (
     as_json,
     compare_content,

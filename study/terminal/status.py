@@ -8,13 +8,13 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.table import Table
 
-from study.format import Beside, shown_name
+from study.format import UNDEFINED, Beside, duration, goal_of, shown_name
+from study.format import shown as show
 from study.record import StudyRecord
 from study.runs import Run, State
 from study.settings import Objective
 from study.show.values import shown_figures, shown_values
 from study.storage import driver_of, load_study, study_names
-from study.table import UNDEFINED, duration, goal_of, show
 from study.terminal.columns import Column, fitted
 from study.terminal.spent import Best, Spent, bests, spent
 

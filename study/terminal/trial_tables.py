@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from study.compare import pair_of
-from study.format import objective_label, short_label
+from study.format import duration, objective_label, short_label
+from study.format import shown as show
 from study.noise import Interval, interval
 from study.record import StudyRecord
 from study.runs import Role, Run
 from study.show.values import shown_cautions, shown_figures, shown_intervals
-from study.table import duration, show
 from study.terminal.columns import NAME, Column, fitted
 from study.terminal.differences import legend, plus_minus
 from study.terminal.lookup import row_if_known, state_of, step_of
