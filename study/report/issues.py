@@ -82,8 +82,8 @@ KNOWN = (
         "How near a new row lies to its nearest base row: above noise it has a place among them, at 1 it lies on one.",
         "mean cosine of a new row to its nearest base row",
         "geometry.neighbour_cosine_mean",
-        more="of the nearest rows {geometry.neighbour_word_share} are words, {geometry.neighbour_piece_share} pieces of "
-        "words, {geometry.neighbour_byte_share} bytes",
+        more="of the nearest rows {geometry.neighbour_word_share} are words, {geometry.neighbour_piece_share} pieces "
+        "of words, {geometry.neighbour_byte_share} bytes",
     ),
 )
 """The objectives first, then in the order of Phase 1's report."""
