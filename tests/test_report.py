@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,19 @@ from playwright.sync_api import Browser, Page
 
 from bench.report import plant
 from study.commands import make_command, profile_text
+from study.compare import pair_of
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.format import signed
+from study.judge import standing
 from study.record import read_record
 from study.report.page import write_report
+from study.show.sentences import title
+from study.show.table import in_markdown
+from study.show.tables import comparison_table
+from study.tracking import Links
+from study.tracking.note import study_note
+from study.trials import costs_of
 from wake2vec import ConfigError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -223,6 +232,8 @@ def test_intervals_bounds_references_and_stopped_trials_are_told(lab: Lab, page_
     assert "Over 2 seeds, paired seed by seed" in text
     less = record.differences(record.choice.trial)[0]
     assert f"| {signed(less)} |" in text
+    mean, half = signed(less).split()
+    assert f">{mean} <small>{half}</small></td>" in page_path.read_text()
     assert "| validation.loss <= baseline + 0.5 |".replace("<", "&lt;") in text
     assert "init.name mean" in text and "&lt;img" in text and "<img src" not in text.replace(HOSTILE, "")
     for trial in record.stopped:
@@ -250,6 +261,25 @@ def test_other_settings_than_the_study_s_are_refused(
     with pytest.raises(ConfigError, match=r"made with another configuration \(study\.objectives"):
         write_report(other, folder)
     assert not (folder / "studies" / "small" / "report.html").exists()
+
+
+def test_what_beats_the_baseline_is_said_of_the_same_trials_everywhere(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path
+) -> None:
+    plant(read_record(study_config, done[0]), tmp_path, 40)
+    record = read_record(study_config, tmp_path)
+    baseline, said = costs_of(record.baseline, study_config), "beats the baseline"
+    found = []
+    for trial in record.finished[1:]:
+        record.__dict__["choice"] = replace(record.choice, trial=trial, runners_up=())
+        own = costs_of(trial, study_config)
+        found.append(own != baseline and all(a <= b for a, b in zip(own, baseline, strict=True)))
+        note = study_note(record, Links("", "", "", ""), [])
+        (row,) = (line for line in note.splitlines() if line.startswith(f"| {trial.number}&ensp;"))
+        card = in_markdown(comparison_table(record, pair_of(record, record.baseline, trial)))
+        assert [said in title(record), said in standing(trial, record).words, said in row] == [found[-1]] * 3
+        assert not found[-1] or "| worse |" not in card
+    assert len(set(found)) == 2, "some beat it, some don't"
 
 
 def test_a_hundred_trials_stay_small(

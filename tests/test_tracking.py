@@ -12,14 +12,18 @@ import psutil
 import pytest
 from conftest import Silent
 
+from bench.report import plant
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.format import shown
+from study.judge import front_runs
 from study.projection import Projection
 from study.record import read_record
 from study.runs import NO_NUMBER, Run, State
 from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
 from study.tracking import MOST_COMPARED, Ended, Tracker, objective_key, tracking_uri
+from study.tracking.links import links_into
+from study.tracking.note import MOST_ROWS, study_note
 from wake2vec import Progress, WorkFolder, fingerprint_inputs
 
 STOPPED = "trial 4"
@@ -138,6 +142,17 @@ def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need
     ):
         assert part in note
     assert len(note) < 8000, "MLflow cuts it"
+
+
+def test_the_note_of_a_large_study_is_cut_by_its_front_alone(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path
+) -> None:
+    plant(read_record(study_config, done[0]), tmp_path, 200)
+    record = read_record(study_config, tmp_path)
+    links = links_into("/", "1" * 18, "2" * 32, ["3" * 32] * MOST_COMPARED)
+    note = study_note(record, links, ["get-artifact?path=importances.png&run_uuid=" + "2" * 32] * 6)
+    assert f"{len(front_runs(record)) - MOST_ROWS} more trials of the front" in note
+    assert len(note) < 8000 and note.endswith(" more trials.")
 
 
 def test_the_study_s_own_run_tells_how_it_grew_what_it_chose_and_where_it_looked(everything: Everything) -> None:

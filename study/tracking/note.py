@@ -12,7 +12,7 @@ from study.show.tables import comparison_table, front_table, legend, references_
 from study.show.values import shown_cautions
 from study.tracking.links import Links
 
-MOST_ROWS = 20
+MOST_ROWS = 12
 """Of the front, in a note: MLflow cuts a run's note at 8,000 characters."""
 
 
