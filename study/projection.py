@@ -7,16 +7,16 @@ from pathlib import Path
 
 from study.companions import config_of
 from study.config import StudyConfig
-from study.format import row_of, with_beside
-from study.note import experiment_note, study_note
+from study.format import row_of, shown, with_beside
+from study.judge import standing
 from study.pictures.canvas import save_png
 from study.pictures.draw import draw_study
 from study.pictures.embedding_plot import embedding_figure
 from study.record import StudyRecord
 from study.runs import Role, Run, State
 from study.system import SYSTEM
-from study.table import show
 from study.tracking import MARK, OBJECTIVE, Ended, Tracker, objective_key
+from study.tracking.note import experiment_note, study_note
 from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
 
 FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
@@ -98,7 +98,7 @@ class Projection:
         self.tracker.mark_trials(
             {
                 trial.number: {
-                    MARK: mark_of(trial, record),
+                    MARK: ", ".join(standing(trial, record).words),
                     "wake2vec.front": str(trial.number in record.front).lower(),
                     "wake2vec.chosen": str(trial.number == choice.trial.number).lower(),
                     "wake2vec.runner_up": str(trial.number in runners_up).lower(),
@@ -112,13 +112,13 @@ class Projection:
             "wake2vec.runners_up": ", ".join(map(str, runners_up)),
             "wake2vec.hypervolume": f"{record.hypervolumes[-1]:.6g}",
             # They change with the choice, which parameters can't.
-            **{f"wake2vec.chosen.{knob}": show(value) for knob, value in choice.trial.params.items()},
+            **{f"wake2vec.chosen.{knob}": shown(value) for knob, value in choice.trial.params.items()},
         }
         self.tracker.log_progress(self.tracker.parent, self._story(record))
         links = self.tracker.links()
-        shown = [f"get-artifact?path={picture.name}&run_uuid={self.tracker.parent}" for picture in pictures]
+        images = [f"get-artifact?path={picture.name}&run_uuid={self.tracker.parent}" for picture in pictures]
         self.tracker.describe_study(
-            study_note(record, links, shown),
+            study_note(record, links, images),
             experiment_note(record, links),
             tags,
             pictures,
@@ -198,18 +198,6 @@ class Projection:
 
     def _work(self, digest: str) -> WorkFolder:
         return WorkFolder(self.folder / "trials" / digest)
-
-
-def mark_of(trial: Run, record: StudyRecord) -> str:
-    """What tells the trial from others, for a column: `baseline`, `front, chosen`, `breaks a bound`, or nothing."""
-    is_of = {
-        "baseline": trial.is_baseline,
-        "front": trial.number in record.front,
-        "chosen": trial.number == record.choice.trial.number,
-        "runner-up": any(trial.number == other.number for other in record.choice.runners_up),
-        "breaks a bound": not trial.is_feasible,
-    }
-    return ", ".join(mark for mark, holds in is_of.items() if holds)
 
 
 def machine_tags(result: RunResult) -> dict[str, str]:

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
-from study.analysis.geometry_table import sections
+from study.analysis.tables import sections
 from study.cli.main import app
 from wake2vec import NUMBERS, PHASE1_ADDRESSES, RunConfig, WorkFolder, export_folder, run, undefined_reasons
 
@@ -109,7 +109,7 @@ def test_against_an_earlier_summary_every_shared_number_is_set_beside(
     assert float(rows["norms.cohens_d"][2]) == pytest.approx(float(rows["norms.cohens_d"][1]) - 1.5, abs=0.02)
     assert "loss" not in rows
     again = analyse(exported, "--against", "analysis/export/analysis.json").stdout.split("Against")[1]
-    differences = re.findall(r"^ ?geometry\.\S+ +\S+ +\S+ +(\S+) *$", again, re.MULTILINE)
+    differences = re.findall(r"^geometry\.\S+ +\S+ +\S+ +(\S+) *$", again, re.MULTILINE)
     assert len(differences) > 20 and set(differences) == {"0"}
 
 

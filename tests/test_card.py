@@ -62,7 +62,7 @@ def test_the_four_stand_first_with_byte_collapse_and_how_isotropy_misleads(
     results: Path, study_config: StudyConfig, tmp_path: Path
 ) -> None:
     card = card_of(study_config, results, tmp_path / "out")
-    rows = card[card.index("| objective | goal") :].split("\n\n")[0].splitlines()[2:]
+    rows = card[card.index("| objective |") :].split("\n\n")[0].splitlines()[2:]
     names = ["validation loss", r"norm gap \|d\|", "isotropy of new rows", "collapse", "byte collapse"]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == names
     assert rows[-1].count("–") == 3, "undefined for a model of random weights"

@@ -1,4 +1,4 @@
-"""The worked examples of docs/extend.md work: each is applied to a copy of the packages, and its last block run there."""
+"""The worked examples of docs/extend.md work: each is applied to a copy of the packages, and its last block run."""
 
 import re
 import shutil

@@ -14,10 +14,10 @@ from conftest import TRIALS, Silent
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.record import StudyRecord, read_record
-from study.report.tables import references_table
 from study.runs import Run, State
 from study.search.proposal import _probable_end, _sides, propose
 from study.settings import ChoiceSettings
+from study.show.tables import references_table
 from study.storage import load_study
 from study.tracking import Tracker
 from wake2vec import ConfigError, WorkFolder
@@ -106,7 +106,7 @@ def test_a_reference_that_fails_ends_nothing_and_the_report_says_why(tree: dict[
     (tmp_path / "mlflow.db").unlink()
     rebuilt = drive(config, tmp_path, Silent())
     assert rebuilt.added == 0 and Tracker(tmp_path, config).ended_runs() == {"trial 0", "burst"}
-    assert references_table(record).rows == [["burst", *["no result"] * 5, f"train.lr=1e+30; failed: {burst.reason}"]]
+    assert references_table(record).rows == [("burst", *["–"] * 5, f"train.lr 1e+30; failed: {burst.reason}")]
 
 
 def test_stopped_trials_are_pruned_with_reason_and_step_and_their_curve_stays(

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ from playwright.sync_api import Browser, Page
 
 from bench.report import plant
 from study.commands import make_command, profile_text
+from study.compare import pair_of
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
+from study.format import signed
+from study.judge import standing
 from study.record import read_record
 from study.report.page import write_report
+from study.show.sentences import title
+from study.show.table import in_markdown
+from study.show.tables import comparison_table
+from study.tracking import Links
+from study.tracking.note import study_note
+from study.trials import costs_of
 from wake2vec import ConfigError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -124,13 +134,13 @@ def test_the_keyboard_and_a_finger_do_the_same(lab: Lab, page_path: Path, show: 
     page = show(page_path, has_touch=True, viewport={"width": 390, "height": 844})
     page.get_by_role("button", name=f"{stopped.number}: show in all charts").first.focus()
     assert lit(page) > 0
-    assert f"Trial {stopped.number}: stopped early" in page.locator("#inspector").inner_text()
+    assert f"Trial {stopped.number}: stopped at {stopped.step}" in page.locator("#inspector").inner_text()
     assert stopped.reason in page.locator("#inspector").inner_text()
     page.keyboard.press("Escape")
     assert lit(page) == 0
     # In the first chart each trial has a row to itself; against seconds, marks lie on each other by chance.
     page.locator("[data-trial='0'] .hit").first.tap(force=True)
-    assert "Trial 0: Phase 1 baseline" in page.locator("#inspector").inner_text()
+    assert "Trial 0: baseline, on the front" in page.locator("#inspector").inner_text()
     page.get_by_role("button", name="Next trial").tap()
     assert "Trial 1: " in page.locator("#inspector").inner_text()
     page.get_by_role("button", name="Close").tap()
@@ -143,8 +153,8 @@ def test_words_that_are_markup_are_words(page_path: Path, show: Open) -> None:
     assert page.locator("img").count() == 0
     for place in (".sides pre", "td", "tbody th", "li"):
         assert page.locator(place, has_text=HOSTILE).count(), place
-    page.get_by_role("button", name="mean row: show in all charts").focus()
-    assert "Reference mean row" in page.locator("#inspector").inner_text()
+    page.get_by_role("button", name="mean row: show in all charts").first.focus()
+    assert "Mean row: reference" in page.locator("#inspector").inner_text()
 
 
 BEYOND = """() => {
@@ -221,11 +231,13 @@ def test_intervals_bounds_references_and_stopped_trials_are_told(lab: Lab, page_
     text = page_path.with_suffix(".md").read_text()
     assert "Over 2 seeds, paired seed by seed" in text
     less = record.differences(record.choice.trial)[0]
-    assert f"{less.mean:+.4g} ({less.low:+.4g} to {less.high:+.4g})" in text
+    assert f"| {signed(less)} |" in text
+    mean, half = signed(less).split()
+    assert f">{mean} <small>{half}</small></td>" in page_path.read_text()
     assert "| validation.loss <= baseline + 0.5 |".replace("<", "&lt;") in text
-    assert "init.name=mean" in text and "&lt;img" in text and "<img src" not in text.replace(HOSTILE, "")
+    assert "init.name mean" in text and "&lt;img" in text and "<img src" not in text.replace(HOSTILE, "")
     for trial in record.stopped:
-        assert f"| {trial.number} | {trial.step} | {trial.reason} |" in text
+        assert f"| {trial.number} | at step {trial.step}: {trial.reason} |" in text
 
 
 def test_one_seed_is_said_to_give_no_interval(
@@ -249,6 +261,25 @@ def test_other_settings_than_the_study_s_are_refused(
     with pytest.raises(ConfigError, match=r"made with another configuration \(study\.objectives"):
         write_report(other, folder)
     assert not (folder / "studies" / "small" / "report.html").exists()
+
+
+def test_what_beats_the_baseline_is_said_of_the_same_trials_everywhere(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path
+) -> None:
+    plant(read_record(study_config, done[0]), tmp_path, 40)
+    record = read_record(study_config, tmp_path)
+    baseline, said = costs_of(record.baseline, study_config), "beats the baseline"
+    found = []
+    for trial in record.finished[1:]:
+        record.__dict__["choice"] = replace(record.choice, trial=trial, runners_up=())
+        own = costs_of(trial, study_config)
+        found.append(own != baseline and all(a <= b for a, b in zip(own, baseline, strict=True)))
+        note = study_note(record, Links("", "", "", ""), [])
+        (row,) = (line for line in note.splitlines() if line.startswith(f"| {trial.number}&ensp;"))
+        card = in_markdown(comparison_table(record, pair_of(record, record.baseline, trial)))
+        assert [said in title(record), said in standing(trial, record).words, said in row] == [found[-1]] * 3
+        assert not found[-1] or "| worse |" not in card
+    assert len(set(found)) == 2, "some beat it, some don't"
 
 
 def test_a_hundred_trials_stay_small(

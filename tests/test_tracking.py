@@ -12,14 +12,18 @@ import psutil
 import pytest
 from conftest import Silent
 
+from bench.report import plant
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
+from study.format import shown
+from study.judge import front_runs
 from study.projection import Projection
 from study.record import read_record
 from study.runs import NO_NUMBER, Run, State
 from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
-from study.table import show
 from study.tracking import MOST_COMPARED, Ended, Tracker, objective_key, tracking_uri
+from study.tracking.links import links_into
+from study.tracking.note import MOST_ROWS, study_note
 from wake2vec import Progress, WorkFolder, fingerprint_inputs
 
 STOPPED = "trial 4"
@@ -77,7 +81,7 @@ def test_each_way_in_which_a_trial_ends_is_told_by_its_tags(everything: Everythi
     baseline, noisy = tags_of(runs["trial 0: Phase 1 baseline"]), tags_of(runs["trial 1: noise 2.0"])
     assert baseline | {"state": "finished", "baseline": "true", "feasible": "true"} == baseline
     assert noisy | {"state": "finished", "anchor": "noise 2.0", "feasible": "false", "chosen": "false"} == noisy
-    assert "breaks a bound" in noisy["mark"]
+    assert "breaks geometry.norm_ratio <= baseline + 0.01" in noisy["mark"]
     stopped = tags_of(runs[STOPPED])
     assert (stopped["state"], stopped["mark"], stopped["stopped_at"]) == ("stopped", "stopped", "3")
     assert stopped["stopped"].startswith("diverged: validation loss")
@@ -127,7 +131,7 @@ def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need
     for part in (
         "2 trials with a result, 1 stopped early, 2 failed",
         "`geometry.norm_ratio <= baseline + 0.01`; 1 of 2 trials break one",
-        "**Over 2 seeds**",
+        "interval over 2 seeds",
         "| library default&ensp; |",
         "(/#/experiments/",
         "viewStateShareKey=trials",
@@ -140,6 +144,17 @@ def test_the_note_tells_the_choice_the_bounds_the_references_and_links_that_need
     assert len(note) < 8000, "MLflow cuts it"
 
 
+def test_the_note_of_a_large_study_is_cut_by_its_front_alone(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path
+) -> None:
+    plant(read_record(study_config, done[0]), tmp_path, 200)
+    record = read_record(study_config, tmp_path)
+    links = links_into("/", "1" * 18, "2" * 32, ["3" * 32] * MOST_COMPARED)
+    note = study_note(record, links, ["get-artifact?path=importances.png&run_uuid=" + "2" * 32] * 6)
+    assert f"{len(front_runs(record)) - MOST_ROWS} more trials of the front" in note
+    assert len(note) < 8000 and note.endswith(" more trials.")
+
+
 def test_the_study_s_own_run_tells_how_it_grew_what_it_chose_and_where_it_looked(everything: Everything) -> None:
     folder, outcome, config = everything
     run, record = runs_of(folder)["study small"], outcome.record
@@ -149,7 +164,7 @@ def test_the_study_s_own_run_tells_how_it_grew_what_it_chose_and_where_it_looked
     names = [objective_key(aim).replace("obj/", "chosen/") for aim in config.study.objectives]
     assert [run.data.metrics[name] for name in names] == list(record.choice.trial.values)
     assert {key: tags_of(run)[f"chosen.{key}"] for key in config.study.space} == {
-        key: show(value) for key, value in record.choice.trial.params.items()
+        key: shown(value) for key, value in record.choice.trial.params.items()
     }
     assert run.data.params["train.lr"] == "0.0001 to 1e+30, log"
     assert set(run.data.params) == set(config.study.space)

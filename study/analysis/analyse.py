@@ -3,22 +3,35 @@
 import base64
 import hashlib
 import json
+import math
+import re
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from study.analysis.against import compared, comparison, read_earlier
-from study.analysis.geometry_table import COLUMNS, FIRST, HEADS, headline, printed, sections, written
-from study.analysis.text import facts, undefined_lines
+from study.analysis.tables import (
+    COLUMNS,
+    FIRST,
+    against_table,
+    facts_table,
+    headline,
+    printed,
+    sections,
+    undefined_table,
+)
+from study.format import shown
 from study.pictures.canvas import save_png
 from study.pictures.embedding_plot import embedding_figure
 from wake2vec import (
+    PHASE1_PRINTED,
     ConfigError,
     Measurement,
     Source,
     StoredSubject,
+    flatten,
     measure_fully,
     nearest_tokens,
     phase1_summary,
@@ -31,6 +44,8 @@ from wake2vec import (
 REPORT, PICTURE, PAGE = "analysis.json", "embedding.png", "analysis.html"
 FORMAT = 1
 DEFAULT = Path("analysis")
+PHASE1 = "phase1"
+"""Names the values that Phase 1's report prints, as an earlier report."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +101,8 @@ def _hash(*parts: bytes) -> str:
 
 
 def _free_folder(wanted: Path, inputs: dict[str, Any]) -> Path:
-    folder, count = wanted, 1
-    while _holds_another(folder, inputs):
-        count += 1
-        folder = wanted.with_name(f"{wanted.name}-{count}")
-    return folder
+    others = (wanted.with_name(f"{wanted.name}-{place}") for place in count(2))
+    return next(folder for folder in chain([wanted], others) if not _holds_another(folder, inputs))
 
 
 def _holds_another(folder: Path, inputs: dict[str, Any]) -> bool:
@@ -113,19 +125,12 @@ def _report(
     return {
         "format": FORMAT,
         "model": name,
-        "matrix": {
-            "tensor": matrix.tensor,
-            "file": matrix.file.name,
-            "dtype": matrix.dtype,
-            "rows": len(matrix.rows),
-        },
+        "matrix": {"tensor": matrix.tensor, "file": matrix.file.name, "dtype": matrix.dtype, "rows": len(matrix.rows)},
         "dim": matrix.rows.shape[1],
         "base_rows": subject.base_size,
         "new_rows": len(subject.matrix) - subject.base_size,
         "base_rule": stored.base_rule,
-        "before": {"model": source.before.resolve().name, "rows": len(before.rows)}
-        if before and source.before
-        else None,
+        "before": source.before and before and {"model": source.before.resolve().name, "rows": len(before.rows)},
         "corpus": source.corpus.name if source.corpus else None,
         "reference_rows": len(subject.reference_ids),
         "notes": list(stored.notes),
@@ -151,15 +156,74 @@ def _write(
     environment = Environment(loader=PackageLoader("study.analysis"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("analysis.html").render(
         report=report,
-        facts=facts(report),
+        facts=facts_table(report),
         sections={FIRST: headline(measured.numbers), **sections(measured.numbers)},
         columns=COLUMNS,
-        heads=HEADS,
-        written=written,
+        shown=shown,
         printed=printed,
-        undefined=undefined_lines(report),
+        undefined=undefined_table(report),
         picture=f"data:image/png;base64,{base64.b64encode((folder / PICTURE).read_bytes()).decode()}",
-        against=against,
-        comparison=comparison(shared) if shared else [],
+        against=against_table(shared or [], against),
     )
     write_atomic(folder / PAGE, page.encode())
+
+
+def read_earlier(source: str) -> dict[str, float]:
+    """The numbers of an earlier report: Phase 1's summaries, this command's own JSON, or a trial's result.
+
+    They stand under our addresses, or under Phase 1's keys.
+
+    Raises:
+        ConfigError: no such file, or none of its keys is known.
+    """
+    if source == PHASE1:
+        return _numbers(PHASE1_PRINTED)
+    rule = f"--against must be a summary in JSON, or {PHASE1}"
+    if not Path(source).is_file():
+        raise ConfigError(f"{rule}: no file {source}")
+    try:
+        content: Any = json.loads(Path(source).read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        raise ConfigError(f"{rule}: {source} can't be read as JSON") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{rule}: {source} holds a {type(content).__name__}")
+    numbers = content.get("numbers")
+    return _numbers(numbers if isinstance(numbers, dict) else content)
+
+
+def compared(earlier: dict[str, float], report: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Key, old and new value of each number that both have, in the order of the new report.
+
+    Raises:
+        ConfigError: they share none.
+    """
+    now = _numbers(report["numbers"]) | _numbers(report["phase1"])
+    shared = [(key, earlier[key], value) for key, value in now.items() if key in earlier]
+    if not shared:
+        raise ConfigError("--against shares no number with this report: give a geometry summary in JSON")
+    return shared
+
+
+def _numbers(tree: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a nested summary, under dotted keys; texts, truth values and what is undefined are left out."""
+    return {
+        key: float(value)
+        for key, value in flatten(tree).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def parse_ids(text: str) -> tuple[int, ...]:
+    """`3-5, 9` as 3, 4, 5, 9.
+
+    Raises:
+        ConfigError: the text isn't a list of ids and ranges.
+    """
+    ids: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not match or last < first:
+            raise ConfigError(f"ids are given like 3-258,700: {text!r} isn't such a list")
+        ids += range(first, last + 1)
+    return tuple(ids)

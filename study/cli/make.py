@@ -137,8 +137,8 @@ def analyse(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
 ) -> None:
     """Report the geometry of any checkpoint's embedding, without training: tables, a picture, a page, JSON."""
-    from study.analysis.analyse import PAGE, write_analysis
-    from study.analysis.text import analysis_tables, parse_ids
+    from study.analysis.analyse import PAGE, parse_ids, write_analysis
+    from study.analysis.tables import analysis_tables
     from wake2vec import Source
 
     ids = parse_ids(references) if references else None

@@ -1,21 +1,22 @@
 """The model card: an export's README, with what a reader must know before using, citing or repeating it."""
 
 import inspect
-import math
 import re
 from pathlib import Path
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from study.compare import pair_of
 from study.config import StudyConfig
-from study.format import figure_name, shown_name
-from study.noise import Interval
+from study.format import figure_name, shown
 from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Run
-from study.show.values import shown_cautions, shown_differences, shown_figures, shown_intervals
-from study.table import goal_of, show
+from study.show.sentences import baseline_told
+from study.show.table import in_markdown
+from study.show.tables import comparison_table, legend
+from study.show.values import shown_cautions, shown_figures
 from wake2vec import HEADLINE, INITIALISERS, NUMBERS, InitialiserName, RunConfig, RunResult, fingerprint_inputs, flatten
 
 READ_FIRST = (
@@ -49,6 +50,7 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
         ConfigError: the result of the trial or of the baseline is gone.
     """
     config, result, baseline_result = record.config, record.result(trial.digest), record.result(record.baseline.digest)
+    pair = pair_of(record, record.baseline, trial)
     environment = Environment(loader=PackageLoader("study.export"), autoescape=False, undefined=StrictUndefined)
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
     aimed_at = {figure.result for figure in shown_figures(record)}
@@ -59,8 +61,9 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
         result=result,
         run=result.config,
         reason=reason,
-        objectives=_objectives(record, trial),
-        seeds=len(record.repeated_values(trial)),
+        comparison=in_markdown(comparison_table(record, pair)),
+        legend=legend(pair.differences, config.study.seeds),
+        baseline=baseline_told(record),
         cautions=shown_cautions(record),
         headline=[
             (figure_name(address), *row)
@@ -91,39 +94,15 @@ def _front_matter(base: str) -> dict[str, object]:
     return matter
 
 
-def _objectives(record: StudyRecord, trial: Run) -> list[tuple[str, ...]]:
-    """Name, goal, baseline, this trial and their difference, with 95 % intervals over seeds where there are any.
-
-    Of the objectives, and of what stands beside one.
-    """
-    rows: list[tuple[str, ...]] = []
-    columns = (
-        shown_intervals(record, record.baseline),
-        shown_intervals(record, trial),
-        shown_differences(record, record.baseline, trial),
-    )
-    for figure, before, after, difference in zip(shown_figures(record), *columns, strict=True):
-        told = _over_seeds(difference)
-        if difference.holds(0.0) and 0 < difference.high - difference.low < math.inf:
-            told += ", within the noise"
-        rows.append((shown_name(figure), goal_of(figure), _over_seeds(before), _over_seeds(after), told))
-    return rows
-
-
-def _over_seeds(found: Interval) -> str:
-    has_interval = found.count > 1 and not math.isnan(found.mean)
-    return show(found.mean) + (f" ({show(found.low)} to {show(found.high)})" if has_interval else "")
-
-
 def _interval(result: RunResult, address: str) -> str:
     """The 95 % interval of a figure of this trial; empty where there is none."""
     low, high = (result.numbers.get(f"{address}_{end}") for end in ("low", "high"))
-    return "" if low is None or high is None else f"{show(low)} to {show(high)}"
+    return "" if low is None or high is None else f"{shown(low)} to {shown(high)}"
 
 
 def _null(result: RunResult, address: str) -> str:
     null = null_of(address, result.numbers)
-    return "" if null is None else show(null)
+    return "" if null is None else shown(null)
 
 
 def _figures(baseline: RunResult, result: RunResult, names: list[str] | tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -131,8 +110,8 @@ def _figures(baseline: RunResult, result: RunResult, names: list[str] | tuple[st
         (
             name,
             NUMBERS[name],
-            _shown(baseline.numbers[name]),
-            _shown(result.numbers[name]),
+            shown(baseline.numbers[name]),
+            shown(result.numbers[name]),
             _interval(result, name),
             _null(result, name),
         )
@@ -185,7 +164,3 @@ def _profile(config: StudyConfig, trial: Run, result: RunResult) -> dict[str, ob
         tree[section][key] = name
     study = config.study.model_dump(mode="json", exclude_defaults=True) | {"trials": trial.number + 1}
     return {"study": study, **tree}
-
-
-def _shown(figure: float | None) -> str:
-    return "undefined" if figure is None else show(figure)

@@ -1,24 +1,58 @@
-"""The report: one self-contained HTML page about a study, and the same in Markdown."""
+"""The report of a study: one self-contained HTML page, and the same tables and sentences in Markdown."""
 
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from study.commands import make_command, profile_text
+from study.compare import pair_of
 from study.config import StudyConfig
+from study.format import UNDEFINED, duration, shown, shown_name
+from study.judge import standing
 from study.record import StudyRecord, read_record
-from study.report import charts, figures
-from study.report.content import Content, content_of
-from study.report.markdown import markdown
-from study.report.runs import inspected
+from study.report import charts, figures, issue_pictures
+from study.report.issue_pictures import Side
+from study.report.issues import KNOWN, KnownIssue, Reading, reading
+from study.report.runs import shown_runs
+from study.runs import Run
+from study.search.importance import Importances, importances
+from study.show import sentences, tables
+from study.show.table import Table, escaped, in_markdown, table_of
+from study.show.values import shown_cautions, shown_figures, shown_values
 from study.storage import check_fingerprint, fingerprint_of, load_study
-from wake2vec import write_atomic
+from wake2vec import Neighbours, RunResult, write_atomic
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a report tells, as plain text: both templates show it."""
+
+    record: StudyRecord
+    found: Importances
+    sides: list[Side]
+    """The baseline and the chosen trial; one where they are the same."""
+    told: dict[str, str]
+    """Sentences."""
+    tables: dict[str, Table]
+    readings: list[list[Reading]]
+    """Of each known issue, one for each side."""
+    samples: list[str]
+    """One for each side."""
+    audits: list[tuple[str, list[str]]]
+    """A title, empty where all sides have one audit, and its sentences."""
+    to_repeat: list[tuple[str, str]]
+    """A command, and what it does."""
+    profile: str
+    """The whole configuration as YAML."""
 
 
 def write_report(config: StudyConfig, folder: Path, profile: str = "tiny", overrides: Sequence[str] = ()) -> Path:
@@ -31,7 +65,9 @@ def write_report(config: StudyConfig, folder: Path, profile: str = "tiny", overr
             stand under wrong names.
     """
     record = read_record(config, folder)
-    _check_settings(record)
+    inputs = record.result(record.choice.trial.digest).fingerprints
+    stored = load_study(folder, config.study.name).user_attrs["fingerprint"]
+    check_fingerprint(config.study.name, json.loads(stored), fingerprint_of(config, inputs))
     content = content_of(record, profile, overrides)
     path = folder / "studies" / config.study.name / "report.html"
     write_atomic(path, page(content).encode())
@@ -39,25 +75,37 @@ def write_report(config: StudyConfig, folder: Path, profile: str = "tiny", overr
     return path
 
 
-def _check_settings(record: StudyRecord) -> None:
-    inputs = record.result(record.choice.trial.digest).fingerprints
-    stored = load_study(record.folder, record.config.study.name).user_attrs["fingerprint"]
-    check_fingerprint(record.config.study.name, json.loads(stored), fingerprint_of(record.config, inputs))
+def content_of(record: StudyRecord, profile: str, overrides: Sequence[str]) -> Content:
+    """Gather it; `profile` and `overrides` are what the report was asked for with.
 
-
-@dataclass(frozen=True)
-class Pictures:
-    """The page's charts, as markup, and what its script reads."""
-
-    legend: list[tuple[Markup, str]]
-    interval_plots: list[Markup]
-    parallel: Markup
-    pairs: list[Markup]
-    curves: Markup
-    growth: list[Markup]
-    costs: list[Markup]
-    importance_plots: list[Markup]
-    inspected: list[dict[str, object]]
+    Raises:
+        ConfigError: no trial has a result, or a result is gone.
+    """
+    chosen, found = record.choice.trial, importances(record.finished, record.config)
+    compared = list({trial.number: trial for trial in (record.baseline, chosen)}.values())
+    results = [record.result(trial.digest) for trial in compared]
+    sides = [_side(record, trial, result) for trial, result in zip(compared, results, strict=True)]
+    readings = [[_read(issue, side) for side in sides] for issue in KNOWN]
+    one_audit = len({result.audit.model_dump_json() for result in results}) == 1
+    audited = [("", results[0])] if one_audit else [(side.title, own) for side, own in zip(sides, results, strict=True)]
+    export = make_command("export", profile, overrides)
+    return Content(
+        record,
+        found,
+        sides,
+        _told(record, found, export),
+        {**_tables(record, found, compared, results), "issues": _issues_table(sides, readings)},
+        readings,
+        [result.samples[0] for result in results],
+        [(title, sentences.audit_told(result.audit)) for title, result in audited],
+        [
+            (make_command("study", profile, overrides), "runs the study, or goes on with it"),
+            (make_command("report", profile, overrides), "makes this page"),
+            (make_command("ui", profile, overrides), "opens its trials in MLflow"),
+            (f"{export} TRIAL={chosen.number}", f"writes trial {chosen.number} as a model folder"),
+        ],
+        profile_text(record.config),
+    )
 
 
 def page(content: Content) -> str:
@@ -66,13 +114,24 @@ def page(content: Content) -> str:
     environment.filters |= {"breakable": breakable, "stacked": stacked}
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))
     return environment.get_template("report.html").render(
-        c=content,
-        p=_pictures(content),
+        vars(content),
+        known=KNOWN,
+        pictures=_pictures(content),
+        runs=[_inspected(run, content.record) for run in _drawn(content.record)],
         style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704
         style_hash=policy_hash(style),
         script_hash=policy_hash(script),
     )
+
+
+def markdown(content: Content) -> str:
+    """The same without pictures; ends with a line feed."""
+    environment = Environment(  # noqa: S701 (Markdown, not HTML)
+        loader=PackageLoader("study.report"), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"table": in_markdown, "escaped": escaped, "fenced": fenced}
+    return environment.get_template("report.md").render(vars(content))
 
 
 def breakable(words: str) -> Markup:
@@ -81,11 +140,17 @@ def breakable(words: str) -> Markup:
 
 
 def stacked(words: str) -> Markup:
-    """A value with its interval below it: `4.3 (4.2 to 4.4)` in two lines."""
-    value, bracket, rest = words.partition(" (")
-    if not bracket or not rest.endswith(")") or " to " not in rest:
-        return escape(words)
-    return Markup("{0}<small>{1}</small>").format(value, rest[:-1])
+    """A value with half its interval below it: `4.312 ±0.021` in two lines."""
+    parts = re.fullmatch(r"(\S+) (±\S+)", words)
+    return Markup("{0} <small>{1}</small>").format(*parts.groups()) if parts else escape(words)
+
+
+def fenced(words: str) -> str:
+    """A code block whose fence is longer than any in it."""
+    fence = "```"
+    while fence in words:
+        fence += "`"
+    return f"{fence}text\n{words.rstrip()}\n{fence}"
 
 
 def policy_hash(source: str) -> str:
@@ -93,23 +158,132 @@ def policy_hash(source: str) -> str:
     return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
-def _pictures(content: Content) -> Pictures:
-    record, runs = content.record, content.runs
-    objectives = record.config.study.objectives
-    return Pictures(
-        charts.legend(runs),
-        figures.interval_plots(record, runs),
-        charts.parallel_coordinates(runs, record.config),
-        charts.pair_plots(runs, objectives),
-        charts.loss_curves(runs),
-        figures.growth_plots(record, runs),
-        charts.cost_plots(runs, objectives),
-        figures.importance_plots(content.found, objectives),
-        inspected(runs, record),
-    )
-
-
 def _source(environment: Environment, name: str) -> str:
     assert environment.loader is not None
     source: Any = environment.loader.get_source(environment, name)[0]
     return f"\n{source}"
+
+
+DRAW: dict[str, Callable[[Sequence[Side]], tuple[Markup, ...]]] = {
+    "geometry.norm_gap_d": issue_pictures.norm_pictures,
+    "geometry.isotropy_new": issue_pictures.cosine_pictures,
+    "geometry.collapse_share": issue_pictures.collapse_pictures,
+    "geometry.top1_share_new": issue_pictures.spectrum_pictures,
+    "sample.spacing_rate": issue_pictures.spacing_pictures,
+    "geometry.neighbour_cosine_mean": issue_pictures.neighbour_pictures,
+}
+"""The picture of each known issue, on the same axes for all sides."""
+
+
+def _pictures(content: Content) -> dict[str, Any]:
+    """The page's charts, as markup."""
+    record, runs = content.record, shown_runs(content.record)
+    objectives = record.config.study.objectives
+    return {
+        "issues": [DRAW[issue.address](content.sides) for issue in KNOWN],
+        "legend": charts.legend(runs),
+        "intervals": figures.interval_plots(record, runs),
+        "parallel": charts.parallel_coordinates(runs, record.config),
+        "pairs": charts.pair_plots(runs, objectives),
+        "curves": charts.loss_curves(runs),
+        "growth": figures.growth_plots(record, runs),
+        "costs": charts.cost_plots(runs, objectives),
+        "importances": figures.importance_plots(content.found, objectives),
+    }
+
+
+def _drawn(record: StudyRecord) -> list[Run]:
+    """The runs that charts show, in the order in which the page steps through them."""
+    return [*(trial for trial in record.trials if trial in record.trained), *record.references]
+
+
+def _inspected(run: Run, record: StudyRecord) -> dict[str, object]:
+    """What the page shows of a run that is pointed at."""
+    cost = record.cost(run.digest)
+    return {
+        "key": tables.key_of(run),
+        "title": f"{run.title}: {', '.join(standing(run, record).words)}",
+        "note": run.reason,
+        "values": [
+            *zip(map(shown_name, shown_figures(record)), map(shown, shown_values(record, run)), strict=False),
+            *((address, shown(value)) for address, value in run.params.items()),
+            ("trained", f"{cost.steps:,} steps, {duration(cost.seconds)}"),
+        ],
+    }
+
+
+def _told(record: StudyRecord, found: Importances, export: str) -> dict[str, str]:
+    reason = record.choice.reason
+    return {
+        "name": record.config.study.name,
+        "title": sentences.title(record),
+        "question": sentences.question(record),
+        "reason": f"{reason[0].upper()}{reason[1:]}.",
+        "certainty": sentences.certainty(record),
+        "caution": " ".join(shown_cautions(record)),
+        "export": export,
+        "front": sentences.front_told(record, figures.MOST_ROWS),
+        "trials": f"{sentences.counted(record)}. {sentences.saved(record)}".strip(),
+        "rough": sentences.rough(found),
+        "computed": sentences.computed(record),
+    }
+
+
+def _tables(
+    record: StudyRecord, found: Importances, compared: Sequence[Run], results: Sequence[RunResult]
+) -> dict[str, Table]:
+    chosen = record.choice.trial
+    versions = {name: ", ".join(dict.fromkeys(own.versions[name] for own in results)) for name in results[0].versions}
+    versions |= {"optuna (of this page)": version("optuna"), "result format": str(results[0].format)}
+    return {
+        "comparison": tables.comparison_table(record, pair_of(record, record.baseline, chosen)),
+        "recipe": tables.knobs_table(record, "", compared, list(chosen.params)),
+        "front": tables.front_table(record),
+        "references": tables.references_table(record),
+        "bounds": tables.bounds_table(record),
+        "runs": tables.runs_table(record, [*record.begun, *record.references]),
+        "stopped": tables.reasons_table("", record.stopped),
+        "failed": tables.reasons_table("", record.failed),
+        "importances": tables.importance_table(found, record),
+        "setting": sentences.setting(record),
+        "space": tables.space_table(record),
+        "cost": tables.cost_table(record),
+        "neighbours": _neighbours_table([tables.head_of(run, record) for run in compared], results),
+        "hashes": table_of(["input", "SHA-256, first digits"], list(results[-1].fingerprints.items())),
+        "versions": table_of(["what", "version"], list(versions.items())),
+        "digests": tables.digests_table(record),
+    }
+
+
+def _neighbours_table(heads: Sequence[str], results: Sequence[RunResult]) -> Table:
+    """A row a word: how often it was seen, and its nearest base tokens on each side."""
+    sides = [{near.word: near for near in result.neighbours} for result in results]
+    known = {word: near for side in sides for word, near in side.items()}
+    rows = [[word, str(near.seen), *(_nearest(side.get(word)) for side in sides)] for word, near in known.items()]
+    return table_of(["word", "seen", *heads], rows)
+
+
+def _nearest(near: Neighbours | None) -> str:
+    if near is None:
+        return UNDEFINED
+    return ", ".join(f"{token} {cosine:.2f}" for token, cosine in zip(near.tokens, near.cosines, strict=True))
+
+
+def _issues_table(sides: Sequence[Side], readings: Sequence[Sequence[Reading]]) -> Table:
+    """A row a known issue and a side: what the page's pictures say."""
+    rows = [
+        [issue.title, issue.what, side.title, *astuple(own)]
+        for issue, of_sides in zip(KNOWN, readings, strict=True)
+        for side, own in zip(sides, of_sides, strict=True)
+    ]
+    return table_of(["issue", "number", "trial", "value", "null", "base rows", "more", "Phase 1 printed"], rows)
+
+
+def _side(record: StudyRecord, trial: Run, result: RunResult) -> Side:
+    part = "baseline" if trial.number == record.baseline.number else "chosen"
+    return Side(f"{trial.title}, {part}", result.numbers, record.work_folder(trial.digest).read_arrays("geometry"))
+
+
+def _read(issue: KnownIssue, side: Side) -> Reading:
+    base, new = side.norms
+    return reading(issue, side.numbers, len(base), len(new))

@@ -32,6 +32,8 @@ class Column:
     """The whole name, where there is room for it."""
     only: Literal["terminal", "page", ""] = ""
     """Where alone it is shown; pages are HTML and Markdown."""
+    on_page: Sequence[str] = ()
+    """Its cells on pages, where they differ."""
 
     @property
     def width(self) -> int:
@@ -68,7 +70,7 @@ class Table:
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
-        return list(zip(*(column.cells for column in self.columns), strict=True))
+        return list(zip(*(column.on_page or column.cells for column in self.columns), strict=True))
 
 
 def facts(title: str, pairs: Sequence[tuple[str, str]], heads: tuple[str, str] = ("", "")) -> Table:
@@ -80,12 +82,12 @@ def facts(title: str, pairs: Sequence[tuple[str, str]], heads: tuple[str, str] =
 def in_markdown(table: Table, gap: str = "") -> str:
     """With `gap` after each cell; bars inside cells are escaped, and nothing is taken for HTML."""
     lines = [table.header, ["---"] * len(table.header), *table.rows]
-    cells = [[_plain(cell) + gap if place != 1 else cell for cell in line] for place, line in enumerate(lines)]
+    cells = [[escaped(cell) + gap if place != 1 else cell for cell in line] for place, line in enumerate(lines)]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
-def _plain(text: str) -> str:
-    """A cell that no renderer takes for HTML, and that stays on its line."""
+def escaped(text: str) -> str:
+    """Text that no renderer of Markdown takes for HTML or the end of a cell, and that stays on its line."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
@@ -158,3 +160,19 @@ def _drawn(table: Table, columns: Sequence[Column], gap: int, title: str) -> Ric
     for place, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
         drawn.add_row(*row, style="bold" if place in table.strong else None)
     return drawn
+
+
+def table_of(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of texts for a page, without a title."""
+    columns = [Column(head, [row[place] for row in rows], "left", WIDTH) for place, head in enumerate(header)]
+    return Table("", columns[0], [columns[1:]])
+
+
+def first_rows(table: Table, count: int) -> Table:
+    """The table with as many rows at most."""
+
+    def cut(column: Column) -> Column:
+        return replace(column, cells=column.cells[:count], on_page=column.on_page[:count])
+
+    groups = [[*map(cut, group)] for group in table.groups]
+    return replace(table, lead=cut(table.lead), groups=groups, keys=table.keys[:count])

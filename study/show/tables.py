@@ -23,7 +23,7 @@ from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run, State
 from study.settings import Choices, Range
-from study.show.table import HARD_SPACE, NAME, WIDTH, Column, Table, facts
+from study.show.table import HARD_SPACE, NAME, WIDTH, Column, Table, facts, table_of
 from study.show.values import shown_figures, shown_intervals, shown_values
 from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, Numbers
 
@@ -189,7 +189,7 @@ def bounds_table(record: StudyRecord) -> Table:
         judged = [(trial.number, trial.violations[place]) for trial in record.finished if trial.violations]
         broken = [f"{number} (by {by:.3g})" for number, by in judged if by > 0]
         rows.append([str(bound), f"{len(judged) - len(broken)} of {len(judged)}", ", ".join(broken) or "none"])
-    return _plain("", ["bound", "trials that keep it", "trials that break it"], rows)
+    return table_of(["bound", "trials that keep it", "trials that break it"], rows)
 
 
 def reasons_table(what: str, runs: Sequence[Run]) -> Table:
@@ -220,7 +220,7 @@ def space_table(record: StudyRecord) -> Table:
             between = ", ".join(map(shown, space.choices))
         scale = "log" if isinstance(space, Range) and space.log else "linear" if isinstance(space, Range) else "choice"
         rows.append([address, between, scale, shown(record.config.study.baseline[address])])
-    return _plain("", ["knob", "values", "scale", "baseline"], rows)
+    return table_of(["knob", "values", "scale", "baseline"], rows)
 
 
 def cost_table(record: StudyRecord) -> Table:
@@ -239,7 +239,7 @@ def cost_table(record: StudyRecord) -> Table:
         for name, costs in groups.items()
         if costs
     ]
-    return _plain("", ["", "runs", "steps", "training and evaluation"], rows)
+    return table_of(["", "runs", "steps", "training and evaluation"], rows)
 
 
 def digests_table(record: StudyRecord) -> Table:
@@ -267,11 +267,6 @@ def step_of(run: Run, record: StudyRecord) -> int:
     return record.cost(run.digest).steps if run.digest else 0
 
 
-def _plain(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    columns = [Column(head, [row[place] for row in rows], "left") for place, head in enumerate(header)]
-    return Table(title, columns[0], [columns[1:]])
-
-
 def _costs(record: StudyRecord, runs: Sequence[Run], state: State) -> list[Cost]:
     return [record.cost(run.digest) for run in runs if run.state is state]
 
@@ -291,7 +286,8 @@ def _lead(record: StudyRecord, runs: Sequence[Run]) -> Column:
         mark = "*" if run.is_finished_trial and run.number in record.front else " "
         return f"{mark}{run.number:>{width}}"
 
-    return Column("trial", [*map(cell, runs)], widest=NAME)
+    names = [run.name if run.role is Role.REFERENCE else str(run.number) for run in runs]
+    return Column("trial", [*map(cell, runs)], widest=NAME, on_page=names)
 
 
 def _knob_columns(record: StudyRecord, runs: Sequence[Run]) -> list[Column]:

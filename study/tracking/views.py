@@ -40,7 +40,7 @@ def trials_view(config: StudyConfig, parent: str) -> dict[str, str]:
     objectives = list(map(objective_key, study.objectives))
     shown = list(map(objective_key, with_beside(study.objectives)))
     columns = {
-        f"tags.`{MARK}`": 150,
+        f"tags.`{MARK}`": 260,
         **{f"metrics.`{name}`": 40 + 6 * len(name) for name in shown},
         **{f"params.`{knob}`": 40 + 6 * len(knob) for knob in study.space},
     }

@@ -164,9 +164,7 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def measure_threads(
-    body: nn.Module, rows: Float[Tensor, "rows dim"], block_tokens: int, most: int
-) -> dict[int, float]:
+def measure_threads(body: nn.Module, rows: Float[Tensor, "rows dim"], block_tokens: int, most: int) -> dict[int, float]:
     """Seconds of a training pass of that model over some 500 tokens, by number of threads: 1, 2, 4, ... up to `most`.
 
     The counts take turns, so that what else the machine does meanwhile meets all of them. Empty where there is nothing
