@@ -26,6 +26,17 @@ def shown_intervals(record: StudyRecord, trial: Run) -> list[Interval]:
     return [interval(column) for column in zip(*_by_seed(record, trial).values(), strict=True)]
 
 
+def front_rows(record: StudyRecord) -> list[Run]:
+    """The baseline, the chosen trial, its runners-up and the rest of the front in order of the first objective."""
+    first = record.config.study.objectives[0]
+    rest = sorted(
+        (trial for trial in record.finished if trial.number in record.front),
+        key=lambda trial: first.sign * trial.values[0],
+    )
+    rows = [record.baseline, record.choice.trial, *record.choice.runners_up, *rest]
+    return list({trial.number: trial for trial in rows}.values())
+
+
 def shown_differences(record: StudyRecord, before: Run, after: Run) -> list[Interval]:
     """Of each figure, the second trial less the first, seed by seed."""
     ours, theirs = shown_by_shared_seed(record, before, after)

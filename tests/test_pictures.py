@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from study.pictures.draw import moments_of
+from study.pictures.history_plots import Moment, hypervolume_figure, importances_figure
+from study.pictures.study_plots import curves_figure
 
 from study.config import StudyConfig
 from study.cost import Cost
 from study.driver import StudyOutcome
-from study.pictures.draw import moments_of
-from study.pictures.history_plots import Moment, hypervolume_figure, importances_figure
-from study.pictures.study_plots import curves_figure
 from study.runs import Run, State
 from study.search.importance import importances
 

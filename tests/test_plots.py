@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-
 from study.pictures.canvas import save_png
 from study.pictures.embedding_plot import embedding_figure
 from study.pictures.study_plots import FrontPoint, curves_figure, front_figure

@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from study.analysis.against import compared, comparison, read_earlier
 from study.analysis.geometry_table import COLUMNS, FIRST, HEADS, headline, printed, sections, written
 from study.analysis.text import facts, undefined_lines
-from study.pictures.canvas import save_png
-from study.pictures.embedding_plot import embedding_figure
+from study.charts.canvas import save_png
+from study.charts.run_charts import Side, embedding_figure
 from wake2vec import (
     ConfigError,
     Measurement,
@@ -147,7 +147,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / REPORT, report)
     title = f"{report['model']}: {report['base_rows']:,} base and {report['new_rows']:,} new rows"
-    save_png(embedding_figure(measured.arrays, measured.numbers, title), folder / PICTURE)
+    save_png(embedding_figure(Side(title, measured.numbers, measured.arrays)), folder / PICTURE)
     environment = Environment(loader=PackageLoader("study.analysis"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("analysis.html").render(
         report=report,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from study.charts.run_charts import Side
 from study.commands import make_command, profile_text
 from study.record import StudyRecord
 from study.report import tables, words
-from study.report.issue_pictures import Side
 from study.report.issues import Issue, issues_of
 from study.report.runs import ShownRun, shown_runs
 from study.report.tables import Table

@@ -6,17 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from study.charts.canvas import Panel, svg
+from study.charts.run_charts import HEADLINE_TAU, Side, collapse, cosines, neighbours, norms, spacing, spectra
 from study.nulls import null_of
-from study.report.issue_pictures import (
-    HEADLINE_TAU,
-    Side,
-    collapse_pictures,
-    cosine_pictures,
-    neighbour_pictures,
-    norm_pictures,
-    spacing_pictures,
-    spectrum_pictures,
-)
 from wake2vec import PHASE1_ADDRESSES, PHASE1_PRINTED
 
 UNDEFINED = "–"
@@ -42,7 +34,7 @@ class KnownIssue:
     """The headline number, in words."""
     address: str
     read: Callable[[Side], Reading]
-    draw: Callable[[Sequence[Side]], tuple[Markup, ...]]
+    draw: Callable[[Sequence[Side]], list[Panel]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,12 @@ def issues_of(sides: Sequence[Side]) -> list[Issue]:
     keys = {address: key for key, address in PHASE1_ADDRESSES.items()}
     printed = {known.address: PHASE1_PRINTED.get(keys.get(known.address, "")) for known in KNOWN}
     return [
-        Issue(known, "" if value is None else f"{value:g}", tuple(map(known.read, sides)), known.draw(sides))
+        Issue(
+            known,
+            "" if value is None else f"{value:g}",
+            tuple(map(known.read, sides)),
+            tuple(map(svg, known.draw(sides))),
+        )
         for known in KNOWN
         for value in [printed[known.address]]
     ]
@@ -150,7 +147,7 @@ KNOWN = (
         "Cohen's d of the norms, base minus new",
         "geometry.norm_gap_d",
         _norm_reading,
-        norm_pictures,
+        norms,
     ),
     KnownIssue(
         "Isotropy",
@@ -158,7 +155,7 @@ KNOWN = (
         "Phase 1's isotropy of the new rows, at best 1",
         "geometry.isotropy_new",
         _isotropy_reading,
-        cosine_pictures,
+        cosines,
     ),
     KnownIssue(
         "Collapse",
@@ -166,7 +163,7 @@ KNOWN = (
         f"share of the new rows that collapsed, at a cosine of {HEADLINE_TAU}",
         "geometry.collapse_share",
         _collapse_reading,
-        collapse_pictures,
+        collapse,
     ),
     KnownIssue(
         "One direction",
@@ -174,7 +171,7 @@ KNOWN = (
         "variance share of the new rows' first direction",
         "geometry.top1_share_new",
         _direction_reading,
-        spectrum_pictures,
+        spectra,
     ),
     KnownIssue(
         "Spacing",
@@ -182,7 +179,7 @@ KNOWN = (
         "fused and split boundaries, of all in the samples",
         "sample.spacing_rate",
         _spacing_reading,
-        spacing_pictures,
+        spacing,
     ),
     KnownIssue(
         "Neighbours",
@@ -190,7 +187,7 @@ KNOWN = (
         "mean cosine of a new row to its nearest base row",
         "geometry.neighbour_cosine_mean",
         _neighbour_reading,
-        neighbour_pictures,
+        neighbours,
     ),
 )
 """The objectives first, then in the order of Phase 1's report."""

@@ -11,9 +11,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from study.charts.canvas import palette, svg
+from study.charts.study_charts import StudyCharts
 from study.config import StudyConfig
 from study.record import StudyRecord, read_record
-from study.report import charts, figures
 from study.report.content import Content, content_of
 from study.report.markdown import markdown
 from study.report.runs import inspected
@@ -49,14 +50,15 @@ def _check_settings(record: StudyRecord) -> None:
 class Pictures:
     """The page's charts, as markup, and what its script reads."""
 
+    front_legend: list[tuple[Markup, str]]
     legend: list[tuple[Markup, str]]
-    interval_plots: list[Markup]
+    intervals: list[Markup]
     parallel: Markup
     pairs: list[Markup]
     curves: Markup
     growth: list[Markup]
     costs: list[Markup]
-    importance_plots: list[Markup]
+    importances: list[Markup]
     inspected: list[dict[str, object]]
 
 
@@ -65,6 +67,7 @@ def page(content: Content) -> str:
     environment = Environment(loader=PackageLoader("study.report"), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"breakable": breakable, "stacked": stacked}
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))
+    style = f"\n{palette()}{style}"
     return environment.get_template("report.html").render(
         c=content,
         p=_pictures(content),
@@ -94,18 +97,21 @@ def policy_hash(source: str) -> str:
 
 
 def _pictures(content: Content) -> Pictures:
-    record, runs = content.record, content.runs
-    objectives = record.config.study.objectives
+    charts = StudyCharts(content.record)
+    front, trials = (
+        [(svg(panel), words) for panel, words in charts.legend(section)] for section in ("Front", "All trials")
+    )
     return Pictures(
-        charts.legend(runs),
-        figures.interval_plots(record, runs),
-        charts.parallel_coordinates(runs, record.config),
-        charts.pair_plots(runs, objectives),
-        charts.loss_curves(runs),
-        figures.growth_plots(record, runs),
-        charts.cost_plots(runs, objectives),
-        figures.importance_plots(content.found, objectives),
-        inspected(runs, record),
+        front,
+        trials,
+        list(map(svg, charts.intervals())),
+        svg(charts.parallel()),
+        list(map(svg, charts.front_pairs())),
+        svg(charts.curves()),
+        list(map(svg, charts.growth())),
+        list(map(svg, charts.costs())),
+        list(map(svg, charts.importances(content.found))),
+        inspected(content.runs, content.record),
     )
 
 

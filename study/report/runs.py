@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from study.charts.study_charts import KINDS
 from study.cost import Cost, cost_of, loss_curve
 from study.names import shown_name
 from study.record import StudyRecord
@@ -13,13 +14,6 @@ from study.table import show
 
 Curve = list[tuple[int, float]]
 DRAWN_FROM_BELOW = ("stopped", "other", "reference", "front", "baseline")
-WORDS = {
-    "baseline": "Phase 1 baseline",
-    "front": "on the front",
-    "other": "not on the front",
-    "stopped": "stopped early",
-    "reference": "reference",
-}
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class ShownRun:
     """`7`, or `reference <name>`: the same in every chart."""
     title: str
     kind: str
-    """One of `WORDS`."""
+    """One of `KINDS`."""
     is_chosen: bool
     params: Mapping[str, Value]
     """Of the space's knobs; empty for a reference, which lies outside the space."""
@@ -61,7 +55,7 @@ def inspected(runs: list[ShownRun], record: StudyRecord) -> list[dict[str, objec
     return [
         {
             "key": run.key,
-            "title": f"{run.title}: {WORDS[run.kind]}" + (", chosen" if run.is_chosen else ""),
+            "title": f"{run.title}: {KINDS[run.kind].words}" + (", chosen" if run.is_chosen else ""),
             "note": run.note,
             "values": [
                 *([name, show(value)] for name, value in zip(names, run.shown or (), strict=False)),
@@ -83,11 +77,6 @@ def minutes(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def unit_of(seconds: float) -> tuple[str, float]:
-    """Name and seconds of the unit that so long a time is told in."""
-    return ("hours", 3600.0) if seconds >= 7200 else ("minutes", 60.0) if seconds >= 120 else ("seconds", 1.0)
 
 
 def _finished(trial: Run, record: StudyRecord) -> ShownRun:

@@ -9,12 +9,11 @@ from study.names import shown_name
 from study.noise import Interval
 from study.nulls import null_of
 from study.record import StudyRecord
-from study.report.figures import front_rows
 from study.report.runs import ShownRun, in_order, minutes
 from study.runs import Role, Run, State
 from study.search.importance import Importances
 from study.settings import Choices, Objective, Range
-from study.shown import numbers_of, shown_differences, shown_figures, shown_intervals, shown_values
+from study.shown import front_rows, numbers_of, shown_differences, shown_figures, shown_intervals, shown_values
 from study.table import UNDEFINED, goal_of, show
 from study.trials import beats_baseline
 from wake2vec import NUMBERS, Numbers

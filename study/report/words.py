@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from study.charts.study_charts import MOST_ROWS
 from study.names import figure_name, shown_name
 from study.record import StudyRecord
-from study.report.figures import MOST_ROWS, front_rows
 from study.report.tables import Table, verdict
 from study.search.importance import ENOUGH_TRIALS, Importances
+from study.shown import front_rows
 from wake2vec import Audit, RunResult
 
 
