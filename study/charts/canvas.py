@@ -24,6 +24,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -79,7 +80,6 @@ class Panel:
 def figure_of(
     panels: Sequence[Panel],
     title: str = "",
-    size_in: tuple[float, float] | None = None,
     margins: Mapping[str, float] | None = None,
     keys: Sequence[Artist] = (),
 ) -> Figure:
@@ -91,8 +91,7 @@ def figure_of(
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     width, height = (max(ends) for ends in zip(*(panel.size_in for panel in panels), strict=True))
-    extra = 0.5 * bool(title) + 0.4 * bool(keys)
-    size = size_in or (columns * width, rows * height + extra)
+    size = columns * width, rows * height + 0.5 * bool(title) + 0.4 * bool(keys)
     with matplotlib.rc_context(STYLE):
         figure = Figure(size, dpi=120, layout=None if margins else "constrained", facecolor=PAPER)
         if title:
@@ -149,7 +148,8 @@ def save_png(figure: Figure, path: Path) -> None:
         quickly = {"compress_level": 3}  # 6, the default, takes twice as long and saves nothing
         new = Path(folder, "new.png")
         with matplotlib.rc_context(STYLE):
-            figure.savefig(new, format="png", dpi=figure.dpi, metadata={"Software": None}, pil_kwargs=quickly)
+            # `savefig` would draw it once more, to find a layout that is fixed already.
+            FigureCanvasAgg(figure).print_png(new, metadata={"Software": None}, pil_kwargs=quickly)
         os.replace(new, path)
 
 

@@ -74,14 +74,11 @@ def embedding_figure(side: Side) -> Figure:
         f"(c) Spectrum\ntop-1 share: base {number('top1_share_base')}, new {number('top1_share_new')}\n"
         f"to hold 90 %: {_needed(side, 'base')}, {_needed(side, 'new')}": spectra,
         f"(d) Drift of base rows\n{_drift_told(side)}": drift,
-        f"(e) Norm by index\nmedian, 5–95 %, min–max per {_rows_a_bin(side):,} rows\n"
-        f"dashed: first new row, {len(side.norms[0]):,}": norms_by_index,
+        f"(e) Norm by index\nmedian, 5–95 %, min–max\ndashed: first new row, {len(side.norms[0]):,}": norms_by_index,
         f"(f) Collapse of new rows\nat τ = {HEADLINE_TAU}: onto byte rows {byte}\n"
         f"onto byte rows or each other {either}": collapse,
     }
-    return figure_of(
-        [_headed(chart([side])[0], head) for head, chart in panels.items()], side.title, (10, 7.6), MARGINS
-    )
+    return figure_of([_headed(chart([side])[0], head) for head, chart in panels.items()], side.title, MARGINS)
 
 
 def norms(sides: Sequence[Side]) -> list[Panel]:
@@ -121,10 +118,9 @@ def collapse(sides: Sequence[Side]) -> list[Panel]:
             say(ax, "byte collapse undefined:\nno coherent group of\nunreachable byte rows")
             return
         for name, (own, colour, line) in curves.items():
-            ranked = np.sort(finite(own))
-            shares = (ranked.size - np.searchsorted(ranked, taus)) / max(own.size, 1)
-            at, shares = (taus, shares) if own.size else (taus[:0], shares[:0])
-            ax.plot(at, shares, color=colour, ls=line, label=name if own.size else f"{name}: undefined")
+            ranked, label = np.sort(finite(own)), name if own.size else f"{name}: undefined"
+            shares = (ranked.size - np.searchsorted(ranked, taus)) / (own.size or np.nan)
+            ax.plot(taus, shares, color=colour, ls=line, label=label)
         ax.axvline(HEADLINE_TAU, color=INK, linewidth=1, linestyle=":")
         ax.set(xlim=(0.5, 1), ylim=(0, 1.03))
         ax.legend(loc="lower left")
@@ -143,7 +139,7 @@ def spectra(sides: Sequence[Side]) -> list[Panel]:
         if (null := null_of("geometry.top1_share_new", side.numbers)) is not None:
             ax.plot([1], [null], "_", color=INK, markersize=16, clip_on=False, label="first, in noise")
         ax.axhline(0.9, color=SOFT, linewidth=0.8, linestyle=":")
-        ax.set(xscale="log", ylim=(0, 1.03), xlim=(1, None))
+        ax.set(xscale="log", ylim=(0, 1.03), xlim=(0.9, None))
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.minorticks_off()
         ax.legend(loc="lower right")
@@ -175,8 +171,9 @@ def norms_by_index(sides: Sequence[Side]) -> list[Panel]:
     """Median, 5th to 95th percentile, least and greatest norm of rows that stand together in the matrix."""
 
     def draw(side: Side, ax: Axes) -> None:
-        label_axes(ax, "row of the embedding", "L2 norm")
-        every, border, width = side.arrays["norms"], len(side.norms[0]), _rows_a_bin(side)
+        every, border = side.arrays["norms"], len(side.norms[0])
+        width = -(-every.size // 200)
+        label_axes(ax, f"row of the embedding, {width:,} together", "L2 norm")
         for start, rows, group in zip((0, border), side.norms, ("base", "new"), strict=True):
             whole, (colour, _) = len(rows) // width * width, LOOKS[group]
             bins = [rows[:whole].reshape(-1, width), *([rows[None, whole:]] if whole < len(rows) else [])]
@@ -273,7 +270,7 @@ def _headed(panel: Panel, head: str) -> Panel:
         ax.set_title(name, fontsize=10, fontweight="bold", y=1.0, pad=31)
         ax.annotate(text, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points")
 
-    return replace(panel, draw=draw)
+    return replace(panel, draw=draw, size_in=(10 / 3, 3.55))
 
 
 def _needed(side: Side, group: str) -> str:
@@ -287,10 +284,6 @@ def _drift_told(side: Side) -> str:
         return ""
     told = f"mean cosine {_written(side, 'drift_base_cosine')}, mean L2 {_written(side, 'drift_base_l2')}"
     return f"{told}\n5 % of rows below {np.quantile(own, 0.05):.3f}, lowest {own.min():.3f}"
-
-
-def _rows_a_bin(side: Side) -> int:
-    return -(-side.arrays["norms"].size // 200)
 
 
 def _written(side: Side, key: str, form: str = "#.3g") -> str:

@@ -260,6 +260,7 @@ class StudyCharts:
             axes = [_knob_axis(host, at, address, own) for at, (address, own) in enumerate(space.items())]
             for objective, column in zip(objectives, columns, strict=True):
                 axes.append(_upright(host, len(axes), shown_name(objective), "better ↑"))
+                axes[-1].locator_params(axis="y", nbins=5)
                 axes[-1].yaxis.set_major_formatter("{x:.5g}")
                 axes[-1].set_ylim(*window(np.array(column), np.array(column))[:: -objective.sign])
             for run in self.runs:
