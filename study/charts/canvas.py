@@ -162,7 +162,7 @@ def palette() -> str:
 def svg(panel: Panel) -> Markup:
     """The panel as an element of a page whose policy allows no style of its own, in the page's colours and font.
 
-    What has the `gid` "run <kind>|<key>" becomes one group with `data-trial`, by which the page's script lights a run
+    What has the `gid` "run <kinds>|<key>" becomes one group with `data-trial`, by which the page's script lights a run
     everywhere, and a title for those who read without a script.
     """
     drawn = io.StringIO()

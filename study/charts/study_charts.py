@@ -289,7 +289,7 @@ class StudyCharts:
         ]
 
     def _gid(self, run: Run) -> str:
-        return f"run {self.kind(run)}|{run.key}"
+        return f"run {self.kind(run)}{' chosen' * self.is_chosen(run)}|{run.key}"
 
     def _draw(self, ax: Axes, run: Run, xs: Sequence[float] | Array, ys: Sequence[float] | Array) -> Line2D:
         """The run as a line with its mark where it ends; a ring around the chosen one."""
