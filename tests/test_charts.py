@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from study.charts.canvas import COLOURS, figure_of, save_png, svg
 from study.charts.run_charts import Side, collapse, embedding_figure, norms
-from study.charts.study_charts import StudyCharts
+from study.charts.study_charts import RING, StudyCharts
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome
 from study.names import shown_name
@@ -149,6 +149,13 @@ def test_a_front_has_a_panel_for_every_pair_with_the_record_s_values(
     for number, own in enumerate(values):
         x, y = drawn(figure.axes[0], str(number))
         assert (x, y) == ((number, own[0]) if objectives == 1 else tuple(own[:2]))
+
+
+def test_the_chosen_trial_has_a_ring_the_baseline_too(done: tuple[Path, StudyOutcome]) -> None:
+    for values, chosen in (([[0.0, 0.0], [1.0, 1.0]], "0"), ([[1.0, 0.0], [0.0, 1.0]], "1")):
+        (ax,) = figure_of(study(done[1].record, values).front_pairs()).axes
+        rings = [str(line.get_gid()).split("|") for line in ax.lines if line.get_markersize() == RING["markersize"]]
+        assert [(kinds.split()[-1], key) for kinds, key in rings] == [("chosen", chosen)]
 
 
 def test_a_far_trial_is_drawn_at_the_border_by_name_unless_it_is_the_best(done: tuple[Path, StudyOutcome]) -> None:

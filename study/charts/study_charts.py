@@ -303,7 +303,7 @@ class StudyCharts:
         }
         if self.is_chosen(run):
             style |= {"color": kind.colour, "lw": 2.6}
-            ax.plot(xs[-1:], ys[-1:], **{**style, **RING}, ls="none")
+            ax.plot(xs[-1:], ys[-1:], **{**style, **RING, "ls": "none"})
         if len(xs) == 1:
             style["ls"] = "none"
         return ax.plot(xs, ys, markevery=[len(xs) - 1], **style)[0]
