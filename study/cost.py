@@ -31,3 +31,8 @@ def cost_of(progress: Sequence[Progress]) -> Cost:
     gaps = sorted(after - before for before, after in pairwise(times))
     longest = max(PAUSE_S, PAUSE_IN_STEPS * gaps[len(gaps) // 2]) if gaps else PAUSE_S
     return Cost(max((record.step for record in progress), default=0), sum(gap for gap in gaps if gap <= longest))
+
+
+def unit_of(seconds: float) -> tuple[str, float]:
+    """Name and seconds of the unit that so long a time is told in."""
+    return ("hours", 3600.0) if seconds >= 7200 else ("minutes", 60.0) if seconds >= 120 else ("seconds", 1.0)

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from study.charts.canvas import save_png
+from study.charts.run_charts import Side, embedding_figure
+from study.charts.study_charts import draw_study
 from study.companions import config_of
 from study.config import StudyConfig
 from study.format import row_of, shown, with_beside
 from study.judge import standing
-from study.pictures.canvas import save_png
-from study.pictures.draw import draw_study
-from study.pictures.embedding_plot import embedding_figure
 from study.record import StudyRecord
 from study.runs import Role, Run, State
 from study.system import SYSTEM
@@ -160,8 +160,8 @@ class Projection:
         """Write what a person looks at into the work folder: picture, audit, samples."""
         work = self._work(digest)
         result = read_result(work)
-        title = f"{self.config.study.name}: {name}"
-        save_png(embedding_figure(work.read_arrays("geometry"), result.numbers, title), work.path / "embedding.png")
+        side = Side(f"{self.config.study.name}: {name}", result.numbers, work.read_arrays("geometry"))
+        save_png(embedding_figure(side), work.path / "embedding.png")
         write_json(work.path / "audit.json", result.audit.model_dump())
         work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
 

@@ -70,6 +70,11 @@ class Run:
         return Role.REFERENCE if self.number == NO_NUMBER else Role.TRIAL
 
     @property
+    def key(self) -> str:
+        """What a page knows a trial or a reference by: `7`, `reference <name>`."""
+        return f"reference {self.name}" if self.role is Role.REFERENCE else str(self.number)
+
+    @property
     def label(self) -> str:
         """`trial 7`; `trial 7, seed 43`; `library default`, a reference's name."""
         if self.role is Role.REFERENCE:

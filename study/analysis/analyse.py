@@ -22,9 +22,9 @@ from study.analysis.tables import (
     sections,
     undefined_table,
 )
+from study.charts.canvas import save_png
+from study.charts.run_charts import Side, embedding_figure
 from study.format import shown
-from study.pictures.canvas import save_png
-from study.pictures.embedding_plot import embedding_figure
 from wake2vec import (
     PHASE1_PRINTED,
     ConfigError,
@@ -152,7 +152,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / REPORT, report)
     title = f"{report['model']}: {report['base_rows']:,} base and {report['new_rows']:,} new rows"
-    save_png(embedding_figure(measured.arrays, measured.numbers, title), folder / PICTURE)
+    save_png(embedding_figure(Side(title, measured.numbers, measured.arrays)), folder / PICTURE)
     environment = Environment(loader=PackageLoader("study.analysis"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("analysis.html").render(
         report=report,

@@ -65,7 +65,7 @@ KNOWN = (
     ),
     KnownIssue(
         "One direction",
-        "A tall first bar says that the new rows differ along one line, and hardly otherwise.",
+        "A curve that begins high says that the new rows differ along one line, and hardly otherwise.",
         "variance share of the new rows' first direction",
         "geometry.top1_share_new",
         "{geometry.top1_share_base}",

@@ -13,16 +13,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from study.charts import run_charts
+from study.charts.canvas import Panel, palette, svg
+from study.charts.run_charts import Side
+from study.charts.study_charts import MOST_ROWS, StudyCharts
 from study.commands import make_command, profile_text
 from study.compare import pair_of
 from study.config import StudyConfig
 from study.format import UNDEFINED, duration, shown, shown_name
 from study.judge import standing
 from study.record import StudyRecord, read_record
-from study.report import charts, figures, issue_pictures
-from study.report.issue_pictures import Side
 from study.report.issues import KNOWN, KnownIssue, Reading, reading
-from study.report.runs import shown_runs
 from study.runs import Run
 from study.search.importance import Importances, importances
 from study.show import sentences, tables
@@ -113,6 +114,7 @@ def page(content: Content) -> str:
     environment = Environment(loader=PackageLoader("study.report"), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"breakable": breakable, "stacked": stacked}
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))
+    style = f"\n{palette()}{style}"
     return environment.get_template("report.html").render(
         vars(content),
         known=KNOWN,
@@ -164,31 +166,32 @@ def _source(environment: Environment, name: str) -> str:
     return f"\n{source}"
 
 
-DRAW: dict[str, Callable[[Sequence[Side]], tuple[Markup, ...]]] = {
-    "geometry.norm_gap_d": issue_pictures.norm_pictures,
-    "geometry.isotropy_new": issue_pictures.cosine_pictures,
-    "geometry.collapse_share": issue_pictures.collapse_pictures,
-    "geometry.top1_share_new": issue_pictures.spectrum_pictures,
-    "sample.spacing_rate": issue_pictures.spacing_pictures,
-    "geometry.neighbour_cosine_mean": issue_pictures.neighbour_pictures,
+DRAW: dict[str, Callable[[Sequence[Side]], list[Panel]]] = {
+    "geometry.norm_gap_d": run_charts.norms,
+    "geometry.isotropy_new": run_charts.cosines,
+    "geometry.collapse_share": run_charts.collapse,
+    "geometry.top1_share_new": run_charts.spectra,
+    "sample.spacing_rate": run_charts.spacing,
+    "geometry.neighbour_cosine_mean": run_charts.neighbours,
 }
 """The picture of each known issue, on the same axes for all sides."""
 
 
 def _pictures(content: Content) -> dict[str, Any]:
     """The page's charts, as markup."""
-    record, runs = content.record, shown_runs(content.record)
-    objectives = record.config.study.objectives
+    charts = StudyCharts(content.record)
+    front, trials = ([(svg(key), words) for key, words in charts.legend(part)] for part in ("Front", "All trials"))
     return {
-        "issues": [DRAW[issue.address](content.sides) for issue in KNOWN],
-        "legend": charts.legend(runs),
-        "intervals": figures.interval_plots(record, runs),
-        "parallel": charts.parallel_coordinates(runs, record.config),
-        "pairs": charts.pair_plots(runs, objectives),
-        "curves": charts.loss_curves(runs),
-        "growth": figures.growth_plots(record, runs),
-        "costs": charts.cost_plots(runs, objectives),
-        "importances": figures.importance_plots(content.found, objectives),
+        "issues": [list(map(svg, DRAW[issue.address](content.sides))) for issue in KNOWN],
+        "front_legend": front,
+        "legend": trials,
+        "intervals": list(map(svg, charts.intervals())),
+        "parallel": svg(charts.parallel()),
+        "pairs": list(map(svg, charts.front_pairs())),
+        "curves": svg(charts.curves()),
+        "growth": list(map(svg, charts.growth())),
+        "costs": list(map(svg, charts.costs())),
+        "importances": list(map(svg, charts.importances(content.found))),
     }
 
 
@@ -222,7 +225,7 @@ def _told(record: StudyRecord, found: Importances, export: str) -> dict[str, str
         "certainty": sentences.certainty(record),
         "caution": " ".join(shown_cautions(record)),
         "export": export,
-        "front": sentences.front_told(record, figures.MOST_ROWS),
+        "front": sentences.front_told(record, MOST_ROWS),
         "trials": f"{sentences.counted(record)}. {sentences.saved(record)}".strip(),
         "rough": sentences.rough(found),
         "computed": sentences.computed(record),

@@ -14,7 +14,7 @@
     const key = element.dataset.trial;
     if (!byKey.has(key)) continue;
     marked.set(key, [...(marked.get(key) ?? []), element]);
-    element.tagName === "TR" ? addButton(element, key) : addTarget(element);
+    element.tagName === "TR" ? addButton(element, key) : addTargets(element);
   }
 
   // The number of a trial in a table: for the keyboard, and for fingers.
@@ -30,11 +30,12 @@
   }
 
   // A mark is small and a line thin: a wide transparent copy is easier to point at.
-  function addTarget(group) {
-    const shape = group.querySelector(".curve") ?? group.querySelector(".mark");
-    const copy = shape.cloneNode();
-    copy.setAttribute("class", shape.classList.contains("curve") ? "hit line" : "hit");
-    group.append(copy);
+  function addTargets(group) {
+    for (const shape of group.querySelectorAll("path, use")) {
+      const copy = shape.cloneNode();
+      copy.setAttribute("class", shape.tagName === "path" ? "hit line" : "hit");
+      group.append(copy);
+    }
   }
 
   function show(key) {
