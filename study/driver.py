@@ -20,7 +20,7 @@ from study.executor import Executor, InProcess
 from study.objectives import objective_values, violations
 from study.processes import Processes
 from study.projection import Projection
-from study.record import StudyRecord, record_of
+from study.record import StudyReader, StudyRecord
 from study.runs import Run, State
 from study.search.proposal import propose
 from study.search.space import suggest
@@ -32,7 +32,6 @@ from study.storage import (
     fingerprint_of,
     only_driver,
     open_study,
-    trials_of,
 )
 from study.tracking import LiveLog
 from study.watcher import Watcher
@@ -130,10 +129,11 @@ class Driver:
         self._inputs = inputs
         self._watcher = watcher
         self._stop = stop
+        self._reader = StudyReader(study, config, folder)
         self._projection = Projection(config, folder, inputs)
         self._tracker = self._projection.tracker
         self._faults = Faults(config)
-        self._interrupted = [trial.number for trial in trials_of(study) if trial.state is State.RUNNING]
+        self._interrupted = [trial.number for trial in self._reader.record().running]
         self._open: dict[str, OpenRun] = {}
         self._held: list[Callable[[], None]] = []
         """What is to be done with outcomes; those before the baseline's wait for it, as bounds are measured from it."""
@@ -280,7 +280,7 @@ class Driver:
         """What ends the trial where it isn't worth its steps; baseline and anchors always are."""
         if self._config.study.stopping is None or run.is_baseline or run.name:
             return None
-        peers = [(record.steps(peer), record.progress(peer.digest)) for peer in record.seen_by(run.number).trained]
+        peers = [(record.steps(peer), record.evaluations(peer)) for peer in record.seen_by(run.number).trained]
         return Stopper(self._config, run_config.train.steps, peers)
 
     def _baseline(self, result: RunResult, run: Run) -> RunResult | None:
@@ -318,7 +318,7 @@ class Driver:
         self._watcher.run_ended(ended)
 
     def _record(self) -> StudyRecord:
-        return record_of(self._study, self._config, self._folder)
+        return self._reader.record()
 
     def _work(self, digest: str) -> WorkFolder:
         return WorkFolder(self._folder / "trials" / digest)
