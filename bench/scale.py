@@ -135,7 +135,7 @@ def main() -> None:
         began = clock()
         projection = Projection(config, folder, inputs)
         for _ in range(AROUND):
-            projection.show(outcome.record.baseline.digest, "trial 0")
+            projection.show(outcome.record.baseline)
         picture = (clock() - began) / AROUND
     few, many = at(replay.seconds, FEW), at(replay.seconds, most)
     stopped = len(outcome.record.stopped) / outcome.record.ended

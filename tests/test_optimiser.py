@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from conftest import TRIALS, Silent
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.trial import TrialState
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
@@ -108,7 +110,10 @@ def test_a_reference_that_fails_ends_nothing_and_the_report_says_why(tree: dict[
     assert burst.state is State.FAILED
     (tmp_path / "mlflow.db").unlink()
     rebuilt = drive(config, tmp_path, Silent())
-    assert rebuilt.added == 0 and Tracker(tmp_path, config).ended_runs() == {"trial 0", "burst"}
+    assert rebuilt.added == 0 and Tracker(tmp_path, config).ended_runs(["trial 0", "trial 1", "burst"]) == {
+        "trial 0",
+        "burst",
+    }
     assert references_table(record).rows == [["burst", *["no result"] * 5, f"train.lr=1e+30; failed: {burst.reason}"]]
 
 
@@ -163,14 +168,15 @@ def test_the_same_seeds_give_the_same_stops_and_repeats_and_run_again_it_does_no
 def test_a_driver_that_dies_while_it_stops_a_trial_comes_to_the_same_verdict(
     rich: tuple[StudyConfig, Path, StudyOutcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.projection import Projection
-
-    def die(*arguments: object) -> None:
-        raise KeyboardInterrupt
+    def die(study: optuna.Study, number: int, values: object, state: TrialState) -> None:
+        if state is TrialState.PRUNED:
+            raise KeyboardInterrupt
+        tell(study, number, values, state)
 
     config, _, outcome = rich
+    tell = optuna.Study.tell
     with monkeypatch.context() as patched:
-        patched.setattr(Projection, "stopped", die)
+        patched.setattr(optuna.Study, "tell", die)
         with pytest.raises(KeyboardInterrupt):
             drive(config, tmp_path, Silent())
     again = drive(config, tmp_path, Silent()).record

@@ -176,7 +176,7 @@ def test_pages_begin_with_the_loss(everything: Everything, tmp_path: Path) -> No
     tracker = Tracker(copied, config)
     many = Progress(0, {"validation.loss": 5.0, **{f"figure {count}": 1.0 for count in range(2500)}}, 1.0)
     tracker.close(
-        tracker.open_companion(Run(State.WAITING, NO_NUMBER, {}, name="long"), config.run),
+        tracker.open(Run(State.WAITING, NO_NUMBER, {}, name="long"), config.run, {}),
         Ended(State.FINISHED, [many], {}),
     )
     names = dict(rows(copied, "runs", "run_uuid, name"))

@@ -11,8 +11,17 @@ from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 
-from study.mirror.copier import Copier
-from study.mirror.copies import place, sha256_of, stamp_of, visible
+from study.mirror.copies import (
+    Copier,
+    DatabaseName,
+    has_study,
+    place,
+    sha256_of,
+    stage,
+    stamp_of,
+    take_snapshots,
+    visible,
+)
 from study.mirror.ledger import (
     KEPT,
     LEDGER,
@@ -27,7 +36,6 @@ from study.mirror.ledger import (
     read_record,
     write_ledger,
 )
-from study.mirror.snapshots import DatabaseName, has_study, stage, take_snapshots
 from wake2vec import ConfigError
 
 

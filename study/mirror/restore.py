@@ -5,10 +5,19 @@ import os
 import sqlite3
 from pathlib import Path, PurePosixPath
 
-from study.mirror.copier import RESULT, Copier, work_folders
-from study.mirror.copies import has_size, place, settle, stamp_of
+from study.mirror.copies import (
+    DATABASES,
+    RESULT,
+    Copier,
+    has_size,
+    has_study,
+    place,
+    settle,
+    stage,
+    stamp_of,
+    work_folders,
+)
 from study.mirror.ledger import Generation, Ledger, note_seen, only_pass, read_ledger, read_record
-from study.mirror.snapshots import DATABASES, has_study, stage
 from study.tracking import relocate
 from wake2vec import ConfigError
 
