@@ -28,7 +28,7 @@ from study.objectives import objective_values
 from study.projection import Projection
 from study.record import read_record
 from study.runs import Run, State
-from study.search.space import distributions, suggest
+from study.search.proposal import distributions, suggest
 from study.server.process import mlflow_server
 from study.settings import Choices, Value
 from study.storage import fingerprint_of, open_study

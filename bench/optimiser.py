@@ -21,7 +21,7 @@ from study.driver import drive
 from study.objectives import objective_values
 from study.record import StudyRecord
 from study.runs import Run, State
-from study.search.space import suggest
+from study.search.proposal import suggest
 from study.settings import Value
 from study.trials import study_hypervolume, units_of
 from study.watcher import Watcher

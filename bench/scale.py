@@ -33,7 +33,7 @@ FEW, MANY = 50, 1_000
 AROUND = 10
 """Trials before and after such a number whose mean is taken: one alone hangs on what else is written just then."""
 KEPT = ("geometry.safetensors", "rows.safetensors")
-STUDY = ["study.sampler=random", "study.seeds=1", "study.anchors=null", "study.workers=1"]
+STUDY = ["machine.threads=1", "study.sampler=random", "study.seeds=1", "study.anchors=null", "study.workers=1"]
 PICTURE = "embedding.png"
 
 

@@ -21,8 +21,7 @@ from study.processes import Processes
 from study.projection import Projection
 from study.record import StudyReader, StudyRecord
 from study.runs import Role, Run, State
-from study.search.proposal import propose
-from study.search.space import suggest
+from study.search.proposal import propose, suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import import_trials
 from study.shared_faults import Faults, check_figures

@@ -1,4 +1,4 @@
-"""The next trial's parameters: from what the study has seen to what its sampler proposes.
+"""The search space, and the next trial's parameters: from what the study has seen to what its sampler proposes.
 
 The sampler works on a copy of the study in memory. There a stopped trial has the end that it would probably have had:
 its last figures, moved on by what finished trials gained from that step to their ends. Optuna's samplers learn nothing
@@ -11,21 +11,83 @@ bounds and bars are likely to be kept (Gardner et al. 2014): docs/log.md has wha
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from study.config import StudyConfig
 from study.record import StudyRecord
 from study.runs import Run, State
-from study.search.space import distributions, sampler_for, suggest
-from study.settings import Bound, Objective, Value
-from wake2vec import Numbers
+from study.settings import Bound, Objective, Range, Value
+from wake2vec import Numbers, flatten
 
 NEAR = 0.1
 """What is near a bar's limit, as a share of the way from the baseline's figure to it."""
+
+
+def distributions(config: StudyConfig) -> dict[str, BaseDistribution]:
+    """Optuna's distribution of each knob of the space, in the order of the profile."""
+    knobs = flatten(config.run.model_dump())
+    found: dict[str, BaseDistribution] = {}
+    for address, space in config.study.space.items():
+        if not isinstance(space, Range):
+            found[address] = CategoricalDistribution(space.choices)
+        elif isinstance(knobs[address], int):
+            found[address] = IntDistribution(round(space.low), round(space.high), log=space.log)
+        else:
+            found[address] = FloatDistribution(space.low, space.high, log=space.log)
+    return found
+
+
+def suggest(trial: optuna.Trial, config: StudyConfig) -> dict[str, Value]:
+    """A value for each knob of the space, in the order of the profile."""
+    values: dict[str, Value] = {}
+    for address, space in distributions(config).items():
+        if isinstance(space, IntDistribution):
+            values[address] = trial.suggest_int(address, space.low, space.high, log=space.log)
+        elif isinstance(space, FloatDistribution):
+            values[address] = trial.suggest_float(address, space.low, space.high, log=space.log)
+        else:
+            assert isinstance(space, CategoricalDistribution)
+            values[address] = cast(Value, trial.suggest_categorical(address, space.choices))
+    return values
+
+
+def gp(seed: int, startup_trials: int) -> BaseSampler:
+    """A Gaussian process an objective and bound; the largest expected gain of hypervolume (Daulton et al. 2020)."""
+    return GPSampler(seed=seed, n_startup_trials=startup_trials)
+
+
+def tpe(seed: int, startup_trials: int) -> BaseSampler:
+    """Parzen estimators of the good trials and of the others, over all knobs at once (Ozaki et al. 2022)."""
+    return TPESampler(seed=seed, n_startup_trials=startup_trials, multivariate=True)
+
+
+def random(seed: int, startup_trials: int) -> BaseSampler:
+    """Independent draws: what a sampler must beat."""
+    return RandomSampler(seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {"gp": gp, "tpe": tpe, "random": random}
+
+
+def sampler_for(number: int, config: StudyConfig) -> BaseSampler:
+    """The sampler that proposes trial `number`.
+
+    Each trial has a sampler of its own, seeded by its number, so that a study which was interrupted goes on
+    with the trials that it would have had. It models what has ended: with several workers that is less.
+    """
+    startup_trials = max(1, config.study.startup_trials - (config.study.workers - 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return SAMPLERS[config.study.sampler](config.study.seed * 1_000_003 + number, startup_trials)
 
 
 def propose(record: StudyRecord, number: int) -> dict[str, Value]:
