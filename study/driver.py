@@ -100,7 +100,7 @@ def drive(
         workers = config.study.workers
         executor = InProcess(folder) if workers == 1 else Processes(folder, workers)
         with executor:  # its processes start while MLflow's database is opened
-            return Driver(config, folder, study, inputs, watcher, stop).run(executor)
+            return Driver(study, Projection(config, folder, inputs), watcher, stop).run(executor)
 
 
 @dataclass(frozen=True)
@@ -117,23 +117,15 @@ class Driver:
     """One pass over a study; `drive` makes it, with the lock held. It is the executor's `Scheduler`."""
 
     def __init__(
-        self,
-        config: StudyConfig,
-        folder: Path,
-        study: optuna.Study,
-        inputs: dict[str, str],
-        watcher: Watcher,
-        stop: Callable[[], bool],
+        self, study: optuna.Study, projection: Projection, watcher: Watcher, stop: Callable[[], bool] = lambda: False
     ) -> None:
-        self._config = config
-        self._folder = folder
         self._study = study
-        self._inputs = inputs
+        self._projection = projection
         self._watcher = watcher
         self._stop = stop
-        self._reader = StudyReader(study, config, folder)
-        self._projection = Projection(config, folder, inputs)
-        self._faults = Faults(config)
+        self._config, self._folder, self._inputs = projection.config, projection.folder, projection.inputs
+        self._reader = StudyReader(study, self._config, self._folder)
+        self._faults = Faults(self._config)
         self._interrupted = [trial.number for trial in self._reader.record().running]
         self._open: dict[str, OpenRun] = {}
         self._held: list[tuple[OpenRun, Result]] = []

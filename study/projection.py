@@ -31,7 +31,7 @@ class Projection:
     def __init__(self, config: StudyConfig, folder: Path, inputs: Mapping[str, str]) -> None:
         self.config = config
         self.folder = folder
-        self._inputs = dict(inputs)
+        self.inputs = dict(inputs)
         self.tracker = Tracker(folder, config)
 
     def open(self, run: Run, inputs: Mapping[str, str]) -> LiveLog:
@@ -54,7 +54,7 @@ class Projection:
         known = self.tracker.ended_runs(ended)
         for run in (run for label, run in ended.items() if label not in known):
             work = self._work(run.digest)
-            log = self.open(run, read_result(work).fingerprints if work.result_path.exists() else self._inputs)
+            log = self.open(run, read_result(work).fingerprints if work.result_path.exists() else self.inputs)
             if all((work.path / name).exists() for name in FILES):
                 self._close(run, log)
             else:

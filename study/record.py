@@ -337,14 +337,16 @@ class StudyReader:
 
     def _judged(self, trials: list[Run]) -> list[Run]:
         """The trials with how far they keep the bars, which are read anew: a choice may change at any time."""
-        finished = [trial for trial in trials if trial.state is State.FINISHED]
-        if not self._config.study.choice.bars or not finished:
+        baseline = next((trial for trial in trials if trial.state is State.FINISHED), None)
+        if not self._config.study.choice.bars or baseline is None:
             return trials
-        baseline = finished[0].digest if finished[0].is_baseline else ""
-        return [
-            replace(trial, bars=self._bars(trial.digest, baseline)) if trial.state is State.FINISHED else trial
-            for trial in trials
-        ]
+        before = baseline.digest if baseline.is_baseline else ""
+        for place, trial in enumerate(trials):
+            if trial.state is State.FINISHED and not trial.bars:
+                trials[place] = replace(trial, bars=self._bars(trial.digest, before))
+                if before:  # what they are measured from stands
+                    self._ended[trial.number] = trials[place]
+        return trials
 
     def _bars(self, digest: str, baseline: str) -> tuple[float, ...]:
         """Empty where the result is gone."""
