@@ -17,8 +17,7 @@ from training_folder import Training, complete, faults_of, hashes, plain_mirror,
 
 import study.mirror.copies
 from study.mirror.copies import Copier, take_snapshots
-from study.mirror.mirror import check_mirror
-from study.mirror.restore import restore
+from study.mirror.mirror import check_mirror, restore
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 

@@ -217,6 +217,29 @@ def test_marks_are_written_where_they_changed_only(everything: Everything, tmp_p
     assert [key for _, key in rows(folder, "writes", "run, key")] == ["wake2vec.chosen"]
 
 
+def test_mlflow_is_asked_for_all_runs_once_and_only_where_one_is_unknown(
+    everything: Everything, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(everything[0], tmp_path / "mlruns")
+    tracker, asked, search = Tracker(folder, everything[2]), [], mlflow.MlflowClient.search_runs
+
+    def noted(client: mlflow.MlflowClient, *conditions: Any, **limits: Any) -> Any:
+        asked.append(limits["max_results"])
+        return search(client, *conditions, **limits)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "search_runs", noted)
+    new = Run(State.RUNNING, 77, everything[2].study.baseline)
+    run_id = tracker.open(new, everything[2].run, fingerprint_inputs(everything[2].run))
+    assert tracker.ended_runs(["trial 77"]) == set()
+    tracker.close(run_id, Ended(State.FINISHED, [], {}))
+    assert tracker.ended_runs(["trial 77"]) == {"trial 77"}
+    tracker.mark_trials({77: {"wake2vec.front": "true"}})
+    assert asked == [1]
+    for _ in range(2):
+        assert tracker.ended_runs(["trial 77", "trial 0", "trial 78"]) == {"trial 77", "trial 0"}
+    assert asked[1:].count(1) == 0 and len(asked) == 3, "a run that isn't there is asked for again"
+
+
 def test_the_view_behind_the_links_names_what_is_there(everything: Everything) -> None:
     folder, _, config = everything
     client = mlflow.MlflowClient(tracking_uri(folder))
