@@ -1,4 +1,4 @@
-"""The mirror: a copy of a results folder on a drive that outlives the machine, kept while a study runs, and brought back.
+"""The mirror: a copy of a results folder on a drive that outlives the machine, kept while a study runs; the way back.
 
 The databases tell of work folders, so a mirror's must never be newer than its work folders: a pass takes snapshots of
 the databases first, copies work folders then, and publishes the snapshots last, under a ledger that names them.
