@@ -83,7 +83,6 @@ class Copier:
         self.target = target
         self.known: dict[str, Stamp] = {}
         """What was copied or found there, under its relative name."""
-        self.copied = 0
         self.gone: list[str] = []
         """Files that were deleted before they could be copied."""
         self.cancelled = Event()
@@ -154,7 +153,6 @@ class Copier:
             if not self._is_there(relative, found):
                 make_folder(self.target, relative.parent)
                 place(content, self.target / relative, found)
-                self.copied += 1
             self.known[str(relative)] = found
 
     def _is_there(self, relative: PurePosixPath, wanted: Stamp) -> bool:
@@ -213,7 +211,6 @@ class Copier:
             discard(self.target / relative)
             os.replace(self.target / beside, self.target / relative)
             settle(self.target / relative.parent)
-            self.copied += 1
         self.known[str(relative / MANIFEST)] = found
         return True
 
