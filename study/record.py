@@ -313,8 +313,7 @@ class StudyReader:
         self._study, self._config, self._folder = study, config, folder
         self._inputs = input_hashes(study)
         self._ended: dict[int, Run] = {}
-        self._baselines: dict[str, RunResult | None] = {}
-        self._bars_by_digest: dict[str, tuple[float, ...]] = {}
+        self._baseline: RunResult | None = None
         self._kept = Kept()
 
     def record(self) -> StudyRecord:
@@ -336,30 +335,18 @@ class StudyReader:
         return trial
 
     def _judged(self, trials: list[Run]) -> list[Run]:
-        """The trials with how far they keep the bars, which are read anew: a choice may change at any time."""
-        baseline = next((trial for trial in trials if trial.state is State.FINISHED), None)
-        if not self._config.study.choice.bars or baseline is None:
+        """The trials with how far they keep the bars, which are read from results: a choice may change at any time."""
+        finished = [trial for trial in trials if trial.state is State.FINISHED]
+        if not self._config.study.choice.bars or not finished:
             return trials
-        before = baseline.digest if baseline.is_baseline else ""
-        for place, trial in enumerate(trials):
-            if trial.state is State.FINISHED and not trial.bars:
-                trials[place] = replace(trial, bars=self._bars(trial.digest, before))
-                if before:  # what they are measured from stands
-                    self._ended[trial.number] = trials[place]
-        return trials
+        if self._baseline is None and finished[0].is_baseline:
+            self._baseline = self._result(finished[0])
+        for trial in finished:
+            if not trial.bars and (result := self._result(trial)) is not None:
+                bars = bar_excesses(result, self._baseline, self._config)
+                self._ended[trial.number] = replace(trial, bars=bars)
+        return [self._ended.get(trial.number, trial) for trial in trials]
 
-    def _bars(self, digest: str, baseline: str) -> tuple[float, ...]:
-        """Empty where the result is gone."""
-        if baseline not in self._baselines:
-            self._baselines = {baseline: _result_at(self._folder / "trials" / baseline) if baseline else None}
-            self._bars_by_digest.clear()
-        if digest not in self._bars_by_digest:
-            result = _result_at(self._folder / "trials" / digest)
-            bars = () if result is None else bar_excesses(result, self._baselines[baseline], self._config)
-            self._bars_by_digest[digest] = bars
-        return self._bars_by_digest[digest]
-
-
-def _result_at(path: Path) -> RunResult | None:
-    work = WorkFolder(path)
-    return read_result(work) if work.result_path.exists() else None
+    def _result(self, trial: Run) -> RunResult | None:
+        work = WorkFolder(self._folder / "trials" / trial.digest)
+        return read_result(work) if work.result_path.exists() else None
