@@ -65,8 +65,8 @@ check: .venv/dev ## Format, lint, types, import floors
 format: .venv/dev ## Put the format right
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: docs/benchmarks.md (12 minutes)
-	@for part in engine overhead geometry census vocabulary; do $(BIN)/python -m bench.$$part || exit; done
+bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: docs/benchmarks.md (17 minutes)
+	@for part in engine overhead scale geometry census vocabulary; do $(BIN)/python -m bench.$$part || exit; done
 
 gpu: .venv/bench ## The same on a GPU: TinyLlama's shape in the limits of a Tesla T4
 	@for part in engine trial geometry; do $(BIN)/python -m bench.$$part || exit; done

@@ -27,8 +27,8 @@ from study.config import StudyConfig, load_config
 from study.objectives import objective_values
 from study.projection import Projection
 from study.record import read_record
-from study.runs import Run
-from study.search.space import distributions, suggest
+from study.runs import Run, State
+from study.search.proposal import distributions, suggest
 from study.server.process import mlflow_server
 from study.settings import Choices, Value
 from study.storage import fingerprint_of, open_study
@@ -81,7 +81,7 @@ def main() -> None:
         first = run(config.run_config(config.study.baseline), folder / "trials")
         trial_s = time.perf_counter() - started
         projection = Projection(config, folder, inputs)
-        projection.show(first.digest, "planted")
+        projection.show(Run(State.FINISHED, 0, config.study.baseline, digest=first.digest))
         plant(config, folder, first, inputs)
         figures = [
             *live_cost(projection, config, folder, trial_s),
@@ -170,12 +170,11 @@ def log_live(timed: Timed, projection: Projection, config: StudyConfig, trial: R
     before = timed.seconds
     tracker: Any = timed
     projection.tracker = tracker
-    run_id = projection.open_trial(trial, fingerprint_inputs(config.run))
-    live = LiveLog(tracker, run_id)
+    live = projection.open(trial, fingerprint_inputs(config.run))
     for record in records[:60]:
         live(record)
     live.flush()
-    projection.finished(trial, run_id, live.sent)
+    projection.ended(trial, live)
     projection.tracker = timed.tracker
     return timed.seconds - before
 
@@ -194,7 +193,8 @@ def long_records(short: list[Progress]) -> list[Progress]:
 def log_long(tracker: Tracker, config: StudyConfig, trial: Run, records: list[Progress]) -> float:
     """A batch every 15 seconds, which are 50 updates at the least that they take."""
     started = time.perf_counter()
-    run_id = tracker.open_trial(replace(trial, number=10_000), fingerprint_inputs(config.run))
+    again, inputs = replace(trial, number=10_000), fingerprint_inputs(config.run)
+    run_id = tracker.open(again, config.run_config(trial.params), inputs)
     live = LiveLog(tracker, run_id)
     for place, record in enumerate(records, start=1):
         live(record)

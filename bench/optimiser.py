@@ -18,13 +18,12 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from bench.figures import ROOT, Figure, publish
 from study.config import StudyConfig, load_config
 from study.driver import drive
-from study.hypervolume import study_hypervolume
 from study.objectives import objective_values
 from study.record import StudyRecord
 from study.runs import Run, State
-from study.search.space import suggest
+from study.search.proposal import suggest
 from study.settings import Value
-from study.trials import units_of
+from study.trials import study_hypervolume, units_of
 from study.watcher import Watcher
 from wake2vec import run
 

@@ -16,7 +16,7 @@ from study.config import load_config
 from study.record import StudyRecord, read_record
 from study.report.page import write_report
 from study.runs import Run
-from study.search.space import distributions
+from study.search.proposal import distributions
 from study.storage import load_study, storage_url
 
 TRIALS = 100

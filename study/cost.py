@@ -1,11 +1,15 @@
 """What a trial took, and its curve: read from its record of progress."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from sys import intern
 
-from wake2vec import Progress
+from wake2vec import Numbers, Progress
 
+LOSS = "validation.loss"
+Evaluations = Mapping[int, Numbers]
+"""The figures of each evaluation, under its step."""
 PAUSE_S = 60.0
 PAUSE_IN_STEPS = 50
 """A gap between two records that is longer than both was no work: the machine was away."""
@@ -20,9 +24,22 @@ class Cost:
     """Wall time of its training and evaluations, without pauses."""
 
 
+def is_evaluation(record: Progress) -> bool:
+    return LOSS in record.numbers
+
+
+def evaluations_of(progress: Sequence[Progress]) -> Evaluations:
+    """Where a step was evaluated twice, the first counts. Addresses are interned: those of many trials may be kept."""
+    return {
+        record.step: {intern(address): figure for address, figure in record.numbers.items()}
+        for record in reversed(progress)
+        if is_evaluation(record)
+    }
+
+
 def loss_curve(progress: Sequence[Progress]) -> list[tuple[int, float]]:
     """Validation loss, nats a token, by step."""
-    return [(record.step, loss) for record in progress if (loss := record.numbers.get("validation.loss")) is not None]
+    return [(record.step, loss) for record in progress if (loss := record.numbers.get(LOSS)) is not None]
 
 
 def cost_of(progress: Sequence[Progress]) -> Cost:

@@ -6,7 +6,6 @@ stands there. So a driver that died is followed by one that runs the open trials
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import optuna
@@ -17,13 +16,13 @@ from study.companions import config_of, note_fault
 from study.config import StudyConfig
 from study.database import check_database
 from study.executor import Executor, InProcess
+from study.judge import why_enough
 from study.objectives import objective_values, violations
 from study.processes import Processes
 from study.projection import Projection
-from study.record import StudyRecord, record_of
-from study.runs import Run, State
-from study.search.proposal import propose
-from study.search.space import suggest
+from study.record import StudyReader, StudyRecord
+from study.runs import Role, Run, State
+from study.search.proposal import propose, suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import import_trials
 from study.shared_faults import Faults, check_figures
@@ -32,14 +31,12 @@ from study.storage import (
     fingerprint_of,
     only_driver,
     open_study,
-    trials_of,
 )
 from study.tracking import LiveLog
 from study.watcher import Watcher
 from study.worker import Abandoned, Event, Failed, Outcome, Sample, Suspended, Task, ThreadsChosen
 from wake2vec import (
     ConfigError,
-    Progress,
     RunConfig,
     RunResult,
     TrialFailedError,
@@ -50,6 +47,10 @@ from wake2vec import (
     prepare,
     read_result,
 )
+
+Result = RunResult | Abandoned | Failed
+"""How a run ended; `Suspended` is none of it."""
+TOLD = {State.FINISHED: TrialState.COMPLETE, State.STOPPED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
 
 @dataclass(frozen=True)
@@ -100,60 +101,53 @@ def drive(
         workers = config.study.workers
         executor = InProcess(folder) if workers == 1 else Processes(folder, workers)
         with executor:  # its processes start while MLflow's database is opened
-            return Driver(config, folder, study, inputs, watcher, stop).run(executor)
+            return Driver(study, Projection(config, folder, inputs), watcher, stop).run(executor)
 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A trial or a companion that is worked off somewhere."""
+    """A run that is worked off somewhere."""
 
+    run: Run
     log: LiveLog
-    ended: Callable[[Sequence[Progress], RunResult | Abandoned | Failed], None]
-    """What to do with its outcome; it is given what MLflow has taken of its records."""
+    trial: optuna.Trial | None
+    """What Optuna is told of it by; None: it knows nothing of references and repeats."""
 
 
 class Driver:
     """One pass over a study; `drive` makes it, with the lock held. It is the executor's `Scheduler`."""
 
     def __init__(
-        self,
-        config: StudyConfig,
-        folder: Path,
-        study: optuna.Study,
-        inputs: dict[str, str],
-        watcher: Watcher,
-        stop: Callable[[], bool],
+        self, study: optuna.Study, projection: Projection, watcher: Watcher, stop: Callable[[], bool] = lambda: False
     ) -> None:
-        self._config = config
-        self._folder = folder
         self._study = study
-        self._inputs = inputs
+        self._projection = projection
         self._watcher = watcher
         self._stop = stop
-        self._projection = Projection(config, folder, inputs)
-        self._tracker = self._projection.tracker
-        self._faults = Faults(config)
-        self._interrupted = [trial.number for trial in trials_of(study) if trial.state is State.RUNNING]
+        self._config, self._folder, self._inputs = projection.config, projection.folder, projection.inputs
+        self._reader = StudyReader(study, self._config, self._folder)
+        self._faults = Faults(self._config)
+        self._interrupted = [trial.number for trial in self._reader.record().running]
         self._open: dict[str, OpenRun] = {}
-        self._held: list[Callable[[], None]] = []
-        """What is to be done with outcomes; those before the baseline's wait for it, as bounds are measured from it."""
-        self._unshown: list[Callable[[], None]] = []
+        self._held: list[tuple[OpenRun, Result]] = []
+        """How runs ended; what comes before the baseline's end waits for it, as bounds are measured from it."""
+        self._unshown: list[tuple[Run, LiveLog]] = []
+        """Those that Optuna knows to have ended, and MLflow doesn't yet."""
         self._is_left = False
         """Whether a run was left with a checkpoint: the time is over."""
-        self._added = 0
-        self._ran_companions = False
+        self._ended: list[Run] = []
 
     def run(self, executor: Executor) -> StudyOutcome:
         executor.work(self)
-        record = self._record()
+        record = self._reader.record()
         if not record.finished:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
         self._projection.missing(record)
-        if self._added or self._ran_companions or not self._tracker.is_study_finished():
+        if self._ended or not self._projection.tracker.is_study_finished():
             self._projection.study(record)
-        return StudyOutcome(record, self._added)
+        return StudyOutcome(record, sum(run.role is Role.TRIAL for run in self._ended))
 
     @property
     def deadline(self) -> float | None:
@@ -166,14 +160,15 @@ class Driver:
         if self.stop():
             if self._open:
                 return None
+            self.catch_up()
             raise TrialStopped
-        record = self._record()
+        record = self._reader.record()
         if self._interrupted:
             return self._begin_trial(self._reopen(self._interrupted.pop(0)), record)
         if self._may_begin(record):
             return self._begin_trial(self._ask(record), record)
         due = [companion for companion in self._due(record) if companion.label not in self._open]
-        return self._begin_companion(due[0], record) if due else None
+        return self._begin(due[0], record, None) if due else None
 
     def told(self, task: Task, event: Event) -> None:
         if isinstance(event, ThreadsChosen):
@@ -185,28 +180,26 @@ class Driver:
             self._open[task.name].log(event)
 
     def ended(self, task: Task, outcome: Outcome) -> None:
-        run = self._open.pop(task.name)
+        ended = self._open.pop(task.name)
         if isinstance(outcome, Suspended):
-            run.log.flush()
+            ended.log.flush()
             self._is_left = True
             return
-        is_baseline = task.name == _name(0)
-        self._held.insert(0 if is_baseline else len(self._held), partial(run.ended, run.log.sent, outcome))
-        if is_baseline or _name(0) not in self._open:
+        self._held.insert(0 if ended.run.is_baseline else len(self._held), (ended, outcome))
+        if not any(other.run.is_baseline for other in self._open.values()):
             while self._held:
-                self._held.pop(0)()
+                self._end(*self._held.pop(0))
 
     def catch_up(self) -> None:
         """Tell MLflow what became of the runs that ended, and draw their pictures."""
         while self._unshown:
-            self._unshown.pop(0)()
+            run, log = self._unshown.pop(0)
+            self._projection.ended(run, log)
 
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
         study = self._config.study
-        if record.ended + len(record.running) >= study.trials:
-            return False
-        if study.patience is not None and record.finished and record.trials_without_gain >= study.patience:
+        if record.ended + len(record.running) >= study.trials or why_enough(record):
             return False
         if _waiting(record.trials):
             return True
@@ -231,100 +224,88 @@ class Driver:
         return first if first or record.running else _waiting(record.companions)
 
     def _begin_trial(self, trial: optuna.Trial, record: StudyRecord) -> Task:
-        """`record` is of before it was asked for."""
-        params = suggest(trial, self._config)
-        run_config = self._config.run_config(params)
-        self._check_inputs(run_config)
-        inputs, anchor = fingerprint_inputs(run_config), trial.user_attrs.get("anchor", "")
-        digest = run_config.digest(inputs)
-        run = Run(State.RUNNING, trial.number, params, digest=digest, name=anchor)
-        run_id = self._projection.open_trial(run, inputs)
-        self._watcher.run_started(run, run_config, record.ended)
-        self._open[run.label] = OpenRun(LiveLog(self._tracker, run_id), partial(self._trial_ended, trial, run, run_id))
-        return Task(run.label, run_config, digest, self._stopper(run, run_config, record))
+        params, anchor = suggest(trial, self._config), trial.user_attrs.get("anchor", "")
+        return self._begin(Run(State.WAITING, trial.number, params, name=anchor), record, trial)
 
-    def _trial_ended(
-        self,
-        trial: optuna.Trial,
-        run: Run,
-        run_id: str,
-        sent: Sequence[Progress],
-        outcome: RunResult | Abandoned | Failed,
-    ) -> None:
-        self._added += 1
+    def _begin(self, waiting: Run, record: StudyRecord, trial: optuna.Trial | None) -> Task:
+        """`record` is of before `trial` was asked for."""
+        run_config = config_of(waiting, self._config)
+        inputs = self._checked_inputs(run_config)
+        run = replace(waiting, state=State.RUNNING, digest=run_config.digest(inputs))
+        log = self._projection.open(run, inputs)
+        self._watcher.run_started(run, run_config, record.ended)
+        self._open[run.label] = OpenRun(run, log, trial)
+        return Task(run.label, run_config, run.digest, self._stopper(run, run_config, record))
+
+    def _stopper(self, run: Run, run_config: RunConfig, record: StudyRecord) -> Stopper | None:
+        """What ends a trial where it isn't worth its steps; baseline and anchors always are, and what is no trial."""
+        if self._config.study.stopping is None or run.role is not Role.TRIAL or run.is_baseline or run.name:
+            return None
+        peers = [(record.steps(peer), record.evaluations(peer)) for peer in record.seen_by(run.number).trained]
+        return Stopper(self._config, run_config.train.steps, peers)
+
+    def _end(self, ended: OpenRun, outcome: Result) -> None:
+        """Tell the study database, and the watcher; MLflow when there is time.
+
+        Raises Wake2VecError: trials fail for a reason that isn't their own.
+        """
+        run, fault = self._judged(ended.run, outcome)
+        if fault is not None and ended.trial is not None:
+            self._faults.check_cause(fault)
+        if ended.trial is not None:
+            self._tell(ended.trial, run)
+        elif fault is not None:
+            note_fault(self._work(run.digest), run.reason)
+        self._ended.append(run)
+        self._unshown.append((run, ended.log))
+        self._watcher.run_ended(run)
+        if fault is not None and ended.trial is not None:
+            self.catch_up()  # this may be the end
+            self._faults.check_repeat(fault, bool(self._reader.record().finished))
+
+    def _judged(self, run: Run, outcome: Result) -> tuple[Run, TrialFailedError | None]:
+        """What became of the run, and what made it fail."""
         if isinstance(outcome, Abandoned):
-            stopped = replace(run, state=State.STOPPED, reason=outcome.reason, step=outcome.step)
-            self._end_early(stopped, trial, run_id, sent)
-            return
+            return replace(run, state=State.STOPPED, reason=outcome.reason, step=outcome.step), None
         try:
             if isinstance(outcome, Failed):
                 raise outcome.fault
             values = objective_values(outcome, self._config)
             broken = violations(outcome, self._baseline(outcome, run), self._config)
         except TrialFailedError as fault:
-            self._faults.check_cause(fault)
-            self._fail(replace(run, state=State.FAILED, reason=str(fault)), trial, run_id, sent)
-            self._faults.check_repeat(fault, bool(self._record().finished))
-            return
-        trial.set_user_attr("digest", run.digest)
-        trial.set_user_attr("violations", broken)
-        for bound, violation in zip(self._config.study.bounds, broken, strict=True):
-            if str(bound) not in trial.constraints:  # a driver that died may have told it
-                trial.set_constraint(str(bound), violation)
-        finished = replace(run, state=State.FINISHED, values=values, violations=broken)
-        self._study.tell(trial.number, values)
-        self._watcher.run_ended(finished)
-        self._unshown.append(partial(self._projection.finished, finished, run_id, sent))
-
-    def _stopper(self, run: Run, run_config: RunConfig, record: StudyRecord) -> Stopper | None:
-        """What ends the trial where it isn't worth its steps; baseline and anchors always are."""
-        if self._config.study.stopping is None or run.is_baseline or run.name:
-            return None
-        peers = [(record.steps(peer), record.progress(peer.digest)) for peer in record.seen_by(run.number).trained]
-        return Stopper(self._config, run_config.train.steps, peers)
+            return replace(run, state=State.FAILED, reason=str(fault)), fault
+        return replace(run, state=State.FINISHED, values=values, violations=broken), None
 
     def _baseline(self, result: RunResult, run: Run) -> RunResult | None:
         """The baseline's result, which bounds may be measured from, where `result` is the run's; None: it failed."""
         if run.is_baseline:
             return result
-        finished = self._record().finished
+        finished = self._reader.record().finished
         if not finished or not finished[0].is_baseline:
             return None
         return read_result(self._work(finished[0].digest))
 
-    def _begin_companion(self, run: Run, record: StudyRecord) -> Task:
-        run_config = config_of(run, self._config)
-        self._watcher.run_started(run, run_config, record.ended)
-        run_id = self._projection.open_companion(run)
-        self._open[run.label] = OpenRun(LiveLog(self._tracker, run_id), partial(self._companion_ended, run, run_id))
-        self._ran_companions = True
-        return Task(run.label, run_config, run.digest)
-
-    def _companion_ended(
-        self, run: Run, run_id: str, sent: Sequence[Progress], outcome: RunResult | Abandoned | Failed
-    ) -> None:
-        """One that failed leaves its reason in its work folder and isn't tried again."""
-        try:
-            if isinstance(outcome, Failed):
-                raise outcome.fault
-            assert not isinstance(outcome, Abandoned)  # it has no stopper
-            ended = replace(run, state=State.FINISHED, values=objective_values(outcome, self._config))
-        except TrialFailedError as fault:
-            note_fault(self._work(run.digest), str(fault))
-            ended = replace(run, state=State.FAILED, reason=str(fault))
-            self._projection.failed(ended, run_id, sent)
+    def _tell(self, trial: optuna.Trial, run: Run) -> None:
+        """How the run ended, in the study database: all that is known of it before its state."""
+        if run.state is State.FAILED:
+            trial.set_user_attr("fault", run.reason)
         else:
-            self._unshown.append(partial(self._projection.companion, ended, run_id, sent))
-        self._watcher.run_ended(ended)
-
-    def _record(self) -> StudyRecord:
-        return record_of(self._study, self._config, self._folder)
+            trial.set_user_attr("digest", run.digest)
+        if run.state is State.STOPPED:
+            trial.set_user_attr("stopped", run.reason)
+            trial.set_user_attr("stopped_at", run.step)
+        if run.state is State.FINISHED:
+            trial.set_user_attr("violations", run.violations)
+            for bound, violation in zip(self._config.study.bounds, run.violations, strict=True):
+                if str(bound) not in trial.constraints:  # a driver that died may have told it
+                    trial.set_constraint(str(bound), violation)
+        self._study.tell(trial.number, run.values or None, TOLD[run.state])
 
     def _work(self, digest: str) -> WorkFolder:
         return WorkFolder(self._folder / "trials" / digest)
 
-    def _check_inputs(self, run_config: RunConfig) -> None:
-        """Raises ConfigError: a file was changed since the study was opened."""
+    def _checked_inputs(self, run_config: RunConfig) -> dict[str, str]:
+        """Hashes of the run's inputs. Raises ConfigError: a file was changed since the study was opened."""
         now = fingerprint_inputs(run_config)
         changed = [key for key in now if key not in self._config.study.space and now[key] != self._inputs[key]]
         if changed:
@@ -332,31 +313,17 @@ class Driver:
                 f"the inputs of a study must not change: {', '.join(changed)} has another content now; "
                 "put the old file back, or give study.name=<another name>"
             )
-
-    def _end_early(self, stopped: Run, trial: optuna.Trial, run_id: str, sent: Sequence[Progress]) -> None:
-        trial.set_user_attr("digest", stopped.digest)
-        trial.set_user_attr("stopped", stopped.reason)
-        trial.set_user_attr("stopped_at", stopped.step)
-        self._projection.stopped(stopped, run_id, sent)
-        self._study.tell(trial.number, state=TrialState.PRUNED)
-        self._watcher.run_ended(stopped)
-
-    def _fail(self, failed: Run, trial: optuna.Trial, run_id: str, sent: Sequence[Progress]) -> None:
-        trial.set_user_attr("fault", failed.reason)
-        self._projection.failed(failed, run_id, sent)
-        self._study.tell(trial.number, state=TrialState.FAIL)
-        self._watcher.run_ended(failed)
+        return now
 
     def _reopen(self, number: int) -> optuna.Trial:
-        """The open trial of that number, whose parameters stand in the study database."""
+        """The open trial of that number, whose parameters stand in the study database.
+
+        Optuna's `ask` gives waiting trials alone. Its documented constructor takes a running one, by an id which a
+        `FrozenTrial` tells by no public name (5.0).
+        """
         frozen = next(trial for trial in self._study.get_trials(deepcopy=False) if trial.number == number)
         return optuna.Trial(self._study, frozen._trial_id)
 
 
 def _waiting(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.state is State.WAITING]
-
-
-def _name(number: int) -> str:
-    """Of a trial, as a task."""
-    return f"trial {number}"

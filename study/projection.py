@@ -1,8 +1,7 @@
 """Projection: what work folders and study database hold, brought to MLflow and to pictures. It may be done again."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from study.charts.canvas import save_png
@@ -15,7 +14,7 @@ from study.judge import standing
 from study.record import StudyRecord
 from study.runs import Role, Run, State
 from study.system import SYSTEM
-from study.tracking import MARK, OBJECTIVE, Ended, Tracker, objective_key
+from study.tracking import MARK, OBJECTIVE, Ended, LiveLog, Tracker, objective_key
 from study.tracking.note import experiment_note, study_note
 from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
 
@@ -32,63 +31,34 @@ class Projection:
     def __init__(self, config: StudyConfig, folder: Path, inputs: Mapping[str, str]) -> None:
         self.config = config
         self.folder = folder
-        self._inputs = dict(inputs)
+        self.inputs = dict(inputs)
         self.tracker = Tracker(folder, config)
 
-    def open_trial(self, trial: Run, inputs: Mapping[str, str]) -> str:
-        """The id of the trial's run in MLflow, which is marked as running; `inputs` are the hashes of its inputs."""
-        return self.tracker.open_trial(trial, inputs, self._began(trial.digest))
+    def open(self, run: Run, inputs: Mapping[str, str]) -> LiveLog:
+        """The log of the run in MLflow, where it is marked as running; `inputs` are the hashes of its inputs."""
+        run_id = self.tracker.open(run, config_of(run, self.config), inputs, self._began(run.digest))
+        return LiveLog(self.tracker, run_id)
 
-    def finished(self, trial: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
-        """A trial with a result, of whose records `sent` is in MLflow already."""
-        self.show(trial.digest, trial.label)
-        self._finish(trial, run_id, sent)
-
-    def stopped(self, trial: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
-        """A trial that was ended early."""
-        mark = "baseline, stopped" if trial.is_baseline else "stopped"
-        tags = {MARK: mark, "wake2vec.stopped": trial.reason, "wake2vec.stopped_at": str(trial.step)}
-        records = self._records(trial.digest)
-        self.tracker.close(run_id, Ended(State.STOPPED, _without(records, sent), tags, at_s=_end_of(records)))
-
-    def failed(self, run: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
-        """A run that could not be run to its end."""
-        records = self._records(run.digest)
-        mark = {} if run.role is not Role.TRIAL else {MARK: "baseline, failed" if run.is_baseline else "failed"}
-        tags = {**mark, "wake2vec.fault": run.reason}
-        self.tracker.close(run_id, Ended(State.FAILED, _without(records, sent), tags, at_s=_end_of(records)))
-
-    def open_companion(self, companion: Run) -> str:
-        return self.tracker.open_companion(companion, config_of(companion, self.config), self._began(companion.digest))
-
-    def companion(self, companion: Run, run_id: str, sent: Sequence[Progress] = ()) -> None:
-        """A repeat or a reference with a result; nobody opens the picture of a repeat."""
-        if companion.role is Role.REFERENCE:
-            self.show(companion.digest, companion.label)
-        self._close(companion.digest, run_id, companion.values, sent, {})
+    def ended(self, run: Run, log: LiveLog) -> None:
+        """A run that came to its end, of whose records `log` has sent a part; nobody opens the picture of a repeat."""
+        if run.state is State.FINISHED and run.role is not Role.REPEAT:
+            self.show(run)
+        self._close(run, log)
 
     def missing(self, record: StudyRecord) -> None:
-        """The trials and companions that ended and that MLflow doesn't hold, or not to their end."""
-        known = self.tracker.ended_runs()
-        for finished in record.finished:
-            if finished.label not in known:
-                if not self._is_shown(finished.digest):
-                    self.show(finished.digest, finished.label)
-                self._finish(finished, self._reopen(finished), ())
-        for stopped in record.stopped:
-            if stopped.label not in known:
-                self.stopped(stopped, self._reopen(stopped))
-        for failed in record.failed:
-            if failed.label not in known:
-                failed = replace(failed, digest=self.config.run_config(failed.params).digest(self._inputs))
-                self.failed(failed, self._reopen(failed))
+        """The runs that ended and that MLflow doesn't hold, or not to their end."""
         # Of all trials: who is no finalist now may have been one.
         repeated = (repeat for trial in record.finished for repeat in record.repeats_of(trial))
-        for companion in (*record.all_references, *repeated):
-            if companion.label not in known and companion.state is State.FINISHED:
-                self.companion(companion, self.open_companion(companion))
-            elif companion.label not in known and companion.state is State.FAILED:
-                self.failed(companion, self.open_companion(companion))
+        runs = (*record.finished, *record.stopped, *record.failed, *record.all_references, *repeated)
+        ended = {run.label: run for run in runs if run.state in (State.FINISHED, State.STOPPED, State.FAILED)}
+        known = self.tracker.ended_runs(ended)
+        for run in (run for label, run in ended.items() if label not in known):
+            work = self._work(run.digest)
+            log = self.open(run, read_result(work).fingerprints if work.result_path.exists() else self.inputs)
+            if all((work.path / name).exists() for name in FILES):
+                self._close(run, log)
+            else:
+                self.ended(run, log)
 
     def study(self, record: StudyRecord) -> None:
         """Pictures, note and tags of the study as a whole."""
@@ -145,56 +115,49 @@ class Projection:
     def _ended(self, trial: Run) -> float:
         return self._work(trial.digest).progress()[-1].time_s
 
-    def _reopen(self, trial: Run) -> str:
-        work = self._work(trial.digest)
-        return self.open_trial(trial, read_result(work).fingerprints if work.result_path.exists() else self._inputs)
-
-    def _finish(self, trial: Run, run_id: str, sent: Sequence[Progress]) -> None:
-        tags = {"wake2vec.feasible": str(trial.is_feasible).lower()}
-        self._close(trial.digest, run_id, trial.values, sent, tags)
-
-    def _is_shown(self, digest: str) -> bool:
-        return all((self._work(digest).path / name).exists() for name in FILES)
-
-    def show(self, digest: str, name: str) -> None:
+    def show(self, run: Run) -> None:
         """Write what a person looks at into the work folder: picture, audit, samples."""
-        work = self._work(digest)
+        work = self._work(run.digest)
         result = read_result(work)
-        side = Side(f"{self.config.study.name}: {name}", result.numbers, work.read_arrays("geometry"))
+        side = Side(f"{self.config.study.name}: {run.label}", result.numbers, work.read_arrays("geometry"))
         save_png(embedding_figure(side), work.path / "embedding.png")
         write_json(work.path / "audit.json", result.audit.model_dump())
         work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
 
-    def _close(
-        self,
-        digest: str,
-        run_id: str,
-        values: tuple[float, ...],
-        sent: Sequence[Progress],
-        tags: Mapping[str, str],
-    ) -> None:
-        work = self._work(digest)
-        result = read_result(work)
+    def _close(self, run: Run, log: LiveLog) -> None:
+        work = self._work(run.digest)
         progress = work.progress()
-        files = [path for name in FILES if (path := work.path / name).exists()]
-        aimed_at = self.config.study.objectives
-        row = zip(with_beside(aimed_at), row_of(aimed_at, values, result.numbers), strict=True)
-        objectives: Numbers = {objective_key(figure): value for figure, value in row if not math.isnan(value)}
-        # At step 0: the UI draws a bar for a figure that has no later step, and a curve of one point for others.
-        finals = Progress(0, objectives | _without_curve(result.numbers, progress), progress[-1].time_s)
         records = [*progress, *work.progress(SYSTEM)]
-        left = [*_without(records, sent), finals]
-        every = {**tags, **machine_tags(result)}
-        self.tracker.close(run_id, Ended(State.FINISHED, left, every, files, _end_of(records)))
+        taken = {(record.step, record.time_s) for record in log.sent}  # to find a row takes longer than to write one
+        left = [record for record in records if (record.step, record.time_s) not in taken]
+        files: list[Path] = []
+        tags = {"wake2vec.fault": run.reason}
+        if run.state is State.STOPPED:
+            tags = {"wake2vec.stopped": run.reason, "wake2vec.stopped_at": str(run.step)}
+        if run.state is State.FINISHED:
+            result = read_result(work)
+            left.append(self._finals(run, result, progress))
+            files = [path for name in FILES if (path := work.path / name).exists()]
+            tags = machine_tags(result)
+        if run.role is Role.TRIAL:
+            is_whole = run.state is State.FINISHED
+            mark = f"{'baseline, ' if run.is_baseline else ''}{run.state}"
+            tags |= {"wake2vec.feasible": str(run.is_feasible).lower()} if is_whole else {MARK: mark}
+        at_s = max((record.time_s for record in records), default=None)
+        self.tracker.close(log.run_id, Ended(run.state, left, tags, files, at_s))
+
+    def _finals(self, run: Run, result: RunResult, progress: Sequence[Progress]) -> Progress:
+        """The objectives, and the figures without a curve, at step 0: for these the UI draws a bar."""
+        aims = self.config.study.objectives
+        row = zip(with_beside(aims), row_of(aims, run.values, result.numbers), strict=True)
+        objectives: Numbers = {objective_key(figure): value for figure, value in row if not math.isnan(value)}
+        on_curves = {address for record in progress for address in record.numbers}
+        rest = {address: value for address, value in result.numbers.items() if address not in on_curves}
+        return Progress(0, objectives | rest, progress[-1].time_s)
 
     def _began(self, digest: str) -> float | None:
         """When the first record was made, in seconds since 1970; None: there is none."""
         return next((record.time_s for record in self._work(digest).progress()), None)
-
-    def _records(self, digest: str) -> list[Progress]:
-        """Of the training, then of the machine."""
-        work = self._work(digest)
-        return [*work.progress(), *work.progress(SYSTEM)]
 
     def _work(self, digest: str) -> WorkFolder:
         return WorkFolder(self.folder / "trials" / digest)
@@ -209,18 +172,3 @@ def machine_tags(result: RunResult) -> dict[str, str]:
         "wake2vec.precision": result.computed.precision,
         **({} if peak is None else {"wake2vec.gpu_memory_gb": f"{peak:.2f}"}),
     }
-
-
-def _without(records: Sequence[Progress], sent: Iterable[Progress]) -> list[Progress]:
-    """What MLflow hasn't taken: to find a row there already takes it longer than to write one."""
-    taken = {(record.step, record.time_s) for record in sent}
-    return [record for record in records if (record.step, record.time_s) not in taken]
-
-
-def _end_of(records: Sequence[Progress]) -> float | None:
-    return max((record.time_s for record in records), default=None)
-
-
-def _without_curve(numbers: Numbers, progress: Sequence[Progress]) -> Numbers:
-    on_curves = {address for record in progress for address in record.numbers}
-    return {address: value for address, value in numbers.items() if address not in on_curves}

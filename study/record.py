@@ -1,31 +1,36 @@
 """The record of a study: all that tables, report, MLflow's notes and export read of it. It is read, never written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from study.choose import Choice, choose
 from study.companions import as_it_stands, references, repeats
 from study.config import StudyConfig
-from study.cost import Cost, cost_of
-from study.hypervolume import hypervolume_history
+from study.cost import Cost, Evaluations, cost_of, evaluations_of
 from study.noise import Interval, interval, paired_difference
 from study.objectives import bar_excesses, objective_values, violations
 from study.runs import Run, State
 from study.settings import Value
-from study.storage import (
-    INPUTS,
-    check_shape,
-    input_hashes,
-    load_study,
-    trials_of,
-)
-from study.trials import baseline_of, front_numbers
-from wake2vec import ConfigError, Progress, RunResult, WorkFolder, read_result
+from study.storage import INPUTS, check_shape, input_hashes, load_study, run_of
+from study.trials import Growth, baseline_of, front_numbers, growth_of
+from wake2vec import ConfigError, Numbers, Progress, RunResult, WorkFolder, read_result
+
+
+@dataclass
+class Kept:
+    """What was read of trials that ended, and computed from it, by whoever reads a study again and again."""
+
+    evaluations: dict[str, Evaluations] = field(default_factory=dict)
+    """By digest."""
+    numbers: dict[str, Numbers] = field(default_factory=dict)
+    """By digest."""
+    growth: Growth | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class StudyRecord:
     """In order of their numbers."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Hashes of base model, corpus and lexicon, but one that varies."""
+    kept: Kept = field(default_factory=Kept, compare=False, repr=False)
 
     def seen_by(self, number: int) -> "StudyRecord":
         """What trial `number` may know: all trials but those that may run beside it.
@@ -85,7 +91,19 @@ class StudyRecord:
 
     def steps(self, trial: Run) -> int:
         """That its configuration asks for; a stopped trial did fewer."""
-        return self.config.run_config(trial.params).train.steps
+        return int(trial.params.get("train.steps", self.config.run.train.steps))
+
+    def numbers(self, trial: Run) -> Numbers:
+        """Of a finished trial; read once. Raises ConfigError: its result is gone."""
+        if trial.digest not in self.kept.numbers:
+            self.kept.numbers[trial.digest] = self.result(trial.digest).numbers
+        return self.kept.numbers[trial.digest]
+
+    def evaluations(self, trial: Run) -> Evaluations:
+        """Of a trial that ended: what it left in its work folder never changes, and is read once."""
+        if trial.digest not in self.kept.evaluations:
+            self.kept.evaluations[trial.digest] = evaluations_of(self.progress(trial.digest))
+        return self.kept.evaluations[trial.digest]
 
     @property
     def ended(self) -> int:
@@ -227,17 +245,19 @@ class StudyRecord:
         return self._as_they_stand(repeats(trial, self.config), trial)
 
     def _as_they_stand(self, companions: Sequence[Run], beside: Run) -> list[Run]:
-        """Their inputs are those of the trial, or the study's where its result is gone."""
+        """Their inputs are the study's, or the trial's own where one of them varies."""
         if not companions:
             return []
-        work = self.work_folder(beside.digest)
-        inputs = read_result(work).fingerprints if work.result_path.exists() else self.inputs
+        inputs = self.inputs
+        if not inputs.keys() >= set(INPUTS) and (work := self.work_folder(beside.digest)).result_path.exists():
+            inputs = read_result(work).fingerprints
         return [as_it_stands(companion, self.config, self.folder, inputs) for companion in companions]
 
     @cached_property
     def hypervolumes(self) -> list[float]:
         """After each trial with a result, in order of their numbers."""
-        return hypervolume_history(self.finished, self.baseline, self.config)
+        self.kept.growth = growth_of(self.finished, self.baseline, self.config, self.kept.growth)
+        return list(self.kept.growth.volumes)
 
     @property
     def trials_without_gain(self) -> int:
@@ -283,34 +303,50 @@ def read_record(config: StudyConfig, folder: Path) -> StudyRecord:
 
 def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRecord:
     """Of one reading of the study database."""
-    inputs = input_hashes(study)
-    trials = [_with_knobs(trial, config, inputs) for trial in trials_of(study)]
-    return StudyRecord(config, folder, _judged(trials, config, folder), inputs)
+    return StudyReader(study, config, folder).record()
 
 
-def _with_knobs(trial: Run, config: StudyConfig, inputs: Mapping[str, str]) -> Run:
-    """With its knobs in the space's order, and its digest where they and the inputs' hashes are known."""
-    params = {address: trial.params[address] for address in config.study.space if address in trial.params}
-    is_known = {*config.study.space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
-    digest = trial.digest or (config.run_config(params).digest(dict(inputs)) if is_known else "")
-    return replace(trial, params=params, digest=digest)
+class StudyReader:
+    """Reads a study again and again, as its driver does: a trial that ended never changes, and is read once."""
 
+    def __init__(self, study: optuna.Study, config: StudyConfig, folder: Path) -> None:
+        self._study, self._config, self._folder = study, config, folder
+        self._inputs = input_hashes(study)
+        self._ended: dict[int, Run] = {}
+        self._baseline: RunResult | None = None
+        self._kept = Kept()
 
-def _judged(trials: list[Run], config: StudyConfig, folder: Path) -> list[Run]:
-    """The trials with how far they keep the bars, which are read anew: a choice may change at any time."""
-    finished = [trial for trial in trials if trial.state is State.FINISHED]
-    if not config.study.choice.bars or not finished:
-        return trials
-    results = {trial.number: _result_at(folder / "trials" / trial.digest) for trial in finished}
-    baseline = results[finished[0].number] if finished[0].is_baseline else None
-    return [
-        trial
-        if (result := results.get(trial.number)) is None
-        else replace(trial, bars=bar_excesses(result, baseline, config))
-        for trial in trials
-    ]
+    def record(self) -> StudyRecord:
+        """Of one reading of the study database: no trial is in two states."""
+        trials = [self._run(frozen) for frozen in self._study.get_trials(deepcopy=False)]
+        return StudyRecord(self._config, self._folder, self._judged(trials), self._inputs, self._kept)
 
+    def _run(self, frozen: FrozenTrial) -> Run:
+        """With its knobs in the space's order, and its digest where they and the inputs' hashes are known."""
+        if frozen.number in self._ended:
+            return self._ended[frozen.number]
+        trial, space, inputs = run_of(frozen), self._config.study.space, self._inputs
+        params = {address: trial.params[address] for address in space if address in trial.params}
+        is_known = {*space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
+        digest = trial.digest or (self._config.run_config(params).digest(inputs) if is_known else "")
+        trial = replace(trial, params=params, digest=digest)
+        if frozen.state.is_finished():
+            self._ended[frozen.number] = trial
+        return trial
 
-def _result_at(path: Path) -> RunResult | None:
-    work = WorkFolder(path)
-    return read_result(work) if work.result_path.exists() else None
+    def _judged(self, trials: list[Run]) -> list[Run]:
+        """The trials with how far they keep the bars, which are read from results: a choice may change at any time."""
+        finished = [trial for trial in trials if trial.state is State.FINISHED]
+        if not self._config.study.choice.bars or not finished:
+            return trials
+        if self._baseline is None and finished[0].is_baseline:
+            self._baseline = self._result(finished[0])
+        for trial in finished:
+            if not trial.bars and (result := self._result(trial)) is not None:
+                bars = bar_excesses(result, self._baseline, self._config)
+                self._ended[trial.number] = replace(trial, bars=bars)
+        return [self._ended.get(trial.number, trial) for trial in trials]
+
+    def _result(self, trial: Run) -> RunResult | None:
+        work = WorkFolder(self._folder / "trials" / trial.digest)
+        return read_result(work) if work.result_path.exists() else None

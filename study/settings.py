@@ -192,7 +192,7 @@ class StudySection(Section):
     seed: int = Field(0, ge=0)
     """Of the sampler."""
     sampler: Literal["gp", "tpe", "random"] = "gp"
-    """What proposes trials: see `study.search.space`."""
+    """What proposes trials: see `study.search.proposal`."""
     startup_trials: int = Field(10, ge=1)
     """Trials before the sampler models what it saw: baseline, anchors, and the rest drawn at random."""
     aimed_trials: int = Field(0, ge=0)

@@ -11,7 +11,7 @@ from typing import Any
 import filelock
 import optuna
 import psutil
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from study.config import StudyConfig
 from study.database import opened
@@ -148,23 +148,20 @@ STATES = {
 }
 
 
-def trials_of(study: optuna.Study) -> list[Run]:
-    """All trials in order of their numbers, of one reading: none is in two states."""
-    return [
-        Run(
-            STATES[trial.state],
-            trial.number,
-            trial.params,
-            tuple(trial.values or ()),
-            trial.user_attrs.get("digest", ""),
-            tuple(trial.user_attrs.get("violations", ())),
-            trial.user_attrs.get("anchor", ""),
-            trial.user_attrs.get("from", ""),
-            reason=trial.user_attrs.get("stopped") or trial.user_attrs.get("fault", ""),
-            step=trial.user_attrs.get("stopped_at", 0),
-        )
-        for trial in study.get_trials(deepcopy=False)
-    ]
+def run_of(trial: FrozenTrial) -> Run:
+    """As Optuna has it: the knobs in any order, bars unread."""
+    return Run(
+        STATES[trial.state],
+        trial.number,
+        trial.params,
+        tuple(trial.values or ()),
+        trial.user_attrs.get("digest", ""),
+        tuple(trial.user_attrs.get("violations", ())),
+        trial.user_attrs.get("anchor", ""),
+        trial.user_attrs.get("from", ""),
+        reason=trial.user_attrs.get("stopped") or trial.user_attrs.get("fault", ""),
+        step=trial.user_attrs.get("stopped_at", 0),
+    )
 
 
 def input_hashes(study: optuna.Study) -> dict[str, str]:

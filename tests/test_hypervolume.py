@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
 from study.config import load_config
-from study.hypervolume import hypervolume, hypervolume_history, study_hypervolume
 from study.runs import Run, State
-from study.trials import units_of
+from study.trials import growth_of, hypervolume, study_hypervolume, units_of
 
 points = st.lists(st.tuples(*[st.floats(0, 1.2)] * 4), min_size=0, max_size=10)
 
@@ -53,8 +52,8 @@ def test_every_objective_spans_an_edge_as_long_without_what_breaks_a_bound() -> 
     config = load_config("tiny")
     values = [(4.6, 2.0, 0.5, 0.8), (4.45, 1.0, 0.7, 0.4), (4.3, 0.0, 0.9, 0.0), (4.0, 0.0, 1.0, 0.0)]
     trials = [Run(State.FINISHED, n, {}, value, "", (float(n == 3),)) for n, value in enumerate(values)]
-    assert hypervolume_history(trials, trials[0], config) == pytest.approx([0, 0.5**4, 1, 1])
-    assert hypervolume_history(trials[:2], trials[0], config) == pytest.approx([0, 1])  # the best there is, so far
+    assert growth_of(trials, trials[0], config).volumes == pytest.approx([0, 0.5**4, 1, 1])
+    assert growth_of(trials[:2], trials[0], config).volumes == pytest.approx([0, 1])  # the best there is, so far
 
 
 def test_an_objective_in_which_no_trial_is_better_spans_no_volume_but_must_be_kept() -> None:
@@ -65,3 +64,25 @@ def test_an_objective_in_which_no_trial_is_better_spans_no_volume_but_must_be_ke
     assert units == pytest.approx((3.0, 0.0, 0.4, 0.5))
     assert study_hypervolume([baseline, kept, lost], baseline, config, units) == pytest.approx(2 / 3 * 1 * 0.5)
     assert study_hypervolume([baseline, kept], baseline, config, units_of([baseline], baseline, config)) == 0
+
+
+figures = st.floats(0, 1) | st.sampled_from([0.0, 0.25, 0.5, 1.0])
+planted_trials = st.lists(
+    st.tuples(st.tuples(figures, figures, figures, figures), st.booleans()), min_size=1, max_size=25
+)
+
+
+@given(planted_trials)
+def test_how_it_grows_is_what_each_prefix_has_to_the_last_bit(planted: list[tuple[tuple[float, ...], bool]]) -> None:
+    """Gone on with after each trial, as a driver does, or computed anew."""
+    config = load_config("tiny")
+    trials = [
+        Run(State.FINISHED, n, {}, values, "", (float(n and breaks),)) for n, (values, breaks) in enumerate(planted)
+    ]
+    growth = None
+    for count in range(1, len(trials) + 1):
+        growth = growth_of(trials[:count], trials[0], config, growth)
+        kept = [[trial for trial in trials[:end] if trial.is_feasible] for end in range(1, count + 1)]
+        units = units_of(kept[-1], trials[0], config)
+        assert growth.volumes == [study_hypervolume(prefix, trials[0], config, units) for prefix in kept]
+        assert sorted(growth.volumes) == growth.volumes

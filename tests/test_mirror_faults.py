@@ -16,10 +16,8 @@ import pytest
 from training_folder import Training, complete, faults_of, hashes, plain_mirror, write_checkpoint
 
 import study.mirror.copies
-from study.mirror.copier import Copier
-from study.mirror.mirror import check_mirror
-from study.mirror.restore import restore
-from study.mirror.snapshots import take_snapshots
+from study.mirror.copies import Copier, take_snapshots
+from study.mirror.mirror import check_mirror, restore
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 

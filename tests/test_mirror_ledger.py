@@ -12,8 +12,7 @@ import mlflow
 import pytest
 from training_folder import Training, complete, hashes, plain_mirror
 
-from study.mirror.mirror import Mirror, check_mirror
-from study.mirror.restore import restore
+from study.mirror.mirror import Mirror, check_mirror, restore
 from study.tracking import relocate
 from wake2vec import ConfigError
 

@@ -4,18 +4,23 @@ import json
 import math
 import shutil
 import sqlite3
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from conftest import TRIALS, Silent
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState
 
 from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
-from study.record import StudyRecord, read_record
+from study.record import StudyReader, StudyRecord, read_record
 from study.runs import Run, State
-from study.search.proposal import _probable_end, _sides, propose
+from study.search.proposal import Gains, Told, propose, sides
 from study.settings import ChoiceSettings
 from study.show.tables import references_table
 from study.storage import load_study
@@ -105,7 +110,10 @@ def test_a_reference_that_fails_ends_nothing_and_the_report_says_why(tree: dict[
     assert burst.state is State.FAILED
     (tmp_path / "mlflow.db").unlink()
     rebuilt = drive(config, tmp_path, Silent())
-    assert rebuilt.added == 0 and Tracker(tmp_path, config).ended_runs() == {"trial 0", "burst"}
+    assert rebuilt.added == 0 and Tracker(tmp_path, config).ended_runs(["trial 0", "trial 1", "burst"]) == {
+        "trial 0",
+        "burst",
+    }
     assert references_table(record).rows == [("burst", *["–"] * 5, f"train.lr 1e+30; failed: {burst.reason}")]
 
 
@@ -160,14 +168,15 @@ def test_the_same_seeds_give_the_same_stops_and_repeats_and_run_again_it_does_no
 def test_a_driver_that_dies_while_it_stops_a_trial_comes_to_the_same_verdict(
     rich: tuple[StudyConfig, Path, StudyOutcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.projection import Projection
-
-    def die(*arguments: object) -> None:
-        raise KeyboardInterrupt
+    def die(study: optuna.Study, number: int, values: object, state: TrialState) -> None:
+        if state is TrialState.PRUNED:
+            raise KeyboardInterrupt
+        tell(study, number, values, state)
 
     config, _, outcome = rich
+    tell = optuna.Study.tell
     with monkeypatch.context() as patched:
-        patched.setattr(Projection, "stopped", die)
+        patched.setattr(optuna.Study, "tell", die)
         with pytest.raises(KeyboardInterrupt):
             drive(config, tmp_path, Silent())
     again = drive(config, tmp_path, Silent()).record
@@ -236,7 +245,8 @@ def test_a_stopped_trial_is_told_with_the_end_that_it_would_probably_have_had(
     ]
     stopped = Run(State.STOPPED, step=4, reason="dominated", **planted("dddd", 6, {0: 6.0, 4: 5.6}))
     record = StudyRecord(config, tmp_path, [*peers, stopped])
-    assert _probable_end(stopped, record)["validation.loss"] == pytest.approx(5.6 - 0.3)
+    told = Told(record, config.study.objectives, aimed=False)
+    assert told.probable_end(stopped)["validation.loss"] == pytest.approx(5.6 - 0.3)
 
 
 def test_the_last_trials_go_for_the_choice_where_its_rule_has_bars(
@@ -261,15 +271,36 @@ def test_the_last_trials_go_for_the_choice_where_its_rule_has_bars(
 def test_a_bar_around_0_has_two_sides_and_an_undefined_figure_breaks_its_bar(
     rich: tuple[StudyConfig, Path, StudyOutcome],
 ) -> None:
-    config, _, outcome = rich
-    settings = {"choice": ChoiceSettings.model_validate({"bars": ["|geometry.norm_gap_d| <= 5"]})}
-    record = replace(
-        outcome.record, config=config.model_copy(update={"study": config.study.model_copy(update=settings)})
-    )
-    near = 0.1 * (abs(record.result(record.baseline.digest).numbers["geometry.norm_gap_d"] or 0.0) - 5)
+    record = rich[2].record
+    bars = ChoiceSettings.model_validate({"bars": ["|geometry.norm_gap_d| <= 5"]}).bars
+    baseline = record.numbers(record.baseline)
+    near = 0.1 * (abs(baseline["geometry.norm_gap_d"] or 0.0) - 5)
     assert near > 0, "the baseline must break the bar"
-    for figure, sides in ((-6.0, [-11.0, 1.0]), (2.0, [-3.0, -7.0]), (5.001, [0.001, -10.001])):
-        found = list(_sides({"geometry.norm_gap_d": figure}, record).values())
-        assert found == pytest.approx([near * math.asinh(side / near) for side in sides])
+    for figure, by_side in ((-6.0, [-11.0, 1.0]), (2.0, [-3.0, -7.0]), (5.001, [0.001, -10.001])):
+        found = list(sides({"geometry.norm_gap_d": figure}, baseline, bars).values())
+        assert found == pytest.approx([near * math.asinh(side / near) for side in by_side])
     assert found[0] == pytest.approx(0.001, rel=1e-4), "near the limit it is the excess itself"
-    assert list(_sides({"geometry.norm_gap_d": None}, record).values()) == [1.0, 1.0]
+    assert list(sides({"geometry.norm_gap_d": None}, baseline, bars).values()) == [1.0, 1.0]
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.floats(-1e3, 1e3)), max_size=20))
+def test_the_gain_of_peers_as_long_is_their_median_to_the_last_bit(peers: list[tuple[int, float]]) -> None:
+    gains = Gains(peers)
+    for least in range(1, 11):
+        assert gains.median(least) == statistics.median([gain for steps, gain in peers if steps >= least] or [0.0])
+
+
+def test_a_study_that_is_read_again_and_again_reads_ended_trials_once(
+    rich: tuple[StudyConfig, Path, StudyOutcome], tmp_path: Path
+) -> None:
+    config, folder, outcome = rich
+    copied = shutil.copytree(folder, tmp_path / "mlruns")
+    reader = StudyReader(load_study(copied, "small"), config, copied)
+    first = reader.record()
+    usual, known = propose(first, 9), [first.evaluations(trial) for trial in first.trained]
+    assert usual == propose(outcome.record, 9)
+    shutil.rmtree(copied / "trials")
+    again = reader.record()
+    assert again.trials == first.trials
+    assert [again.evaluations(trial) for trial in again.trained] == known
+    assert propose(again, 9) == usual

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.config import StudyConfig, check_config
-from study.search.stopping import Stopper, dominates, trials_ahead
+from study.cost import evaluations_of
+from study.search.stopping import Stopper, trials_ahead
+from study.trials import ranks
 from wake2vec import Numbers, Progress
 
 FIGURES = ("validation.loss", "geometry.norm_gap_d", "geometry.isotropy_new", "geometry.collapse_share")
@@ -26,7 +28,7 @@ def stopping(tree: dict[str, Any], **settings: object) -> StudyConfig:
 
 
 def verdicts(config: StudyConfig, records: list[Progress], peers: list[list[Progress]]) -> list[str | None]:
-    stopper = Stopper(config, 100, [(100, peer) for peer in peers])
+    stopper = Stopper(config, 100, [(100, evaluations_of(peer)) for peer in peers])
     return [stopper.verdict(record) for record in records]
 
 
@@ -48,7 +50,7 @@ def test_a_dominated_trial_ends_at_the_first_rung_after_the_grace(tree: dict[str
 def test_a_shorter_trial_is_no_peer(tree: dict[str, Any]) -> None:
     bad = at(20, 5.5, 2.0, 0.8, 0.2)
     for length, judged in ((100, True), (101, True), (99, False)):
-        assert (Stopper(stopping(tree), 100, [(length, GOOD)]).verdict(bad) is not None) is judged
+        assert (Stopper(stopping(tree), 100, [(length, evaluations_of(GOOD))]).verdict(bad) is not None) is judged
 
 
 def test_a_trial_that_is_best_in_one_objective_goes_on(tree: dict[str, Any]) -> None:
@@ -84,17 +86,22 @@ def test_an_undefined_figure_is_the_worst_and_a_finished_trial_isnt_judged(tree:
     assert verdicts(config, [at(100, 9.0, 9.0, 0.1, 0.9)], [[at(100, 5.0, 1.0, 0.9, 0.1)]]) == [None]
 
 
-points = st.lists(st.tuples(*[st.integers(0, 4).map(float)] * 3), min_size=1, max_size=12)
+costs = st.sampled_from([0.0, 1.0, 1.0, 2.0, 3.0, math.inf, -math.inf, math.nan])
+points = st.lists(st.tuples(costs, costs, costs), min_size=1, max_size=12)
 
 
 @given(points)
-def test_trials_ahead_are_those_on_better_fronts(costs: list[tuple[float, ...]]) -> None:
-    """Against the rank by its definition: one more than the highest rank of what dominates it."""
+def test_fronts_and_trials_ahead_are_those_of_the_definition(costs: list[tuple[float, ...]]) -> None:
+    """A rank is one more than the highest rank of what dominates the point; ties, infinities and NaN are among them."""
+
+    def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+        return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
     def rank(point: tuple[float, ...]) -> int:
         return 1 + max((rank(other) for other in costs if dominates(other, point)), default=-1)
 
     own, *others = costs
+    assert ranks(costs) == [rank(point) for point in costs]
     assert trials_ahead(own, others) == sum(rank(other) < rank(own) for other in others)
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study.config import PROFILES, StudyConfig, check_config, load_config
-from study.search.space import sampler_for, suggest
+from study.search.proposal import sampler_for, suggest
 from study.settings import Bound
 from wake2vec import ConfigError, flatten
 from wake2vec.config import InitialiserName, OptimizerName

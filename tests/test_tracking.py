@@ -11,6 +11,7 @@ import mlflow
 import psutil
 import pytest
 from conftest import Silent
+from study.tracking.links import links_into
 
 from bench.report import plant
 from study.config import StudyConfig, check_config
@@ -22,7 +23,6 @@ from study.record import read_record
 from study.runs import NO_NUMBER, Run, State
 from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
 from study.tracking import MOST_COMPARED, Ended, Tracker, objective_key, tracking_uri
-from study.tracking.links import links_into
 from study.tracking.note import MOST_ROWS, study_note
 from wake2vec import Progress, WorkFolder, fingerprint_inputs
 
@@ -191,7 +191,7 @@ def test_pages_begin_with_the_loss(everything: Everything, tmp_path: Path) -> No
     tracker = Tracker(copied, config)
     many = Progress(0, {"validation.loss": 5.0, **{f"figure {count}": 1.0 for count in range(2500)}}, 1.0)
     tracker.close(
-        tracker.open_companion(Run(State.WAITING, NO_NUMBER, {}, name="long"), config.run),
+        tracker.open(Run(State.WAITING, NO_NUMBER, {}, name="long"), config.run, {}),
         Ended(State.FINISHED, [many], {}),
     )
     names = dict(rows(copied, "runs", "run_uuid, name"))
@@ -230,6 +230,29 @@ def test_marks_are_written_where_they_changed_only(everything: Everything, tmp_p
             database.execute(f"CREATE TRIGGER on_{event} AFTER {event} ON tags {body}")
     tracker.mark_trials({0: {"wake2vec.baseline": "true", "wake2vec.chosen": "true"}, 1: {"wake2vec.chosen": "true"}})
     assert [key for _, key in rows(folder, "writes", "run, key")] == ["wake2vec.chosen"]
+
+
+def test_mlflow_is_asked_for_all_runs_once_and_only_where_one_is_unknown(
+    everything: Everything, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(everything[0], tmp_path / "mlruns")
+    tracker, asked, search = Tracker(folder, everything[2]), [], mlflow.MlflowClient.search_runs
+
+    def noted(client: mlflow.MlflowClient, *conditions: Any, **limits: Any) -> Any:
+        asked.append(limits["max_results"])
+        return search(client, *conditions, **limits)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "search_runs", noted)
+    new = Run(State.RUNNING, 77, everything[2].study.baseline)
+    run_id = tracker.open(new, everything[2].run, fingerprint_inputs(everything[2].run))
+    assert tracker.ended_runs(["trial 77"]) == set()
+    tracker.close(run_id, Ended(State.FINISHED, [], {}))
+    assert tracker.ended_runs(["trial 77"]) == {"trial 77"}
+    tracker.mark_trials({77: {"wake2vec.front": "true"}})
+    assert asked == [1]
+    for _ in range(2):
+        assert tracker.ended_runs(["trial 77", "trial 0", "trial 78"]) == {"trial 77", "trial 0"}
+    assert asked[1:].count(1) == 0 and len(asked) == 3, "a run that isn't there is asked for again"
 
 
 def test_the_view_behind_the_links_names_what_is_there(everything: Everything) -> None:

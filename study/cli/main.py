@@ -204,8 +204,7 @@ def mirroring(folder: Path, target: Path | None) -> Iterator[None]:
     if target is None:
         yield
         return
-    from study.mirror.mirror import Mirror, check_mirror
-    from study.mirror.restore import restore
+    from study.mirror.mirror import Mirror, check_mirror, restore
 
     check_mirror(folder, target)
     if restore(folder, target):

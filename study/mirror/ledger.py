@@ -17,13 +17,20 @@ from typing import Annotated, Literal
 import filelock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from study.mirror.copies import SourceGoneError, has_size, open_source, place, sha256_of, visible
-from study.mirror.snapshots import DatabaseName
+from study.mirror.copies import (
+    RESULT_FILE,
+    DatabaseName,
+    SourceGoneError,
+    has_size,
+    open_source,
+    place,
+    sha256_of,
+    visible,
+)
 from wake2vec import ConfigError, write_json
 
 LEDGER = "mirror.json"
 DATABASE_COPY = r"^(mlflow|optuna)-\d{8,}\.db$"
-RESULT_FILE = r"^trials/[\w-]+/(result\.json|[\w-]+\.safetensors)$"
 KEPT = 3  # generations: a drive that uploads out of order may lack files of the newest
 
 

@@ -15,7 +15,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from study.config import StudyConfig
 from study.runs import Run
-from study.search.space import distributions
+from study.search.proposal import distributions
 
 FEWEST_TRIALS = 4
 TREES = 32

@@ -1,4 +1,4 @@
-"""The next trial's parameters: from what the study has seen to what its sampler proposes.
+"""The search space, and the next trial's parameters: from what the study has seen to what its sampler proposes.
 
 The sampler works on a copy of the study in memory. There a stopped trial has the end that it would probably have had:
 its last figures, moved on by what finished trials gained from that step to their ends. Optuna's samplers learn nothing
@@ -11,22 +11,85 @@ bounds and bars are likely to be kept (Gardner et al. 2014): docs/log.md has wha
 """
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from study.config import StudyConfig
 from study.record import StudyRecord
 from study.runs import Run, State
-from study.search.space import distributions, sampler_for, suggest
-from study.search.stopping import is_evaluation
-from study.settings import Objective, Value
-from wake2vec import Progress
+from study.settings import Bound, Objective, Range, Value
+from wake2vec import Numbers, flatten
 
 NEAR = 0.1
 """What is near a bar's limit, as a share of the way from the baseline's figure to it."""
+
+
+def distributions(config: StudyConfig) -> dict[str, BaseDistribution]:
+    """Optuna's distribution of each knob of the space, in the order of the profile."""
+    knobs = flatten(config.run.model_dump())
+    found: dict[str, BaseDistribution] = {}
+    for address, space in config.study.space.items():
+        if not isinstance(space, Range):
+            found[address] = CategoricalDistribution(space.choices)
+        elif isinstance(knobs[address], int):
+            found[address] = IntDistribution(round(space.low), round(space.high), log=space.log)
+        else:
+            found[address] = FloatDistribution(space.low, space.high, log=space.log)
+    return found
+
+
+def suggest(trial: optuna.Trial, config: StudyConfig) -> dict[str, Value]:
+    """A value for each knob of the space, in the order of the profile."""
+    values: dict[str, Value] = {}
+    for address, space in distributions(config).items():
+        if isinstance(space, IntDistribution):
+            values[address] = trial.suggest_int(address, space.low, space.high, log=space.log)
+        elif isinstance(space, FloatDistribution):
+            values[address] = trial.suggest_float(address, space.low, space.high, log=space.log)
+        else:
+            assert isinstance(space, CategoricalDistribution)
+            values[address] = cast(Value, trial.suggest_categorical(address, space.choices))
+    return values
+
+
+def gp(seed: int, startup_trials: int) -> BaseSampler:
+    """A Gaussian process an objective and bound; the largest expected gain of hypervolume (Daulton et al. 2020)."""
+    return GPSampler(seed=seed, n_startup_trials=startup_trials)
+
+
+def tpe(seed: int, startup_trials: int) -> BaseSampler:
+    """Parzen estimators of the good trials and of the others, over all knobs at once (Ozaki et al. 2022)."""
+    return TPESampler(seed=seed, n_startup_trials=startup_trials, multivariate=True)
+
+
+def random(seed: int, startup_trials: int) -> BaseSampler:
+    """Independent draws: what a sampler must beat."""
+    return RandomSampler(seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {"gp": gp, "tpe": tpe, "random": random}
+UNTAUGHT = ("random",)
+"""Samplers that learn nothing from trials, and are told none: to copy a thousand takes .1 s."""
+
+
+def sampler_for(number: int, config: StudyConfig) -> BaseSampler:
+    """The sampler that proposes trial `number`.
+
+    Each trial has a sampler of its own, seeded by its number, so that a study which was interrupted goes on
+    with the trials that it would have had. It models what has ended: with several workers that is less.
+    """
+    startup_trials = max(1, config.study.startup_trials - (config.study.workers - 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return SAMPLERS[config.study.sampler](config.study.seed * 1_000_003 + number, startup_trials)
 
 
 def propose(record: StudyRecord, number: int) -> dict[str, Value]:
@@ -34,77 +97,116 @@ def propose(record: StudyRecord, number: int) -> dict[str, Value]:
 
     The trials that may run beside it are pending, whether they still run or not: so when they end doesn't matter.
     """
-    config = record.config
-    pending = record.beside(number)
-    record = record.seen_by(number)
+    config, pending = record.config, record.beside(number)
     aimed = config.study.is_aimed(number)
-    aims = config.study.objectives[:1] if aimed else config.study.objectives
+    told = Told(record.seen_by(number), config.study.objectives[:1] if aimed else config.study.objectives, aimed)
     seen = optuna.create_study(
-        directions=[objective.direction for objective in aims],
-        sampler=sampler_for(number, config),
+        directions=[objective.direction for objective in told.aims], sampler=sampler_for(number, config)
     )
-    for trial in record.trained:
-        if trial.state is State.STOPPED:
-            told = _stopped(trial, record, aims, aimed)
-        else:
-            told = _finished(trial, record, aims, aimed)
-        if told is not None:
-            seen.add_trial(told)
+    for trial in told.record.trained if config.study.sampler not in UNTAUGHT else ():
+        if (frozen := told.trial(trial)) is not None:
+            seen.add_trial(frozen)
     for params in pending:
-        seen.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions(config)))
+        seen.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=told.distributions))
     # Where one point is far better than all others drawn, Optuna divides 0 by 0 and goes on from that point alone.
     with np.errstate(invalid="ignore"):
         return suggest(seen.ask(), config)
 
 
-def _finished(trial: Run, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial:
-    config = record.config
-    constraints = {
-        str(bound): violation for bound, violation in zip(config.study.bounds, trial.violations, strict=True)
-    }
-    if aimed:
-        constraints |= _sides(record.result(trial.digest).numbers, record)
-    return create_trial(
-        values=trial.values[: len(aims)],
-        params=trial.params,
-        distributions=distributions(config),
-        constraints=constraints,
-    )
+class Gains:
+    """Of one figure from one step on: what finished trials gained until their ends, each with its steps."""
+
+    def __init__(self, found: Sequence[tuple[int, float]]) -> None:
+        self._steps = np.array([steps for steps, _ in found], dtype=np.int64)
+        self._gains = np.array([gain for _, gain in found], dtype=np.float64)
+        self._medians: dict[int, float] = {}
+
+    def median(self, steps: int) -> float:
+        """Of the trials with at least so many steps; 0 where there are none."""
+        if steps not in self._medians:
+            gains = self._gains[self._steps >= steps]
+            self._medians[steps] = float(np.median(gains)) if len(gains) else 0.0
+        return self._medians[steps]
 
 
-def _stopped(trial: Run, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> FrozenTrial | None:
-    """With the figures that it would probably have ended with; None where one of them is undefined."""
-    config = record.config
-    figures = _probable_end(trial, record)
-    values = [objective.value(figures.get(objective.result, math.nan)) for objective in aims]
-    if not all(map(math.isfinite, values)):
-        return None
-    baseline = record.result(record.baseline.digest).numbers
-    constraints = {
-        str(bound): 0.0  # a figure that has no curve tells nothing
-        if (figure := figures.get(bound.result)) is None
-        else bound.violation(
-            figure, figures.get(bound.from_result) if bound.from_result else baseline.get(bound.result)
+class Told:
+    """What the sampler is told of each trial, for one proposal."""
+
+    def __init__(self, record: StudyRecord, aims: Sequence[Objective], aimed: bool) -> None:
+        self.record, self.aims = record, aims
+        self.distributions = distributions(record.config)
+        self._study = record.config.study
+        self._bars = self._study.choice.bars if aimed else []
+        bounds = (*self._study.bounds, *self._bars)
+        judged = [*(aim.result for aim in aims), *(address for b in bounds for address in (b.result, b.from_result))]
+        self._addresses = list(dict.fromkeys(address for address in judged if address is not None))
+        self._gains: dict[int, dict[str, Gains]] = {}
+
+    def trial(self, trial: Run) -> FrozenTrial | None:
+        """None: one of its figures is undefined."""
+        if trial.state is not State.STOPPED:
+            constraints = dict(zip(map(str, self._study.bounds), trial.violations, strict=True))
+            numbers = self.record.numbers(trial) if self._bars else {}
+            return self._frozen(trial, trial.values[: len(self.aims)], constraints, numbers)
+        figures = self.probable_end(trial)
+        values = [aim.value(figures.get(aim.result, math.nan)) for aim in self.aims]
+        if not all(map(math.isfinite, values)):
+            return None
+        constraints = {
+            str(bound): 0.0  # a figure that has no curve tells nothing
+            if (figure := figures.get(bound.result)) is None
+            else bound.violation(
+                figure, figures.get(bound.from_result) if bound.from_result else self._baseline.get(bound.result)
+            )
+            for bound in self._study.bounds
+        }
+        return self._frozen(trial, values, constraints, figures)
+
+    def _frozen(
+        self, trial: Run, values: Sequence[float], constraints: dict[str, float], numbers: Mapping[str, float | None]
+    ) -> FrozenTrial:
+        return create_trial(
+            values=list(values),
+            params=trial.params,
+            distributions=self.distributions,
+            constraints=constraints | sides(numbers, self._baseline, self._bars) if self._bars else constraints,
         )
-        for bound in config.study.bounds
-    }
-    if aimed:
-        constraints |= _sides(figures, record)
-    return create_trial(
-        values=values, params=trial.params, distributions=distributions(config), constraints=constraints
-    )
+
+    @cached_property
+    def _baseline(self) -> Numbers:
+        return self.record.numbers(self.record.baseline)
+
+    def probable_end(self, trial: Run) -> dict[str, float]:
+        """What it is judged by: its last evaluation, plus the median gain from there of finished trials as long."""
+        last = self.record.evaluations(trial).get(trial.step, {})
+        if trial.step not in self._gains:
+            self._gains[trial.step] = self._gains_from(trial.step)
+        gains, steps = self._gains[trial.step], self.record.steps(trial)
+        return {
+            address: figure + gains[address].median(steps)
+            for address in self._addresses
+            if (figure := last.get(address)) is not None
+        }
+
+    def _gains_from(self, step: int) -> dict[str, Gains]:
+        ends = [(self.record.steps(peer), self.record.evaluations(peer)) for peer in self.record.finished]
+        found = {}
+        for address in self._addresses:
+            both = [(steps, at.get(step, {}).get(address), at.get(steps, {}).get(address)) for steps, at in ends]
+            known = [(steps, end - then) for steps, then, end in both if then is not None and end is not None]
+            found[address] = Gains(known)
+        return found
 
 
-def _sides(figures: Mapping[str, float | None], record: StudyRecord) -> dict[str, float]:
+def sides(numbers: Mapping[str, float | None], baseline: Numbers, bars: Sequence[Bound]) -> dict[str, float]:
     """How far a trial is from keeping each bar: 0 or less on all sides of it; an undefined figure breaks its bar."""
-    baseline = record.result(record.baseline.digest).numbers
     found = {}
-    for bar in record.config.study.choice.bars:
-        figure, before = figures.get(bar.result), baseline.get(bar.result)
-        measure = figures.get(bar.from_result) if bar.from_result else before
-        sides = bar.sides(0.0, measure) if figure is None else bar.sides(figure, measure)
+    for bar in bars:
+        figure, before = numbers.get(bar.result), baseline.get(bar.result)
+        measure = numbers.get(bar.from_result) if bar.from_result else before
+        by_side = bar.sides(0.0, measure) if figure is None else bar.sides(figure, measure)
         near = 0.0 if before is None else NEAR * bar.violation(before, measure)
-        for place, by in enumerate(sides):
+        for place, by in enumerate(by_side):
             found[f"bar {bar}, side {place}"] = 1.0 if figure is None else _compressed(by, near)
     return found
 
@@ -115,24 +217,3 @@ def _compressed(by: float, near: float) -> float:
     A Gaussian process that must explain a |d| of 8 takes a difference of .05 at the limit for noise.
     """
     return near * math.asinh(by / near) if near > 0 else by
-
-
-def _probable_end(trial: Run, record: StudyRecord) -> dict[str, float]:
-    """Its last evaluation, plus the median change from that step to the end of the finished trials at least as long."""
-    last = _evaluation(record.progress(trial.digest), trial.step)
-    steps = record.steps(trial)
-    gains: dict[str, list[float]] = {}
-    for peer in record.finished:
-        if record.steps(peer) < steps:
-            continue
-        progress = record.progress(peer.digest)
-        then, end = _evaluation(progress, trial.step), _evaluation(progress, record.steps(peer))
-        for address in then.keys() & end.keys():
-            gains.setdefault(address, []).append(end[address] - then[address])
-    return {address: figure + statistics.median(gains.get(address, [0.0])) for address, figure in last.items()}
-
-
-def _evaluation(progress: Sequence[Progress], step: int) -> dict[str, float]:
-    """The defined figures that were evaluated at that step; none where there was no evaluation."""
-    numbers = next((record.numbers for record in progress if record.step == step and is_evaluation(record)), {})
-    return {address: figure for address, figure in numbers.items() if figure is not None}

@@ -16,27 +16,26 @@ import math
 from collections.abc import Iterable, Sequence
 
 from study.config import StudyConfig
+from study.cost import LOSS, Evaluations, evaluations_of, is_evaluation
 from study.settings import Objective, StoppingSettings
+from study.trials import Point, ranks
 from wake2vec import Numbers, Progress
-
-LOSS = "validation.loss"
-Costs = tuple[float, ...]
 
 
 class Stopper:
-    """Judges a trial of so many steps; `peers` are steps and records of progress of those that ended before it."""
+    """Judges a trial of so many steps; `peers` are steps and evaluations of those that ended before it."""
 
-    def __init__(self, config: StudyConfig, steps: int, peers: Iterable[tuple[int, Sequence[Progress]]]) -> None:
+    def __init__(self, config: StudyConfig, steps: int, peers: Iterable[tuple[int, Evaluations]]) -> None:
         assert config.study.stopping is not None
         self._settings: StoppingSettings = config.study.stopping
         self._objectives = config.study.objectives
         self._steps = steps
         self._start_loss: float | None = None
-        self._rungs: dict[int, list[Costs]] = {}
-        for length, progress in peers:
-            for record in progress:
-                if length >= steps and is_evaluation(record):
-                    self._rungs.setdefault(record.step, []).append(costs_at(record.numbers, self._objectives))
+        self._rungs: dict[int, list[Point]] = {}
+        for _, evaluations in (peer for peer in peers if peer[0] >= steps):
+            for step, numbers in evaluations.items():
+                if self._settings.grace_steps <= step < steps:
+                    self._rungs.setdefault(step, []).append(costs_at(numbers, self._objectives))
 
     def verdict(self, record: Progress) -> str | None:
         """Why the trial should end now, in words; None where it should go on."""
@@ -51,9 +50,8 @@ class Stopper:
 
     def begin(self, progress: Sequence[Progress]) -> None:
         """Take in what a trial that goes on from a checkpoint has already recorded."""
-        for record in progress:
-            if record.step == 0 and is_evaluation(record):
-                self._start_loss = record.numbers[LOSS]
+        if (first := evaluations_of(progress).get(0)) is not None:
+            self._start_loss = first[LOSS]
 
     def _without_progress(self, step: int, loss: float | None) -> str | None:
         start, settings = self._start_loss, self._settings
@@ -77,11 +75,7 @@ class Stopper:
         return f"dominated: at step {record.step} {ahead} of {len(others)} trials as long lie on better fronts"
 
 
-def is_evaluation(record: Progress) -> bool:
-    return LOSS in record.numbers
-
-
-def costs_at(numbers: Numbers, objectives: Sequence[Objective]) -> Costs:
+def costs_at(numbers: Numbers, objectives: Sequence[Objective]) -> Point:
     """The objectives of one moment, signed so that less is better; an undefined one is the worst."""
     return tuple(
         math.inf if (figure := numbers[objective.result]) is None else objective.sign * objective.value(figure)
@@ -89,20 +83,7 @@ def costs_at(numbers: Numbers, objectives: Sequence[Objective]) -> Costs:
     )
 
 
-def trials_ahead(own: Costs, others: Sequence[Costs]) -> int:
-    """How many of the others lie on better fronts, when all are sorted into fronts.
-
-    The first front is what nothing dominates, the second what only the first dominates, and so on (Deb et al. 2002).
-    """
-    left, ahead = [own, *others], 0
-    while True:
-        front = [costs for costs in left if not any(dominates(other, costs) for other in left)]
-        if own in front:
-            return ahead
-        ahead += len(front)
-        left = [costs for costs in left if costs not in front]
-
-
-def dominates(costs: Costs, other: Costs) -> bool:
-    """At least as good in all, better in one."""
-    return costs != other and all(a <= b for a, b in zip(costs, other, strict=True))
+def trials_ahead(own: Point, others: Sequence[Point]) -> int:
+    """How many of the others lie on better fronts, when all are sorted into fronts."""
+    mine, *theirs = ranks([own, *others])
+    return sum(rank < mine for rank in theirs)

@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from study.config import StudyConfig
 from study.objectives import objective_values, violations
-from study.search.space import distributions
+from study.search.proposal import distributions
 from study.settings import Value
 from study.storage import load_study
 from wake2vec import ConfigError, RunResult, TrialFailedError, WorkFolder, read_result

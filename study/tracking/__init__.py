@@ -1,10 +1,8 @@
 """MLflow: a projection of the work folders, which are the truth. The only folder that knows MLflow."""
 
 from study.tracking.database import relocate, tracking_uri
-from study.tracking.links import MOST_COMPARED, Links
-from study.tracking.live import LiveLog
-from study.tracking.tracker import Ended, Tracker
-from study.tracking.views import LOG10, MARK, OBJECTIVE, objective_key
+from study.tracking.tracker import Ended, LiveLog, Tracker
+from study.tracking.views import LOG10, MARK, MOST_COMPARED, OBJECTIVE, Links, objective_key
 
 __all__ = [
     "LOG10",

@@ -10,7 +10,7 @@ from study.record import StudyRecord
 from study.show.table import Table, first_rows, in_markdown
 from study.show.tables import comparison_table, front_table, legend, references_table
 from study.show.values import shown_cautions
-from study.tracking.links import Links
+from study.tracking.views import Links
 
 MOST_ROWS = 12
 """Of the front, in a note: MLflow cuts a run's note at 8,000 characters."""

@@ -4,9 +4,10 @@ Everything here may be done again: a run is found by its tags, a figure with the
 and a tag is written only where it changed.
 """
 
+import contextlib
 import json
-import logging
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +22,20 @@ from mlflow.entities import (
     Param,
     RunStatus,
     RunTag,
-    ViewType,
 )
 from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from study.config import StudyConfig
 from study.runs import Role, Run, State
 from study.settings import Range, Value
 from study.tracking.database import tracking_uri
-from study.tracking.links import MOST_COMPARED, Links, links_into
-from study.tracking.views import LOG10, MARK, objective_key, trials_view
+from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view
 from wake2vec import ConfigError, Progress, RunConfig, flatten
 
+SECONDS_BETWEEN_BATCHES = 15.0
+"""A batch takes 40 ms, however few figures it has: a commit that waits for the disk."""
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
 INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
 STATUS = {
@@ -42,8 +44,6 @@ STATUS = {
     State.FAILED: RunStatus.FAILED,
 }
 """MLflow has no state for a trial that was ended early but KILLED."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,57 +67,48 @@ class Tracker:
         self._config = config
         self._client = MlflowClient(tracking_uri(folder))
         self._experiment = self._open_experiment()
-        self.parent = self._open_run({"wake2vec.role": "study"}, f"study {config.study.name}", {}, None)
+        self.parent = self._open_parent()
         """Id of the study's own run."""
         self._is_begun = False
+        self._ids: dict[str, str] = {}
+        """Of the runs below it that are known, by their labels."""
+        self._tags: dict[str, dict[str, str]] = {}
+        """Of these, by their ids."""
         for key, value in trials_view(config, self.parent).items():
             if self._client.get_experiment(self._experiment).tags.get(key) != value:
                 self._client.set_experiment_tag(self._experiment, key, value)
 
-    def open_trial(self, trial: Run, inputs: Mapping[str, str], began_s: float | None = None) -> str:
-        """The id of the trial's run, made if there is none; it and the study's run are marked as running.
+    def open(self, run: Run, run_config: RunConfig, inputs: Mapping[str, str], began_s: float | None = None) -> str:
+        """The id of the run here, made if there is none; it and the study's own are marked as running.
 
         `inputs` are hashes of corpus, lexicon and base model, under their addresses; `began_s` is when it began, in
         seconds since 1970; None: now.
         """
-        knobs = flatten(self._config.run_config(trial.params).model_dump())
-        fixed = {key: value for key, value in knobs.items() if key not in trial.params}
-        more = {
-            "wake2vec.state": State.RUNNING,
-            "wake2vec.baseline": str(trial.is_baseline).lower(),
-            MARK: "baseline" if trial.is_baseline else "",
-            "wake2vec.front": "false",
-            "wake2vec.chosen": "false",
-            **({"wake2vec.anchor": trial.name} if trial.name else {}),
-            **({"wake2vec.source": trial.source} if trial.source else {}),
-            **fixed,
-        }
-        tags = {
-            "mlflow.parentRunId": self.parent,
-            "wake2vec.role": "trial",
-            "wake2vec.trial": str(trial.number),
-        }
+        knobs = flatten(run_config.model_dump())
         if not self._is_begun:
             self._client.update_run(self.parent, status=RunStatus.to_string(RunStatus.RUNNING))
             self._log_inputs(self.parent, knobs, inputs)
             self._is_begun = True
-        run_id = self._open_run(tags, _title(trial), more, began_s)
-        params = {**trial.params, **self._logs(trial.params)}
+        tags = {"mlflow.parentRunId": self.parent, "wake2vec.role": str(run.role)}
+        if run.role is not Role.TRIAL:
+            tags |= {"wake2vec.companion": run.label}
+            tags |= {"wake2vec.repeats": str(run.number)} if run.role is Role.REPEAT else {}
+            return self._open_child(run, tags, {"wake2vec.state": State.RUNNING, **knobs}, began_s)
+        more = {
+            "wake2vec.state": State.RUNNING,
+            "wake2vec.baseline": str(run.is_baseline).lower(),
+            MARK: "baseline" if run.is_baseline else "",
+            "wake2vec.front": "false",
+            "wake2vec.chosen": "false",
+            **({"wake2vec.anchor": run.name} if run.name else {}),
+            **({"wake2vec.source": run.source} if run.source else {}),
+            **{key: value for key, value in knobs.items() if key not in run.params},
+        }
+        run_id = self._open_child(run, {**tags, "wake2vec.trial": str(run.number)}, more, began_s)
+        params = {**run.params, **self._logs(run.params)}
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         self._log_inputs(run_id, knobs, inputs)
         return run_id
-
-    def open_companion(self, run: Run, run_config: RunConfig, began_s: float | None = None) -> str:
-        """The id of the run of a reference or a repeat; made if there is none."""
-        tags = {
-            "mlflow.parentRunId": self.parent,
-            "wake2vec.role": run.role,
-            "wake2vec.companion": run.label,
-            **({"wake2vec.repeats": str(run.number)} if run.role is Role.REPEAT else {}),
-        }
-        title = run.label if run.role is Role.REPEAT else f"reference: {run.label}"
-        more = {"wake2vec.state": State.RUNNING, **flatten(run_config.model_dump())}
-        return self._open_run(tags, title, more, began_s)
 
     def log_progress(self, run_id: str, records: Iterable[Progress]) -> None:
         """Log each figure of the records with its step and the time when it was measured."""
@@ -127,7 +118,8 @@ class Tracker:
 
     def close(self, run_id: str, ended: Ended) -> None:
         """Log what is left of a trial or companion, and mark its run as ended."""
-        tags = [RunTag(key, value) for key, value in {**ended.tags, "wake2vec.state": ended.state}.items()]
+        told = {**ended.tags, "wake2vec.state": ended.state}
+        tags = [RunTag(key, value) for key, value in told.items()]
         rows = _rows(ended.records)
         # In their order: pages list figures as they came, and one that compares runs begins with the first, the loss.
         rest = max(len(rows) - (ROWS_A_BATCH - len(tags)), 0)
@@ -138,10 +130,13 @@ class Tracker:
         self._client.log_batch(run_id, metrics=rows[rest:], tags=tags)
         at_ms = None if ended.at_s is None else round(ended.at_s * 1000)
         self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
+        self._tags.setdefault(run_id, {}).update(told)
 
-    def ended_runs(self) -> set[str]:
-        """The trials and companions whose runs are complete here: `trial 3`, `library default`."""
-        return {key for key, run in self._runs().items() if run.data.tags.get("wake2vec.state", "running") != "running"}
+    def ended_runs(self, labels: Iterable[str]) -> set[str]:
+        """Those of the trials and companions, `trial 3`, `library default`, whose runs are complete here."""
+        runs = self._runs(labels)
+        running = State.RUNNING
+        return {key for key, run_id in runs.items() if self._tags[run_id].get("wake2vec.state", running) != running}
 
     def is_study_finished(self) -> bool:
         """Whether the study's run is marked as finished: a driver that died leaves it running."""
@@ -173,12 +168,12 @@ class Tracker:
 
     def mark_trials(self, tags: Mapping[int, Mapping[str, str]]) -> None:
         """Tag trials by their numbers; nothing is written for one that has these tags already."""
-        runs = self._runs()
-        for number, wanted in tags.items():
-            run = runs[f"trial {number}"]
-            changed = [RunTag(key, value) for key, value in wanted.items() if run.data.tags.get(key) != value]
+        labels = {f"trial {number}": wanted for number, wanted in tags.items()}
+        for label, run_id in self._runs(labels).items():
+            changed = {key: value for key, value in labels[label].items() if self._tags[run_id].get(key) != value}
             if changed:
-                self._client.log_batch(run.info.run_id, tags=changed)
+                self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in changed.items()])
+                self._tags[run_id].update(changed)
 
     def links(self, first_page: str = "/") -> Links:
         """Links into the UI whose first page has this address; without one, for the UI's own notes."""
@@ -198,13 +193,17 @@ class Tracker:
             found = [run for runs in of_mark for run in runs]
         return list(dict.fromkeys(run.info.run_id for run in found))[:MOST_COMPARED]
 
-    def _runs(self) -> dict[str, MlflowRun]:
-        """All runs below the study's, by `trial 3` or a companion's name. Slow: MLflow reads all their figures."""
-        found = {}
-        for run in self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'", [], 50_000):
-            tags = run.data.tags
-            found[tags.get("wake2vec.companion") or f"trial {tags['wake2vec.trial']}"] = run
-        return found
+    def _runs(self, labels: Iterable[str]) -> dict[str, str]:
+        """The ids of the runs below the study's that are here, by `trial 3` or a companion's name.
+
+        MLflow is asked only where one isn't known yet: it reads all figures of all runs for it.
+        """
+        wanted = list(labels)
+        if not self._ids.keys() >= set(wanted):
+            for run in self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'", [], 50_000):
+                label = run.data.tags.get("wake2vec.companion") or f"trial {run.data.tags['wake2vec.trial']}"
+                self._ids[label], self._tags[run.info.run_id] = run.info.run_id, dict(run.data.tags)
+        return {label: self._ids[label] for label in wanted if label in self._ids}
 
     def _search(self, condition: str, order: list[str], most: int) -> list[MlflowRun]:
         return list(self._client.search_runs([self._experiment], condition, max_results=most, order_by=order))
@@ -240,15 +239,51 @@ class Tracker:
             )
         return str(experiment.experiment_id)
 
-    def _open_run(self, tags: Mapping[str, str], name: str, more: Mapping[str, Value], began_s: float | None) -> str:
+    def _open_parent(self) -> str:
+        found = self._search("tags.`wake2vec.role` = 'study'", [], 1)
+        if found:
+            return str(found[0].info.run_id)
+        name = f"study {self._config.study.name}"
+        return str(self._client.create_run(self._experiment, None, {"wake2vec.role": "study"}, name).info.run_id)
+
+    def _open_child(self, run: Run, tags: Mapping[str, str], more: Mapping[str, Value], began_s: float | None) -> str:
+        """`tags` say which it is."""
         condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        for run in self._client.search_runs([self._experiment], condition, ViewType.ACTIVE_ONLY, max_results=1):
-            if more and run.info.status != RunStatus.to_string(RunStatus.RUNNING):
-                self._client.update_run(run.info.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-            return str(run.info.run_id)
-        began_ms = None if began_s is None else round(began_s * 1000)
-        every = {**tags, **{key: str(value) for key, value in more.items()}}
-        return str(self._client.create_run(self._experiment, began_ms, every, name).info.run_id)
+        found = next(iter(self._search(condition, [], 1)), None)
+        if found is None:
+            every = {**tags, **{key: str(value) for key, value in more.items()}}
+            began_ms = None if began_s is None else round(began_s * 1000)
+            found = self._client.create_run(self._experiment, began_ms, every, _title(run))
+        elif found.info.status != RunStatus.to_string(RunStatus.RUNNING):
+            self._client.update_run(found.info.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+        run_id = str(found.info.run_id)
+        self._ids[run.label], self._tags[run_id] = run_id, dict(found.data.tags)
+        return run_id
+
+
+class LiveLog:
+    """Sends a running trial's records to MLflow now and then; what is left is sent when the trial closes."""
+
+    def __init__(self, tracker: Tracker, run_id: str) -> None:
+        self._tracker = tracker
+        self.run_id = run_id
+        self._waiting: list[Progress] = []
+        self._sent_at = time.monotonic()
+        self.sent: list[Progress] = []
+        """What MLflow has taken."""
+
+    def __call__(self, record: Progress) -> None:
+        self._waiting.append(record)
+        if time.monotonic() - self._sent_at >= SECONDS_BETWEEN_BATCHES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits; what fails is left to the trial's end."""
+        with contextlib.suppress(MlflowException):
+            self._tracker.log_progress(self.run_id, self._waiting)
+            self.sent += self._waiting
+        self._waiting = []
+        self._sent_at = time.monotonic()
 
 
 def _rows(records: Iterable[Progress]) -> list[Metric]:
@@ -260,7 +295,9 @@ def _rows(records: Iterable[Progress]) -> list[Metric]:
     ]
 
 
-def _title(trial: Run) -> str:
-    """`trial 0: Phase 1 baseline`, `trial 2: noise 1.0`, `trial 7`."""
-    name = "Phase 1 baseline" if trial.is_baseline else trial.name or (trial.source and f"from {trial.source}")
-    return f"{trial.label}: {name}" if name else trial.label
+def _title(run: Run) -> str:
+    """`trial 0: Phase 1 baseline`, `trial 2: noise 1.0`, `trial 7`; `reference: library default`."""
+    if run.role is not Role.TRIAL:
+        return run.label if run.role is Role.REPEAT else f"reference: {run.label}"
+    name = "Phase 1 baseline" if run.is_baseline else run.name or (run.source and f"from {run.source}")
+    return f"{run.label}: {name}" if name else run.label

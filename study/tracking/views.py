@@ -1,4 +1,4 @@
-"""Views of the MLflow UI: which columns its list of trials has, and which charts its chart page.
+"""Views of the MLflow UI: which columns its list of trials has, which charts its chart page, and links that open them.
 
 Without one the list shows no figure and the charts begin with some of two hundred. The UI keeps a view that was shared
 as a tag of the experiment, JSON under `mlflow.sharedViewState.<key>`, and opens it by its key: so a link can bring its
@@ -7,7 +7,10 @@ columns and charts along. That is MLflow 3.17's form; what it doesn't know it le
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from study.config import StudyConfig
 from study.format import shown_name, with_beside
@@ -23,6 +26,8 @@ LOG10 = "Log10 "
 page that compares runs begins with the first three parameters in ASCII order."""
 MARK = "wake2vec.mark"
 SHOWN_AT_ONCE = "FIRST_20_RUNS"
+MOST_COMPARED = 30
+"""Runs in one comparison: the page asks the server for each, and more lines than this are a carpet."""
 
 
 def objective_key(figure: Objective) -> str:
@@ -119,3 +124,30 @@ def _full(chart: dict[str, Any]) -> dict[str, Any]:
 
 def _section(uuid: str, name: str) -> dict[str, Any]:
     return {"uuid": uuid, "name": name, "display": True, "isReordered": False, "deleted": False, "isGenerated": True}
+
+
+@dataclass(frozen=True)
+class Links:
+    """Addresses into the UI; without a server (`/#/...`) where they stand in a note that the UI shows."""
+
+    sorted_list: str
+    """All trials and references by the first objective, with objectives and knobs as columns."""
+    charts: str
+    comparison: str
+    """Parallel coordinates; of many trials, the front with baseline and choice."""
+    study: str
+    """The study's own run: note and pictures."""
+
+
+def links_into(first_page: str, experiment: str, parent: str, compared: Sequence[str]) -> Links:
+    """`compared` are run ids."""
+    runs = f"{first_page}#/experiments/{experiment}/runs"
+    training = "workflowType=machine_learning"  # the UI's other mode hides runs behind chats and prompts
+    several = json.dumps(list(compared), separators=(",", ":"))
+    return Links(
+        sorted_list=f"{runs}?{training}&viewStateShareKey={TRIALS}",
+        charts=f"{runs}?{training}&viewStateShareKey={TRIALS}&compareRunsMode=CHART",
+        comparison=f"{first_page}#/compare-runs?runs={quote(several, safe='')}"
+        f"&experiments={quote(json.dumps([experiment]), safe='')}",
+        study=f"{runs}/{parent}?{training}",
+    )
