@@ -22,9 +22,10 @@ from bench.figures import ROOT, Figure, publish
 from study.config import load_config
 from study.export.export import export_trial
 from study.format import figure_name, shown_name
+from study.judge import beats_baseline
 from study.record import StudyRecord, read_record
 from study.runs import Run
-from study.trials import beats_baseline, units_of
+from study.trials import units_of
 from wake2vec import RunResult, prepare
 from wake2vec.config import DEFAULT_FOLDER
 
@@ -99,10 +100,8 @@ def base_model_figures() -> list[Figure]:
 
 
 def study_figures(records: Sequence[StudyRecord]) -> list[Figure]:
-    """How many trials beat the baseline in every objective, and how many keep all bars, with their own seed."""
-    better = [
-        sum(beats_baseline(trial, record.baseline, record.config) for trial in record.finished) for record in records
-    ]
+    """How many trials beat the baseline, and how many keep all bars."""
+    better = [sum(beats_baseline(trial, record) for trial in record.finished) for record in records]
     keeping = [sum(trial.keeps_bars for trial in record.finished) for record in records]
     trials = min(len(record.finished) + len(record.stopped) for record in records)
     return [
