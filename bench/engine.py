@@ -42,8 +42,9 @@ from study.config import load_config
 from wake2vec import RunConfig, prepare
 from wake2vec.config import CorpusConfig, MachineConfig, Precision, TrainConfig
 from wake2vec.corpus import Corpus
-from wake2vec.measure import Subject, measure
 from wake2vec.memory import measure_pass, peak_bytes
+from wake2vec.metrics.measure import measure
+from wake2vec.metrics.readings import Subject
 from wake2vec.model import merged_model
 from wake2vec.precision import best_device, compute_dtype
 from wake2vec.products import row_products

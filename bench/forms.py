@@ -25,7 +25,7 @@ from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.corpus import split_text
 from wake2vec.generate import sample_ids
 from wake2vec.material import Material
-from wake2vec.spacing import SpacingCensus, count_spacing
+from wake2vec.metrics.spacing import SpacingCensus, count_spacing
 from wake2vec.vocabulary import ExtendedVocabulary
 
 SEEDS = (0, 1, 2)

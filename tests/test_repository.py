@@ -61,14 +61,14 @@ def test_figures_have_all_columns() -> None:
 
 
 def test_the_documents_name_every_figure_of_a_result() -> None:
-    from wake2vec import NUMBERS
+    from wake2vec import METRICS
 
     document = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     named = set(re.findall(r"[\w{},]+", document))
     spelled = {name for token in named for name in expand(token)}
     missing = [
         name
-        for name in NUMBERS
+        for name in METRICS
         if name.split(".")[0] in {"geometry", "validation"} and name.split(".")[1] not in spelled
     ]
     assert not missing

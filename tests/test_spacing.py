@@ -9,8 +9,8 @@ from wake2vec.audit import boundary_faults
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.corpus import split_text
 from wake2vec.lexicon import read_lexicon
+from wake2vec.metrics.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words
 from wake2vec.model import load_tokenizer
-from wake2vec.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words
 from wake2vec.vocabulary import extend
 
 TRAIN, HELD_OUT = split_text((DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8"), 0.1)

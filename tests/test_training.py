@@ -11,9 +11,9 @@ from transformers import Adafactor, get_linear_schedule_with_warmup
 
 from wake2vec.config import RunConfig
 from wake2vec.errors import CorpusError, TrainingDivergedError
-from wake2vec.evaluate import target_counts, validate
 from wake2vec.material import Material, prepare
-from wake2vec.measure import measure
+from wake2vec.metrics.measure import measure
+from wake2vec.metrics.validation import target_counts, validate
 from wake2vec.model import EmbeddingModel, load_model, merged_model
 from wake2vec.schedule import batch_at
 from wake2vec.stopwatch import Stopwatch

@@ -7,7 +7,6 @@ from .candidates import (
     scores_file,
     tokens_saved,
 )
-from .closing import measure_fully, nearest_tokens
 from .config import Capitals, CorpusConfig, Form, InitialiserName, RunConfig, Section, flatten, unflatten
 from .errors import (
     ConfigError,
@@ -29,11 +28,26 @@ from .initialisers import INITIALISERS
 from .lexicon import read_text
 from .lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
 from .material import fingerprint_inputs, prepare
-from .measure import Measurement
+from .metrics.measure import measure_fully
+from .metrics.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
+from .metrics.readings import Measured
+from .metrics.registry import (
+    CLASSES,
+    HEADLINE,
+    METRICS,
+    READ_FIRST,
+    Metric,
+    Part,
+    Shown,
+    When,
+    cautions,
+    null_of,
+)
 from .model import load_tokenizer, resolve_folder
-from .phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
+from .nearest import nearest_tokens
 from .plan import TrialPlan, plan_trial
-from .result import HEADLINE, NAMES, NUMBERS, Name, Neighbours, RunResult, read_result
+from .remeasure import remeasure
+from .result import Neighbours, RunResult, find_digest, read_result, stale_metrics
 from .subject import Source, StoredSubject, read_subject
 from .threads import AVAILABLE_THREADS, measure_threads, quickest, use_threads
 from .trial import run
@@ -43,14 +57,15 @@ from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic
 
 __all__ = [
     "AVAILABLE_THREADS",
+    "CLASSES",
     "COUNT_CLASSES",
     "HEADLINE",
     "INITIALISERS",
-    "NAMES",
-    "NUMBERS",
+    "METRICS",
     "PHASE1_ADDRESSES",
     "PHASE1_CAP",
     "PHASE1_PRINTED",
+    "READ_FIRST",
     "TEXT_FORMATS",
     "Audit",
     "Candidates",
@@ -65,17 +80,19 @@ __all__ = [
     "InitialiserName",
     "LexiconAudit",
     "LexiconError",
-    "Measurement",
+    "Measured",
     "MemoryExhaustedError",
+    "Metric",
     "ModelError",
-    "Name",
     "Neighbours",
     "Numbers",
+    "Part",
     "Progress",
     "ProgressLog",
     "RunConfig",
     "RunResult",
     "Section",
+    "Shown",
     "Source",
     "StorageError",
     "StoredSubject",
@@ -86,10 +103,13 @@ __all__ = [
     "TrialStopped",
     "UndefinedFigureError",
     "Wake2VecError",
+    "When",
     "WorkFolder",
     "audit_lexicon",
+    "cautions",
     "export_folder",
     "find_candidates",
+    "find_digest",
     "fingerprint_inputs",
     "flatten",
     "lexicon_file",
@@ -97,6 +117,7 @@ __all__ = [
     "measure_fully",
     "measure_threads",
     "nearest_tokens",
+    "null_of",
     "phase1_summary",
     "plan_trial",
     "prepare",
@@ -104,9 +125,11 @@ __all__ = [
     "read_result",
     "read_subject",
     "read_text",
+    "remeasure",
     "resolve_folder",
     "run",
     "scores_file",
+    "stale_metrics",
     "tokens_saved",
     "undefined_figures",
     "undefined_reasons",

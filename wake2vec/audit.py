@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from wake2vec.audit_record import Audit, Cut, Unseen
 from wake2vec.errors import CorpusError
-from wake2vec.exposure import exposure_classes
 from wake2vec.lexicon import WORD, Lexicon
+from wake2vec.metrics.readings import exposure_classes
 from wake2vec.vocabulary import SPACE, ExtendedVocabulary
 
 LETTERS = re.compile(r"[^\W\d_]+")

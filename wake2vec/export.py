@@ -16,6 +16,7 @@ from wake2vec.material import Material, fingerprint_inputs, prepare
 from wake2vec.model import merged_model
 from wake2vec.origin import Origin, read_origin, write_origin
 from wake2vec.precision import DTYPES, LOSS_TOLERANCE
+from wake2vec.remeasure import matrix_of
 from wake2vec.result import RunResult
 from wake2vec.vectors import TEXT_FORMATS, Vectors, fitting_formats, write_vectors
 from wake2vec.workfolder import WorkFolder, sync
@@ -106,8 +107,7 @@ def _holds_another(target: Path) -> ExportError:
 
 
 def _write_model(config: RunConfig, material: Material, trained: np.ndarray, folder: Path) -> None:
-    rows = torch.from_numpy(trained)
-    matrix = rows if config.train.rows == "all" else torch.cat([material.base_rows.cpu(), rows])
+    matrix = matrix_of(config, material, torch.from_numpy(trained)).cpu()
     model = merged_model(material.base.folder, matrix)
     model.generation_config = GenerationConfig(
         do_sample=True,

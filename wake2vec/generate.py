@@ -1,4 +1,4 @@
-"""Samples: the texts that a trained model writes, and what is counted in them."""
+"""Samples: the texts that a trained model writes."""
 
 import torch
 from jaxtyping import Int
@@ -6,9 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from wake2vec.config import SampleConfig
-from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, excess_interval
 from wake2vec.vocabulary import ExtendedVocabulary
-from wake2vec.workfolder import Numbers
 
 
 def sample_texts(model: PreTrainedModel, vocabulary: ExtendedVocabulary, config: SampleConfig, seed: int) -> list[str]:
@@ -41,22 +39,3 @@ def sample_ids(
             pad_token_id=0,
         )
     return written
-
-
-def sample_numbers(samples: list[str], prompt: str, stock: WordStock, corpus: SpacingCensus) -> Numbers:
-    """Spacing artefacts of what was written, without the prompt, beside those of the corpus's own text."""
-    census = count_spacing([text.removeprefix(prompt) for text in samples], stock)
-    low, high = census.interval or (None, None)
-    excess, excess_low, excess_high = excess_interval(census, corpus) or (None, None, None)
-    return {
-        "sample.words": float(census.words),
-        "sample.fused_share": census.fused / census.boundaries if census.boundaries else None,
-        "sample.split_share": census.split / census.boundaries if census.boundaries else None,
-        "sample.spacing_rate": census.rate,
-        "sample.spacing_rate_low": low,
-        "sample.spacing_rate_high": high,
-        "sample.spacing_rate_corpus": corpus.rate,
-        "sample.spacing_excess": excess,
-        "sample.spacing_excess_low": excess_low,
-        "sample.spacing_excess_high": excess_high,
-    }

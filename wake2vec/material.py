@@ -18,14 +18,14 @@ from wake2vec.audit import audit
 from wake2vec.audit_record import Audit
 from wake2vec.base_tokens import ReferenceRows, base_kinds, base_texts, reference_rows
 from wake2vec.capitals import with_capitals
-from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
+from wake2vec.config import TRAINING_VERSION, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
 from wake2vec.errors import CorpusError
-from wake2vec.evaluate import target_counts
 from wake2vec.lexicon import Lexicon, read_lexicon, read_text
-from wake2vec.measure import Subject
+from wake2vec.metrics.readings import Subject
+from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
+from wake2vec.metrics.validation import target_counts
 from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
-from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
 from wake2vec.workfolder import Numbers, write_atomic
 
@@ -136,7 +136,7 @@ def _prepare(
     extended = extend(load_tokenizer(base.folder), lexicon, vocabulary.form)
     train_text, validation_text = split_text(text, corpus.validation_share)
     choices = vocabulary.model_dump(exclude={"lexicon"})
-    knobs = {**choices, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": RESULT_FORMAT}
+    knobs = {**choices, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": TRAINING_VERSION}
     key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
     blocks, audited = encoded or encode(text, corpus, extended, lexicon)

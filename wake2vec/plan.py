@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from wake2vec.config import RunConfig
-from wake2vec.evaluate import validate
 from wake2vec.generate import sample_texts
 from wake2vec.loss import workspace_bytes
 from wake2vec.material import Material, prepare
-from wake2vec.measure import measure
 from wake2vec.memory import measure_pass, peak_bytes
+from wake2vec.metrics.measure import measure
+from wake2vec.metrics.validation import validate
 from wake2vec.train import Training
 from wake2vec.trial import device_name, start_training
 

@@ -17,7 +17,7 @@ from wake2vec.corpus import split_text
 from wake2vec.errors import ConfigError, CorpusError, ModelError
 from wake2vec.lexicon import read_text
 from wake2vec.matrix import StoredMatrix, read_matrix
-from wake2vec.measure import Subject
+from wake2vec.metrics.readings import Subject
 from wake2vec.model import load_tokenizer
 from wake2vec.origin import Origin, read_origin
 from wake2vec.precision import best_device

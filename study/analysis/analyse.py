@@ -16,7 +16,7 @@ from study.pictures.canvas import save_png
 from study.pictures.embedding_plot import embedding_figure
 from wake2vec import (
     ConfigError,
-    Measurement,
+    Measured,
     Source,
     StoredSubject,
     measure_fully,
@@ -106,7 +106,7 @@ def _holds_another(folder: Path, inputs: dict[str, Any]) -> bool:
 
 
 def _report(
-    source: Source, stored: StoredSubject, measured: Measurement, name: str, inputs: dict[str, Any]
+    source: Source, stored: StoredSubject, measured: Measured, name: str, inputs: dict[str, Any]
 ) -> dict[str, Any]:
     matrix, subject, before = stored.matrix, stored.subject, stored.before
     neighbours = nearest_tokens(measured.arrays, stored.row_names, subject.new_counts)
@@ -140,7 +140,7 @@ def _report(
 def _write(
     folder: Path,
     report: dict[str, Any],
-    measured: Measurement,
+    measured: Measured,
     shared: list[tuple[str, float, float]] | None,
     against: str,
 ) -> None:

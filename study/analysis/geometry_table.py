@@ -1,27 +1,28 @@
 """The numbers of a geometry report, side by side: by group, by pair of groups, by occurrences, and single ones.
 
-They are laid out by their names, so that a number that is added to the report has its place here already.
+They are laid out by their families (`wake2vec.METRICS`), so that a number that is added has its place here already.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.table import Table
 
 from study.names import figure_name
-from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED
+from wake2vec import COUNT_CLASSES, HEADLINE, METRICS, PHASE1_CAP, PHASE1_PRINTED, Metric, Part
 
 Numbers = Mapping[str, float | None]
 PREFIX = "geometry."
 SINGLE = "value"
 FIRST = "What to read first"
+BY_CLASS = "New rows by occurrences of their token"
+ALONE = "Single numbers"
 COLUMNS: dict[str, tuple[str, ...]] = {
     FIRST: (SINGLE,),
     "Groups of rows": ("base", "new", "all"),
     "Pairs of rows": ("base_base", "new_new", "base_new"),
-    "New rows by occurrences of their token": (SINGLE, *COUNT_CLASSES),
-    "Single numbers": (SINGLE,),
+    BY_CLASS: (SINGLE, *COUNT_CLASSES),
+    ALONE: (SINGLE,),
 }
 HEADS = {
     "base_base": "base-base",
@@ -33,8 +34,6 @@ HEADS = {
     "seen_5_up": "5 and more",
 }
 """What a column is called, where not by its name."""
-SUFFIXES = ("_null", "_low", "_high")
-"""What a name adds to that of the number it belongs to."""
 DETAILS = ("isotropy_excess", "partition_isotropy", "participation_ratio", "welch_t", "mann_whitney_u")
 """Left to the page and the JSON, with the intervals: the terminal has 80 columns."""
 
@@ -63,27 +62,26 @@ class Line:
 
 def sections(numbers: Numbers) -> dict[str, list[Line]]:
     """All numbers under `geometry.`, each once: the lines of each section of `COLUMNS`."""
-    names = [address.removeprefix(PREFIX) for address in numbers if address.startswith(PREFIX)]
+    metrics = [METRICS[address] for address in numbers if address.startswith(PREFIX)]
     found: dict[str, dict[str, Line]] = {title: {} for title in COLUMNS}
-    split = {_place(name)[1] for name in names if _place(name)[0] == "New rows by occurrences of their token"}
-    for name in names:
-        if _owner(name, numbers) is not None:
+    by_class = {metric.family for metric in metrics if _place(metric)[0] == BY_CLASS}
+    for metric in metrics:
+        if metric.part is not Part.VALUE:
             continue
-        title, stem, column = _place(name)
-        if title == "Single numbers" and stem in split:
-            title = "New rows by occurrences of their token"
-        line = found[title].setdefault(stem, Line(stem.replace("_", " "), _meaning(name, title)))
-        line.cells[column] = _cell(name, numbers)
+        title, column = _place(metric)
+        stem = metric.address if title == ALONE else metric.family
+        if title == ALONE and stem in by_class:
+            title = BY_CLASS
+        meaning = metric.meaning if title == ALONE else metric.family_meaning
+        line = found[title].setdefault(stem, Line(stem.removeprefix(PREFIX).replace("_", " "), meaning))
+        line.cells[column] = _cell(metric, numbers)
     return {title: list(lines.values()) for title, lines in found.items() if lines}
 
 
 def headline(numbers: Numbers) -> list[Line]:
     """The numbers that a study aims at, under the names that it gives them."""
-    addresses = [address for address in HEADLINE if address in numbers and address.startswith(PREFIX)]
-    return [
-        Line(figure_name(address), NUMBERS[address], {SINGLE: _cell(address.removeprefix(PREFIX), numbers)})
-        for address in addresses
-    ]
+    metrics = [METRICS[address] for address in HEADLINE if address in numbers and address.startswith(PREFIX)]
+    return [Line(figure_name(metric.address), metric.meaning, {SINGLE: _cell(metric, numbers)}) for metric in metrics]
 
 
 def geometry_tables(numbers: Numbers) -> list[Table]:
@@ -140,42 +138,13 @@ def _short(value: float) -> str:
     return f"{value:.3g}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
 
 
-def _place(name: str) -> tuple[str, str, str]:
-    """Section, stem and column of a number: `isotropy_new` -> groups, `isotropy`, `new`."""
-    title = "New rows by occurrences of their token"
-    for column in COLUMNS[title][1:]:
-        if name.endswith(f"_{column}"):
-            return title, name.removesuffix(f"_{column}"), column
-    for title in ("Pairs of rows", "Groups of rows"):
-        match = re.search(rf"_({'|'.join(COLUMNS[title])})(?=_|$)", name)
-        if match:
-            return title, name[: match.start()] + name[match.end() :], match[1]
-    return "Single numbers", name, SINGLE
+def _place(metric: Metric) -> tuple[str, str]:
+    """Section and column of a number: `isotropy_new` -> groups, `new`."""
+    places = ((title, metric.member) for title, columns in COLUMNS.items() if metric.member in columns)
+    return next(places, (ALONE, SINGLE))
 
 
-def _owner(name: str, numbers: Numbers) -> str | None:
-    """The number that a null or an end of an interval belongs to."""
-    for suffix in SUFFIXES:
-        stem = name.removesuffix(suffix)
-        if stem != name:
-            return next((owner for owner in (stem, f"{stem}_share") if PREFIX + owner in numbers), None)
-    return None
-
-
-def _cell(name: str, numbers: Numbers) -> Cell:
-    address = PREFIX + name
-    stems = (name, name.removesuffix("_share"))
-    null, low, high = (
-        next((numbers[PREFIX + stem + suffix] for stem in stems if PREFIX + stem + suffix in numbers), None)
-        for suffix in SUFFIXES
-    )
-    key = next((key for key, known in PHASE1_ADDRESSES.items() if known == address), None)
-    return Cell(address, numbers[address], null, low, high, PHASE1_PRINTED.get(key or ""))
-
-
-def _meaning(name: str, title: str) -> str:
-    """The meaning of a number without its group: "mean of the norms"."""
-    meaning = NUMBERS.get(PREFIX + name, name.replace("_", " "))
-    if title == "Groups of rows":
-        return re.sub(r",? (of )?(base|new|all) rows", "", meaning)
-    return re.sub(r",? (base-base|new-new|base-new)$", "", meaning) if title == "Pairs of rows" else meaning
+def _cell(metric: Metric, numbers: Numbers) -> Cell:
+    beside = {METRICS[other].part: value for other, value in numbers.items() if METRICS[other].of == metric.address}
+    null, low, high = (beside.get(part) for part in (Part.NULL, Part.LOW, Part.HIGH))
+    return Cell(metric.address, numbers[metric.address], null, low, high, PHASE1_PRINTED.get(metric.phase1))

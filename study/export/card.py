@@ -11,23 +11,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from study.config import StudyConfig
 from study.names import figure_name, shown_name
 from study.noise import Interval
-from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Run
 from study.shown import shown_cautions, shown_differences, shown_figures, shown_intervals
 from study.table import goal_of, show
-from wake2vec import HEADLINE, INITIALISERS, NUMBERS, InitialiserName, RunConfig, RunResult, fingerprint_inputs, flatten
-
-READ_FIRST = (
-    *HEADLINE,
-    "geometry.top1_share_new",
-    "geometry.norm_ratio",
-    "validation.bits_per_byte",
-    "validation.loss_base_targets",
-    "validation.loss_new_seen_targets",
-    "sample.spacing_excess",
+from wake2vec import (
+    INITIALISERS,
+    METRICS,
+    READ_FIRST,
+    InitialiserName,
+    RunConfig,
+    RunResult,
+    fingerprint_inputs,
+    flatten,
+    null_of,
 )
-"""Figures that a reader sees without unfolding the rest."""
+
 INPUTS = {"model.path": "base model", "corpus.path": "corpus", "vocabulary.lexicon": "lexicon"}
 DEFAULT_RIGHTS = {
     "model.path": "made for this project from texts in the public domain; Apache-2.0",
@@ -67,7 +66,7 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
             for address, *row in _figures(baseline_result, result, READ_FIRST)
             if address not in aimed_at
         ],
-        figures=_figures(baseline_result, result, [name for name in NUMBERS if not name.startswith("vocabulary.")]),
+        figures=_figures(baseline_result, result, [name for name in METRICS if not name.startswith("vocabulary.")]),
         initialiser=_initialiser(result.config.init.name),
         inputs=_inputs(result),
         rights=rights,
@@ -130,7 +129,7 @@ def _figures(baseline: RunResult, result: RunResult, names: list[str] | tuple[st
     return [
         (
             name,
-            NUMBERS[name],
+            METRICS[name].meaning,
             _shown(baseline.numbers[name]),
             _shown(result.numbers[name]),
             _interval(result, name),

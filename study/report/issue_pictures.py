@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from study.nulls import null_of
 from study.pictures.canvas import Array, finite
 from study.report.svg import NumberScale, Panel, line, mark, panel, path, steps, text
-from wake2vec import Numbers
+from wake2vec import Numbers, null_of
 
 HEADLINE_TAU = 0.95
 BINS = 48

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from study.nulls import null_of
 from study.report.issue_pictures import (
-    HEADLINE_TAU,
     Side,
     collapse_pictures,
     cosine_pictures,
@@ -17,7 +15,7 @@ from study.report.issue_pictures import (
     spacing_pictures,
     spectrum_pictures,
 )
-from wake2vec import PHASE1_ADDRESSES, PHASE1_PRINTED
+from wake2vec import METRICS, PHASE1_PRINTED, null_of
 
 UNDEFINED = "–"
 
@@ -38,11 +36,15 @@ class KnownIssue:
 
     title: str
     meaning: str
-    what: str
-    """The headline number, in words."""
     address: str
+    """Of the number that is read."""
     read: Callable[[Side], Reading]
     draw: Callable[[Sequence[Side]], tuple[Markup, ...]]
+
+    @property
+    def what(self) -> str:
+        """The number in words."""
+        return METRICS[self.address].meaning
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ class Issue:
 
 def issues_of(sides: Sequence[Side]) -> list[Issue]:
     """All known issues, each drawn on the same axes for all sides."""
-    keys = {address: key for key, address in PHASE1_ADDRESSES.items()}
-    printed = {known.address: PHASE1_PRINTED.get(keys.get(known.address, "")) for known in KNOWN}
+    printed = {known.address: PHASE1_PRINTED.get(METRICS[known.address].phase1) for known in KNOWN}
     return [
         Issue(known, "" if value is None else f"{value:g}", tuple(map(known.read, sides)), known.draw(sides))
         for known in KNOWN
@@ -147,7 +148,6 @@ KNOWN = (
     KnownIssue(
         "Norm gap",
         "New rows should be about as long as base rows: then the two outlines lie over each other.",
-        "Cohen's d of the norms, base minus new",
         "geometry.norm_gap_d",
         _norm_reading,
         norm_pictures,
@@ -155,7 +155,6 @@ KNOWN = (
     KnownIssue(
         "Isotropy",
         "Cosines of rows that point everywhere lie around 0; a hump on the right is a direction that they share.",
-        "Phase 1's isotropy of the new rows, at best 1",
         "geometry.isotropy_new",
         _isotropy_reading,
         cosine_pictures,
@@ -163,7 +162,6 @@ KNOWN = (
     KnownIssue(
         "Collapse",
         "New rows that lie on the byte rows, or on each other, can hardly be told apart by the model.",
-        f"share of the new rows that collapsed, at a cosine of {HEADLINE_TAU}",
         "geometry.collapse_share",
         _collapse_reading,
         collapse_pictures,
@@ -171,7 +169,6 @@ KNOWN = (
     KnownIssue(
         "One direction",
         "A tall first bar says that the new rows differ along one line, and hardly otherwise.",
-        "variance share of the new rows' first direction",
         "geometry.top1_share_new",
         _direction_reading,
         spectrum_pictures,
@@ -179,7 +176,6 @@ KNOWN = (
     KnownIssue(
         "Spacing",
         "Word boundaries that the samples lose or add, beside those of the held-out text itself.",
-        "fused and split boundaries, of all in the samples",
         "sample.spacing_rate",
         _spacing_reading,
         spacing_pictures,
@@ -187,7 +183,6 @@ KNOWN = (
     KnownIssue(
         "Neighbours",
         "How near a new row lies to its nearest base row: above noise it has a place among them, at 1 it lies on one.",
-        "mean cosine of a new row to its nearest base row",
         "geometry.neighbour_cosine_mean",
         _neighbour_reading,
         neighbour_pictures,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from study.cost import Cost
 from study.names import shown_name
 from study.noise import Interval
-from study.nulls import null_of
 from study.record import StudyRecord
 from study.report.figures import front_rows
 from study.report.runs import ShownRun, in_order, minutes
@@ -17,7 +16,7 @@ from study.settings import Choices, Objective, Range
 from study.shown import numbers_of, shown_differences, shown_figures, shown_intervals, shown_values
 from study.table import UNDEFINED, goal_of, show
 from study.trials import beats_baseline
-from wake2vec import NUMBERS, Numbers
+from wake2vec import METRICS, Numbers, null_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,9 @@ def verdict(objective: Objective, less: Interval) -> str:
 def _aim(objective: Objective, numbers: Numbers) -> str:
     """`Phase 1's isotropy, new rows: maximize; null 0.997`."""
     null = null_of(objective.result, numbers)
-    return f"{NUMBERS[objective.result]}: {goal_of(objective)}{'' if null is None else f'; null {show(null, 3)}'}"
+    return (
+        f"{METRICS[objective.result].meaning}: {goal_of(objective)}{'' if null is None else f'; null {show(null, 3)}'}"
+    )
 
 
 def ranged(own: Interval, signed: str = "") -> str:

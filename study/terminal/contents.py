@@ -8,17 +8,16 @@ from typing import Any
 
 from study.names import Beside
 from study.noise import Interval
-from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run
 from study.shown import shown_figures, shown_intervals
 from study.terminal.differences import judged
-from study.terminal.figures import ISSUES, relative_differences
+from study.terminal.figures import relative_differences
 from study.terminal.lookup import kind_of, row_if_known, step_of
 from study.terminal.pair import Pair
 from study.terminal.status import Line, Status
 from study.trials import beats_baseline
-from wake2vec import HEADLINE, NUMBERS
+from wake2vec import HEADLINE, METRICS, READ_FIRST, null_of
 
 Content = dict[str, Any]
 
@@ -55,11 +54,12 @@ def show_content(record: StudyRecord, run: Run, pair: Pair | None) -> Content:
         "beside": None if pair is None else _compared(record, pair)[1],
         "step": None if pair is None else pair.step,
         "bounds": _bounds_content(record, run),
-        "figures": None if result is None else {address: result.numbers[address] for address in (*HEADLINE, *NUMBERS)},
+        "figures": None if result is None else {address: result.numbers[address] for address in (*HEADLINE, *METRICS)},
         "issues": None
         if result is None
         else {
-            address: {"value": result.numbers[address], "null": null_of(address, result.numbers)} for address in ISSUES
+            address: {"value": result.numbers[address], "null": null_of(address, result.numbers)}
+            for address in READ_FIRST
         },
         "device": None if result is None else result.computed.device,
         "work_folder": None if not run.digest else str(record.work_folder(run.digest).path),

@@ -6,17 +6,16 @@ from rich.table import Table
 
 from study.names import figure_name, shown_name
 from study.noise import interval
-from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run
 from study.shown import shown_figures, shown_intervals
 from study.table import show
 from study.terminal.columns import HARD_SPACE, Column, fitted
 from study.terminal.differences import judged, plus_minus, signed
-from study.terminal.figures import ISSUES, relative_differences, shown
+from study.terminal.figures import relative_differences, shown
 from study.terminal.lookup import row_if_known
 from study.terminal.pair import Pair
-from wake2vec import Numbers
+from wake2vec import READ_FIRST, Numbers, null_of
 
 FIGURES = 12
 ABSENT = "–"
@@ -90,12 +89,12 @@ def own_objective_tables(record: StudyRecord, run: Run) -> list[Table]:
 def issue_tables(record: StudyRecord, runs: Sequence[Run], numbers: Sequence[Numbers]) -> list[Table]:
     """The figures of the known issues, with what they read where there is no issue."""
     columns = [
-        Column(head_of(run, record), [shown(own.get(address)) for address in ISSUES])
+        Column(head_of(run, record), [shown(own.get(address)) for address in READ_FIRST])
         for run, own in zip(runs, numbers, strict=True)
     ]
-    nulls = [null_of(address, numbers[-1]) for address in ISSUES]
+    nulls = [null_of(address, numbers[-1]) for address in READ_FIRST]
     columns.append(Column("null", ["" if null is None else show(null) for null in nulls]))
-    return fitted("The issues' figures", Column("", list(map(figure_name, ISSUES)), "left"), columns)
+    return fitted("The issues' figures", Column("", list(map(figure_name, READ_FIRST)), "left"), columns)
 
 
 def figure_tables(record: StudyRecord, pair: Pair) -> list[Table]:

@@ -7,9 +7,88 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from wake2vec.corpus import Corpus
-from wake2vec.exposure import exposure_classes
+from wake2vec.metrics.readings import exposure_classes
+from wake2vec.metrics.registry import CLASSES, Metric, Shown, When, each
 from wake2vec.model import EmbeddingModel
 from wake2vec.workfolder import Numbers
+
+METRICS = (
+    Metric(
+        "training.loss",
+        "loss of the last batch, nats a token",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        compares=False,
+    ),
+    Metric("training.lr", "learning rate of the last update", when=When.TRAINING, compares=False),
+    Metric("training.grad_norm", "norm of the last gradient before clipping", when=When.TRAINING, compares=False),
+    Metric(
+        "validation.loss",
+        "validation loss, nats a token",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("validation loss", "loss", first=1),
+    ),
+    Metric(
+        "validation.bits_per_byte",
+        "validation loss, bits a byte of text",
+        unit="bits a byte",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("bits per byte", "bits per byte", first=15),
+    ),
+    Metric(
+        "validation.loss_base_targets",
+        "validation loss on base tokens",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("loss on base tokens", "loss, base", first=16),
+    ),
+    Metric(
+        "validation.loss_new_seen_targets",
+        "validation loss on new tokens seen in training",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("loss on new tokens seen", "loss, seen", first=17),
+    ),
+    Metric(
+        "validation.loss_new_unseen_targets",
+        "validation loss on new tokens never seen",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("loss on new tokens never seen", "loss, unseen", first=18),
+    ),
+    *each(
+        {"1": "once", "2_4": "2 to 4 times", "5_up": "5 times or more"},
+        Metric(
+            "validation.loss_seen_{}_targets",
+            "validation loss on new tokens seen {} in training",
+            unit="nats a token",
+            better="lower",
+            when=When.TRAINING,
+        ),
+    ),
+    *each(
+        {"base": "base tokens", **{key: f"new tokens of the class {key}" for key in CLASSES}},
+        Metric(
+            "validation.targets_{}", "validation targets that are {}", unit="targets", when=When.END, compares=False
+        ),
+    ),
+    Metric("validation.start_loss", "validation loss at step 0", unit="nats a token", when=When.TRAINING),
+    Metric(
+        "validation.best_loss",
+        "lowest validation loss of all evaluations",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+    ),
+    Metric("validation.best_step", "its step", unit="steps", when=When.TRAINING),
+)
 
 
 @torch.no_grad()
