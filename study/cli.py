@@ -19,11 +19,12 @@ import typer
 from study.commands import DEFAULT_PROFILE, RESULTS, make_command
 from study.config import StudyConfig, load_config
 from study.database import check_not_in_use, fault_in_words
+from study.measures import bring_up_to_date, stale_runs
 from study.record import StudyRecord
 from study.stop import Stop, seconds_of
 from study.terminal import lexicon, outputs, reading
 from study.terminal.following import MORE_TRIALS, following, say_commands
-from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, console, continuing
+from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console, continuing
 from study.terminal.status import status_of
 from study.terminal.trial_tables import closing_lines, comparison_tables, front_tables
 from wake2vec import TrialStopped, Wake2VecError
@@ -123,6 +124,22 @@ def plan(profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None) -> Non
     for table in plan_tables(config):
         console.print(table)
         console.print()
+
+
+@app.command()
+@one_line_errors
+def measure(
+    profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None, folder: Folder = RESULTS, prefer: Prefer = None
+) -> None:
+    """Measure what the results lack of today's figures, from the rows that are kept; nothing is trained.
+
+    It happens by itself when a study is run, listed, shown, compared, reported or exported.
+    """
+    config = asked_to_read(profile, overrides, prefer)
+    measured = bring_up_to_date(config, folder, lambda said: console.print(said, highlight=False))
+    lacking = len(stale_runs(folder))
+    rest = f"; {lacking} lack some" if lacking else ""
+    console.print(f"{measured} runs measured again{rest}." if measured or lacking else "All runs have all figures.")
 
 
 @app.command()

@@ -17,6 +17,7 @@ from study.companions import config_of, note_fault
 from study.config import StudyConfig
 from study.database import check_database
 from study.executor import Executor, InProcess
+from study.measures import measure_runs
 from study.objectives import objective_values, violations
 from study.processes import Processes
 from study.projection import Projection
@@ -46,6 +47,7 @@ from wake2vec import (
     TrialStopped,
     Wake2VecError,
     WorkFolder,
+    find_digest,
     fingerprint_inputs,
     prepare,
     read_result,
@@ -96,6 +98,7 @@ def drive(
     with only_driver(folder, config.study.name):
         fingerprint = fingerprint_of(config, inputs)
         study = open_study(folder, config, fingerprint)
+        measure_runs(config, folder, watcher.remeasuring)
         import_trials(study, folder, config, fingerprint)
         workers = config.study.workers
         executor = InProcess(folder) if workers == 1 else Processes(folder, workers)
@@ -236,7 +239,7 @@ class Driver:
         run_config = self._config.run_config(params)
         self._check_inputs(run_config)
         inputs, anchor = fingerprint_inputs(run_config), trial.user_attrs.get("anchor", "")
-        digest = run_config.digest(inputs)
+        digest = find_digest(run_config, inputs, self._folder / "trials")
         run = Run(State.RUNNING, trial.number, params, digest=digest, name=anchor)
         run_id = self._projection.open_trial(run, inputs)
         self._watcher.run_started(run, run_config, record.ended)

@@ -22,6 +22,8 @@ from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, writ
 FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
 """Of a work folder, what MLflow shows."""
 HYPERVOLUME = "hypervolume"
+REMEASURED = "wake2vec.remeasured"
+"""A tag: when a newer version last measured figures of the run that MLflow has, in seconds since 1970."""
 CHOSEN = "chosen/"
 """Before the objectives of the chosen trial, on the study's own run."""
 
@@ -68,13 +70,14 @@ class Projection:
         self._close(companion.digest, run_id, companion.values, sent, {})
 
     def missing(self, record: StudyRecord) -> None:
-        """The trials and companions that ended and that MLflow doesn't hold, or not to their end."""
-        known = self.tracker.ended_runs()
+        """The trials and companions that ended and that MLflow lacks, or has as they stood before."""
+        known = {label: tags.get(REMEASURED, "") for label, tags in self.tracker.ended_runs().items()}
         for finished in record.finished:
-            if finished.label not in known:
-                if not self._is_shown(finished.digest):
+            if known.get(finished.label) != self._remeasured(finished.digest):
+                if finished.label in known or not self._is_shown(finished.digest):
                     self.show(finished.digest, finished.label)
-                self._finish(finished, self._reopen(finished), ())
+                sent = self._records(finished.digest) if finished.label in known else ()
+                self._finish(finished, self._reopen(finished), sent)
         for stopped in record.stopped:
             if stopped.label not in known:
                 self.stopped(stopped, self._reopen(stopped))
@@ -85,8 +88,10 @@ class Projection:
         # Of all trials: who is no finalist now may have been one.
         repeated = (repeat for trial in record.finished for repeat in record.repeats_of(trial))
         for companion in (*record.all_references, *repeated):
-            if companion.label not in known and companion.state is State.FINISHED:
-                self.companion(companion, self.open_companion(companion))
+            if companion.state is State.FINISHED:
+                if known.get(companion.label) != self._remeasured(companion.digest):
+                    sent = self._records(companion.digest) if companion.label in known else ()
+                    self.companion(companion, self.open_companion(companion), sent)
             elif companion.label not in known and companion.state is State.FAILED:
                 self.failed(companion, self.open_companion(companion))
 
@@ -180,12 +185,21 @@ class Projection:
         aimed_at = self.config.study.objectives
         row = zip(with_beside(aimed_at), row_of(aimed_at, values, result.numbers), strict=True)
         objectives: Numbers = {objective_key(figure): value for figure, value in row if not math.isnan(value)}
+        alone, ends = _beside_curves(result.numbers, progress)
+        measured_s = result.remeasured_s or progress[-1].time_s
         # At step 0: the UI draws a bar for a figure that has no later step, and a curve of one point for others.
-        finals = Progress(0, objectives | _without_curve(result.numbers, progress), progress[-1].time_s)
+        finals = [Progress(0, objectives | alone, measured_s), Progress(progress[-1].step, ends, measured_s)]
         records = [*progress, *work.progress(SYSTEM)]
-        left = [*_without(records, sent), finals]
-        every = {**tags, **machine_tags(result)}
+        left = [*_without(records, sent), *finals]
+        again = {REMEASURED: self._remeasured(digest)} if result.remeasured_s else {}
+        every = {**tags, **machine_tags(result), **again}
         self.tracker.close(run_id, Ended(State.FINISHED, left, every, files, _end_of(records)))
+
+    def _remeasured(self, digest: str) -> str:
+        """What `REMEASURED` is of what stands in the work folder; empty where nothing was measured again."""
+        work = self._work(digest)
+        at_s = read_result(work).remeasured_s if work.result_path.exists() else None
+        return "" if at_s is None else f"{at_s:.3f}"
 
     def _began(self, digest: str) -> float | None:
         """When the first record was made, in seconds since 1970; None: there is none."""
@@ -233,6 +247,8 @@ def _end_of(records: Sequence[Progress]) -> float | None:
     return max((record.time_s for record in records), default=None)
 
 
-def _without_curve(numbers: Numbers, progress: Sequence[Progress]) -> Numbers:
-    on_curves = {address for record in progress for address in record.numbers}
-    return {address: value for address, value in numbers.items() if address not in on_curves}
+def _beside_curves(numbers: Numbers, progress: Sequence[Progress]) -> tuple[Numbers, Numbers]:
+    """The figures without a curve, and those that differ from their curve's end, as they were measured again."""
+    ends = {address: value for record in progress for address, value in record.numbers.items()}
+    alone = {address: value for address, value in numbers.items() if address not in ends}
+    return alone, {address: value for address, value in numbers.items() if value != ends.get(address, value)}

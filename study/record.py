@@ -25,7 +25,7 @@ from study.storage import (
     trials_of,
 )
 from study.trials import baseline_of, front_numbers
-from wake2vec import ConfigError, Progress, RunResult, WorkFolder, read_result
+from wake2vec import ConfigError, Progress, RunResult, WorkFolder, find_digest, read_result
 
 
 @dataclass(frozen=True)
@@ -284,15 +284,17 @@ def read_record(config: StudyConfig, folder: Path) -> StudyRecord:
 def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRecord:
     """Of one reading of the study database."""
     inputs = input_hashes(study)
-    trials = [_with_knobs(trial, config, inputs) for trial in trials_of(study)]
+    trials = [_with_knobs(trial, config, folder, inputs) for trial in trials_of(study)]
     return StudyRecord(config, folder, _judged(trials, config, folder), inputs)
 
 
-def _with_knobs(trial: Run, config: StudyConfig, inputs: Mapping[str, str]) -> Run:
+def _with_knobs(trial: Run, config: StudyConfig, folder: Path, inputs: Mapping[str, str]) -> Run:
     """With its knobs in the space's order, and its digest where they and the inputs' hashes are known."""
     params = {address: trial.params[address] for address in config.study.space if address in trial.params}
     is_known = {*config.study.space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
-    digest = trial.digest or (config.run_config(params).digest(dict(inputs)) if is_known else "")
+    digest = trial.digest
+    if is_known and not digest:
+        digest = find_digest(config.run_config(params), dict(inputs), folder / "trials")
     return replace(trial, params=params, digest=digest)
 
 

@@ -35,7 +35,8 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
     use_threads(result.config.machine.threads)
     material = prepare(config, cache)
     try:
-        arrays, rows = work.read_arrays("geometry"), torch.from_numpy(work.read_arrays("rows")["rows"])
+        rows = torch.from_numpy(work.read_arrays("rows")["rows"])
+        arrays = work.read_arrays("geometry")
     except OSError as fault:
         raise ConfigError(f"figures are measured again from a trial's rows: {fault}; train it again for them") from None
     files = {source.module for source in SOURCES for metric in source.metrics if metric.address in stale}

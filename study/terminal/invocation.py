@@ -12,6 +12,7 @@ from rich.console import Console
 from study.choose import preferring
 from study.commands import RESULTS
 from study.config import StudyConfig, check_config, load_config, read_profile
+from study.measures import opened
 
 console = Console()
 """Colours and bold on a terminal alone; 80 columns wide where the output is none."""
@@ -40,6 +41,15 @@ def asked_to_read(profile: str, overrides: Sequence[str] | None, prefer: str | N
         ConfigError: one line with all that is wrong.
     """
     return _preferring(check_config(read_profile(profile, overrides or [])), prefer)
+
+
+def opened_study(profile: str, overrides: Sequence[str] | None, prefer: str | None, folder: Path) -> StudyConfig:
+    """The same, once the runs in the folder have all figures of today; what that takes is said on stderr.
+
+    Raises:
+        ConfigError: one line with all that is wrong.
+    """
+    return opened(asked_to_read(profile, overrides, prefer), folder, lambda said: typer.echo(said, err=True))
 
 
 def continuing(

@@ -9,7 +9,8 @@ import typer
 
 from study.commands import DEFAULT_PROFILE, RESULTS
 from study.database import check_database
-from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console
+from study.measures import opened
+from study.terminal.invocation import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console, opened_study
 
 
 def ui(
@@ -82,6 +83,7 @@ def export(
     config = asked(profile, overrides, prefer)
     if register:
         check_database(folder / "mlflow.db", to_write=True)  # before the minutes that an export takes
+    opened(config, folder, lambda said: console.print(said, highlight=False))
     done = export_trial(config, folder, trial, out, formats, rights)
     console.print(f"Exported to {done.folder}: {done.reason}.", highlight=False)
     console.print(
@@ -111,7 +113,7 @@ def report(
     """Write one self-contained HTML page about a study, and the same in Markdown."""
     from study.report.page import write_report
 
-    page = write_report(asked_to_read(profile, overrides, prefer), folder, profile, overrides or [])
+    page = write_report(opened_study(profile, overrides, prefer, folder), folder, profile, overrides or [])
     console.print(f"Report: {page}", highlight=False)
     console.print(f"in Markdown: {page.with_suffix('.md')}", highlight=False)
 

@@ -23,7 +23,7 @@ from study.terminal.contents import (
 )
 from study.terminal.differences import legend
 from study.terminal.following import following, say_commands
-from study.terminal.invocation import AsJson, Folder, Overrides, Prefer, Profile, asked_to_read, console
+from study.terminal.invocation import AsJson, Folder, Overrides, Prefer, Profile, console, opened_study
 from study.terminal.lookup import kind_of, run_named, sorted_runs, state_of
 from study.terminal.pair import Pair, evaluations, pair_of
 from study.terminal.pair_tables import (
@@ -58,7 +58,7 @@ def status(
     if profile is None:
         _all_studies(folder, as_json_)
         return
-    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    record = read_record(opened_study(profile, overrides, prefer, folder), folder)
     found = status_of(record)
     commands = following(found, profile, overrides, folder, prefer)
     if as_json_:
@@ -83,7 +83,7 @@ def list_(
     as_json_: AsJson = False,
 ) -> None:
     """List all trials: state, knobs, objectives, time; references and repeats below."""
-    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    record = read_record(opened_study(profile, overrides, prefer, folder), folder)
     runs = sorted_runs(record, front_runs(record) if front else record.begun, sort)
     if as_json_:
         typer.echo(as_json(list_content(record, runs, record.references)))
@@ -116,7 +116,7 @@ def show(
     as_json_: AsJson = False,
 ) -> None:
     """Show one trial: knobs, objectives against the baseline, bounds, the issues' figures, cost, samples."""
-    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    record = read_record(opened_study(profile, overrides, prefer, folder), folder)
     run = run_named(record, trial)
     pair = _against_baseline(record, run)
     if as_json_:
@@ -148,7 +148,7 @@ def compare(
     as_json_: AsJson = False,
 ) -> None:
     """Compare two trials: knobs that differ, objectives with what is noise, the figures that differ most."""
-    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    record = read_record(opened_study(profile, overrides, prefer, folder), folder)
     before, after = run_named(record, first), run_named(record, second)
     pair = pair_of(record, before, after)
     if as_json_:

@@ -139,9 +139,10 @@ class Tracker:
         at_ms = None if ended.at_s is None else round(ended.at_s * 1000)
         self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
 
-    def ended_runs(self) -> set[str]:
-        """The trials and companions whose runs are complete here: `trial 3`, `library default`."""
-        return {key for key, run in self._runs().items() if run.data.tags.get("wake2vec.state", "running") != "running"}
+    def ended_runs(self) -> dict[str, dict[str, str]]:
+        """The tags of the trials and companions whose runs are complete here: `trial 3`, `library default`."""
+        tags = {key: run.data.tags for key, run in self._runs().items()}
+        return {key: found for key, found in tags.items() if found.get("wake2vec.state", "running") != "running"}
 
     def is_study_finished(self) -> bool:
         """Whether the study's run is marked as finished: a driver that died leaves it running."""
