@@ -65,8 +65,8 @@ test: .venv/dev ## All tests
 check: .venv/dev ## Format, lint, types, import floors
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-format: .venv/dev ## Put the format right
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+format: .venv/dev ## Put the format right, and the table in docs/metrics.md
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/python scripts/metrics_table.py
 
 bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: docs/benchmarks.md (12 minutes)
 	@for part in engine overhead geometry census vocabulary; do $(BIN)/python -m bench.$$part || exit; done

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from study.config import StudyConfig
 from study.storage import driver_of, only_driver, study_names
-from wake2vec import Wake2VecError, WorkFolder, remeasure, stale_metrics
+from wake2vec import Wake2VecError, WorkFolder, stale_metrics
 
 Say = Callable[[str], None]
 FEW = 3
@@ -28,6 +28,8 @@ def measure_runs(config: StudyConfig, folder: Path, say: Say) -> int:
     runs = stale_runs(folder)
     if not runs:
         return 0
+    from wake2vec import remeasure  # loads torch
+
     names = sorted({address for stale in runs.values() for address in stale})
     shown = ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
     say(f"measuring {shown} of {len(runs)} runs that are trained already")

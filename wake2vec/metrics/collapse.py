@@ -95,6 +95,7 @@ METRICS = (
     Metric(
         "geometry.byte_collapse_centred_share",
         "byte collapse after the mean of all rows is taken off",
+        better="lower",
         when=When.END,
         invariant=INVARIANT,
         needs=("reference_ids",),
@@ -102,12 +103,14 @@ METRICS = (
     Metric(
         "geometry.mutual_collapse_centred_share",
         "mutual collapse after the mean of all rows is taken off",
+        better="lower",
         when=When.END,
         invariant=INVARIANT,
     ),
     Metric(
         "geometry.collapse_centred_share",
         "new rows in either after the mean of all rows is taken off",
+        better="lower",
         when=When.END,
         invariant=INVARIANT,
     ),

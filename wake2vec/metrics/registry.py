@@ -135,7 +135,7 @@ def each(
             of=template.of.format(key),
             family=template.address.replace("_{}", ""),
             member=key,
-            family_meaning=re.sub(r",? (of )?\{\}", "", template.meaning),
+            family_meaning=re.sub(r" of \{\}|, \{\}", "", template.meaning).replace("{}", "…"),
         )
         for key, words in members.items()
         for template in templates
