@@ -69,5 +69,8 @@ def bring_up_to_date(config: StudyConfig, folder: Path, say: Say) -> int:
 def opened(config: StudyConfig, folder: Path, say: Say) -> StudyConfig:
     """The configuration, once its runs have been brought up to date; a driver that is at work has done that itself."""
     if driver_of(folder, config.study.name) is None:
-        bring_up_to_date(config, folder, say)
+        try:
+            bring_up_to_date(config, folder, say)
+        except OSError as fault:
+            say(f"figures that are new can't be measured here: {fault}")
     return config

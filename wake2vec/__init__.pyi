@@ -32,7 +32,6 @@ from .metrics.measure import measure_fully
 from .metrics.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from .metrics.readings import Measured
 from .metrics.registry import (
-    CLASSES,
     HEADLINE,
     METRICS,
     READ_FIRST,
@@ -57,7 +56,6 @@ from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic
 
 __all__ = [
     "AVAILABLE_THREADS",
-    "CLASSES",
     "COUNT_CLASSES",
     "HEADLINE",
     "INITIALISERS",

@@ -83,9 +83,10 @@ def read_result(work: WorkFolder) -> RunResult:
     """
     content = json.loads(work.result_path.read_text(encoding="utf-8"))
     given = content["format"]
-    newer = [address for address, version in content.get("measured", {}).items() if version > version_of(address)]
+    measured = content.get("measured", {}).items()
+    newer = [at for at in measured if at[0] in METRICS and at[1] > METRICS[at[0]].version]
     if given > RESULT_FORMAT or newer:
-        what = f"format {given}" if given > RESULT_FORMAT else f"version {content['measured'][newer[0]]} of {newer[0]}"
+        what = f"format {given}" if given > RESULT_FORMAT else f"version {newer[0][1]} of {newer[0][0]}"
         raise ConfigError(
             f"results are read up to format {RESULT_FORMAT} and these versions of the metrics: {work.result_path} has "
             f"{what}; use the newer version of this project that made it, or give study.name=<another name>"
@@ -100,8 +101,13 @@ def read_result(work: WorkFolder) -> RunResult:
 
 
 def stale_metrics(work: WorkFolder) -> list[str]:
-    """The figures that a finished trial lacks, or has of an earlier formula, and that what is kept of it can tell."""
+    """The figures that a finished trial lacks, or has of an earlier formula, and that what is kept of it can tell.
+
+    None of a result that this version doesn't read.
+    """
     content = json.loads(work.result_path.read_text(encoding="utf-8"))
+    if not OLDEST_FORMAT <= content["format"] <= RESULT_FORMAT:
+        return []
     lacking = METRICS.keys() - content["numbers"].keys() | _outdated(content)
     return [address for address in METRICS if address in lacking and METRICS[address].when is not When.TRAINING]
 
@@ -111,11 +117,6 @@ def _outdated(content: dict[str, Any]) -> set[str]:
     measured: dict[str, int] = content.get("measured", {})
     raised = versions_of_metrics()
     return {address for address in raised if measured.get(address, 1) < raised[address]}
-
-
-def version_of(address: str) -> int:
-    """Of the metric's formula; 1 for one that is no longer measured."""
-    return METRICS[address].version if address in METRICS else 1
 
 
 def versions_of_metrics() -> dict[str, int]:
