@@ -41,15 +41,15 @@ from bench.tinyllama import (
 from study.config import load_config
 from wake2vec import RunConfig, prepare
 from wake2vec.config import CorpusConfig, MachineConfig, Precision, TrainConfig
-from wake2vec.corpus import Corpus
-from wake2vec.memory import measure_pass, peak_bytes
+from wake2vec.data.corpus import Corpus
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.readings import Subject
-from wake2vec.model import merged_model
-from wake2vec.precision import best_device, compute_dtype
 from wake2vec.products import row_products
-from wake2vec.schedule import batch_at
-from wake2vec.train import Training
+from wake2vec.training.device import best_device, compute_dtype
+from wake2vec.training.machine import measure_pass, peak_bytes
+from wake2vec.training.model import merged_model
+from wake2vec.training.optimizer import batch_at
+from wake2vec.training.train import Training
 from wake2vec.trial import start_training
 
 CHECKPOINT_EVERY_S = 300

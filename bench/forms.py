@@ -20,13 +20,13 @@ from torch import Tensor
 from bench.figures import Figure, publish
 from study.config import load_config
 from wake2vec import RunConfig, RunResult, WorkFolder, prepare, run
-from wake2vec.audit import boundary_faults
 from wake2vec.config import DEFAULT_FOLDER
-from wake2vec.corpus import split_text
-from wake2vec.generate import sample_ids
-from wake2vec.material import Material
+from wake2vec.data.audit import boundary_faults
+from wake2vec.data.corpus import split_text
+from wake2vec.data.tokenizer import ExtendedVocabulary
+from wake2vec.inputs import Material
 from wake2vec.metrics.spacing import SpacingCensus, count_spacing
-from wake2vec.vocabulary import ExtendedVocabulary
+from wake2vec.training.evaluate import sample_ids
 
 SEEDS = (0, 1, 2)
 SETTING: dict[str, float | int | str | bool] = {"init.noise_scale": 1.0, "train.lr": 5e-3, "train.steps": 120}

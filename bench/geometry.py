@@ -22,7 +22,6 @@ from bench.phase1_report import report_phase1
 from bench.tinyllama import BASE_ROWS, DIM, NEW_ROWS
 from study.config import load_config
 from wake2vec import prepare
-from wake2vec.allocator import keep_freed_memory
 from wake2vec.metrics import cosine, isotropy, norms, spectrum
 from wake2vec.metrics import rows as chunks
 from wake2vec.metrics.isotropy import SAMPLE_ROWS
@@ -31,6 +30,7 @@ from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.rows import TILE_COLUMNS, TILE_ROWS, joined, read_group
 from wake2vec.metrics.statistics import ks_distance
 from wake2vec.products import row_products
+from wake2vec.training.device import keep_freed_memory
 from wake2vec.trial import initialise
 
 REFERENCES = 100

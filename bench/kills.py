@@ -23,8 +23,9 @@ import torch
 
 from bench.figures import Figure, publish
 from study.config import load_config
-from wake2vec import RunConfig, RunResult, TrialStopped, WorkFolder, checkpoint, prepare, run
-from wake2vec.train import Training
+from wake2vec import RunConfig, RunResult, TrialStopped, WorkFolder, prepare, run
+from wake2vec.training import checkpoint
+from wake2vec.training.train import Training
 
 KILLS = 300
 KILLS_A_TRIAL = 6

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from transformers import Adafactor as StockAdafactor
 
-from wake2vec import adafactor
-from wake2vec.adafactor import Adafactor
+from wake2vec.training import optimizer as adafactor
+from wake2vec.training.optimizer import Adafactor
 
 
 def moved(own: bool, weight_decay: float, decay_rate: float = -0.8, lr: float = 1e-3) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 FREED, LARGEST = 60 * 2**20, 20 * 2**20
 BYTES_KEPT = f"""
 import ctypes, sys, torch
-from wake2vec.allocator import keep_freed_memory
+from wake2vec.training.device import keep_freed_memory
 
 class Mallinfo2(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in (

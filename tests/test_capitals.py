@@ -4,10 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from wake2vec.capitals import with_capitals
 from wake2vec.config import DEFAULT_FOLDER
-from wake2vec.lexicon import Lexicon
-from wake2vec.vocabulary import FORMS, ExtendedVocabulary, extend
+from wake2vec.data.lexicon import Lexicon, with_capitals
+from wake2vec.data.tokenizer import FORMS, ExtendedVocabulary, extend
 
 BASE = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
 LEXICON = Lexicon(("haue", "loue", "Giue", "giue", "o'er", "vpon"), duplicates=2)

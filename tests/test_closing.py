@@ -10,14 +10,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.base_tokens import KINDS, base_kinds, reference_rows
+from wake2vec.data.tokenizer import KINDS, ExtendedVocabulary, base_kinds, reference_rows
 from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.mutual import kth_cosines, mutual_collapse
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.rows import read_group
-from wake2vec.model import load_tokenizer
 from wake2vec.nearest import nearest_tokens
-from wake2vec.vocabulary import ExtendedVocabulary
+from wake2vec.training.model import load_tokenizer
 
 
 def gaussian(count: int, dim: int, seed: int = 0) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wake2vec import METRICS, When
-from wake2vec.base_tokens import KINDS
+from wake2vec.data.tokenizer import KINDS
 from wake2vec.metrics import mutual, neighbours
 from wake2vec.metrics import rows as chunks
 from wake2vec.metrics.measure import measure, measure_end, measure_fully

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wake2vec.data.lexicon import Lexicon, read_lexicon
 from wake2vec.errors import LexiconError
-from wake2vec.lexicon import Lexicon, read_lexicon
 
 
 def read(tmp_path: Path, data: bytes) -> Lexicon:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from study.cli import app
 from wake2vec import CorpusConfig, RunConfig, audit_lexicon, warnings_of
-from wake2vec.lexicon import read_lexicon
+from wake2vec.data.lexicon import read_lexicon
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from wake2vec import ModelError
-from wake2vec.matrix import read_matrix
+from wake2vec.checkpoints.matrix import read_matrix
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

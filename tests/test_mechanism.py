@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
 from wake2vec.config import RunConfig, TrainConfig
-from wake2vec.corpus import Corpus
+from wake2vec.data.corpus import Corpus
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.readings import Measured, Subject
-from wake2vec.model import EmbeddingModel
-from wake2vec.train import OPTIMIZERS, Training
+from wake2vec.training.model import EmbeddingModel
+from wake2vec.training.train import OPTIMIZERS, Training
 
 BYTES, USED, NEW, DIM = 12, 20, 60, 32
 BASE = BYTES + USED

@@ -7,9 +7,9 @@ import torch
 from conftest import build_base
 from safetensors.torch import load_file, save_file
 
-from wake2vec.base_tokens import reference_rows
+from wake2vec.data.tokenizer import reference_rows
 from wake2vec.errors import ModelError
-from wake2vec.model import load_model, load_tokenizer, resolve_folder
+from wake2vec.training.model import load_model, load_tokenizer, resolve_folder
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_name_that_is_neither_folder_nor_on_the_hub_is_one_line(monkeypatch: p
 
 def test_padded_rows_of_the_base_matrix_are_no_base_rows(tmp_path: Path, text: str) -> None:
     from wake2vec.config import CorpusConfig, ModelConfig, RunConfig, VocabularyConfig
-    from wake2vec.material import prepare
+    from wake2vec.inputs import prepare
 
     build_base(tmp_path / "model", text, vocab_size=640)
     (tmp_path / "corpus.txt").write_text(text)

@@ -18,8 +18,8 @@ from study.config import StudyConfig
 from study.terminal.plan_tables import mean_steps, study_seconds
 from wake2vec import RunConfig, plan_trial, prepare
 from wake2vec.config import MachineConfig
-from wake2vec.memory import PassMemory, Phase, measure_pass, micro_batch_blocks, peak_bytes
-from wake2vec.model import EmbeddingModel
+from wake2vec.training.machine import PassMemory, Phase, measure_pass, micro_batch_blocks, peak_bytes
+from wake2vec.training.model import EmbeddingModel
 from wake2vec.trial import start_training
 
 Vary = Callable[..., RunConfig]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wake2vec import RunConfig, loss, prepare
-from wake2vec.loss import CHUNK_TOKENS, add_loss_gradients, token_losses
-from wake2vec.model import merged_model
-from wake2vec.precision import DTYPES, LOSS_TOLERANCE
-from wake2vec.train import Training
+from wake2vec.training.device import DTYPES, LOSS_TOLERANCE
+from wake2vec.training.loss import CHUNK_TOKENS, add_loss_gradients, token_losses
+from wake2vec.training.model import merged_model
+from wake2vec.training.train import Training
 from wake2vec.trial import start_training
 
 Vary = Callable[..., RunConfig]

@@ -12,9 +12,9 @@ import torch
 
 from bench.kills import CONTROLS, differs, every_step, killed_at_every_point, outcome, random_kills
 from wake2vec import RunConfig, StorageError, TrialStopped, WorkFolder, prepare, run
-from wake2vec.checkpoint import State, newest_checkpoint, write_checkpoint
 from wake2vec.errors import MemoryExhaustedError
-from wake2vec.model import EmbeddingModel
+from wake2vec.training.checkpoint import State, newest_checkpoint, write_checkpoint
+from wake2vec.training.model import EmbeddingModel
 from wake2vec.trial import start_training
 from wake2vec.workfolder import Progress
 

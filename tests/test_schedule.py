@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import get_linear_schedule_with_warmup
 
-from wake2vec.schedule import batch_at, lr_at
+from wake2vec.training.optimizer import batch_at, lr_at
 
 
 @pytest.mark.parametrize(("steps", "warmup_share", "warmup"), [(30, 0.1, 3), (25, 0.1, 3), (10, 0.0, 0), (1, 0.1, 1)])

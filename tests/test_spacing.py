@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from bench.forms import decoder_before, decoder_now, legacy_base
-from wake2vec.audit import boundary_faults
 from wake2vec.config import DEFAULT_FOLDER
-from wake2vec.corpus import split_text
-from wake2vec.lexicon import read_lexicon
+from wake2vec.data.audit import boundary_faults
+from wake2vec.data.corpus import split_text
+from wake2vec.data.lexicon import read_lexicon
+from wake2vec.data.tokenizer import extend
 from wake2vec.metrics.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words
-from wake2vec.model import load_tokenizer
-from wake2vec.vocabulary import extend
+from wake2vec.training.model import load_tokenizer
 
 TRAIN, HELD_OUT = split_text((DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8"), 0.1)
 STOCK = stock_words(TRAIN, read_lexicon(DEFAULT_FOLDER / "lexicon.txt").words)

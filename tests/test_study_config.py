@@ -12,8 +12,8 @@ from study.search.space import sampler_for, suggest
 from study.settings import Bound
 from wake2vec import ConfigError, flatten
 from wake2vec.config import InitialiserName, OptimizerName
-from wake2vec.initialisers import INITIALISERS
-from wake2vec.train import OPTIMIZERS
+from wake2vec.training.initialisers import INITIALISERS
+from wake2vec.training.train import OPTIMIZERS
 
 GAUSSIAN = {"init.name": "gaussian"}
 

@@ -12,7 +12,7 @@ from study.config import StudyConfig, check_config
 from study.driver import drive
 from study.terminal.pace import Pace, mean_steps
 from wake2vec import RunConfig, WorkFolder, prepare, read_result
-from wake2vec.threads import measure_threads, quickest
+from wake2vec.training.machine import measure_threads, quickest
 
 
 @pytest.mark.parametrize(

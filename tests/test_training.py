@@ -10,16 +10,15 @@ import torch
 from transformers import Adafactor, get_linear_schedule_with_warmup
 
 from wake2vec.config import RunConfig
+from wake2vec.data.tokenizer import FORMS
 from wake2vec.errors import CorpusError, TrainingDivergedError
-from wake2vec.material import Material, prepare
+from wake2vec.inputs import Material, prepare
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.validation import target_counts, validate
-from wake2vec.model import EmbeddingModel, load_model, merged_model
-from wake2vec.schedule import batch_at
-from wake2vec.stopwatch import Stopwatch
-from wake2vec.train import Training, train
+from wake2vec.training.model import EmbeddingModel, load_model, merged_model
+from wake2vec.training.optimizer import batch_at
+from wake2vec.training.train import Stopwatch, Training, train
 from wake2vec.trial import initialise, start_training
-from wake2vec.vocabulary import FORMS
 
 Vary = Callable[..., RunConfig]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.numpy import load_file
 
-from wake2vec.vectors import MOST_TEXT_BYTES, TEXT_FORMATS, Vectors, fitting_formats, write_vectors
+from wake2vec.checkpoints.export import MOST_TEXT_BYTES, TEXT_FORMATS, Vectors, fitting_formats, write_vectors
 
 WORDS = ("riverrun", "paùpulation", 'd"or', "o'er", "Ⅷth", "a\\b", "#7")
 ALL = tuple(TEXT_FORMATS)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
 from wake2vec import METRICS
-from wake2vec.audit import audit, boundary_faults
-from wake2vec.audit_record import Cut, Unseen
 from wake2vec.config import DEFAULT_FOLDER
-from wake2vec.corpus import build_corpus, split_text
+from wake2vec.data.audit import audit, boundary_faults
+from wake2vec.data.audit_record import Cut, Unseen
+from wake2vec.data.corpus import build_corpus, split_text
+from wake2vec.data.lexicon import Lexicon, read_lexicon
+from wake2vec.data.tokenizer import FORMS, ExtendedVocabulary, base_pieces, extend
 from wake2vec.errors import LexiconError
-from wake2vec.lexicon import Lexicon, read_lexicon
-from wake2vec.vocabulary import FORMS, ExtendedVocabulary, base_pieces, extend
 
 BASE = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
 LEXICON = read_lexicon(DEFAULT_FOLDER / "lexicon.txt")

@@ -1,5 +1,8 @@
-from .audit_record import COUNT_CLASSES, Audit
-from .candidates import (
+from .checkpoints.export import TEXT_FORMATS, ExportedFolder, export_folder
+from .checkpoints.stored import Source, StoredSubject, read_subject
+from .config import Capitals, CorpusConfig, Form, InitialiserName, RunConfig, Section, flatten, unflatten
+from .data.audit_record import COUNT_CLASSES, Audit
+from .data.candidates import (
     Candidates,
     Filters,
     find_candidates,
@@ -7,7 +10,7 @@ from .candidates import (
     scores_file,
     tokens_saved,
 )
-from .config import Capitals, CorpusConfig, Form, InitialiserName, RunConfig, Section, flatten, unflatten
+from .data.lexicon import read_text
 from .errors import (
     ConfigError,
     CorpusError,
@@ -23,11 +26,8 @@ from .errors import (
     UndefinedFigureError,
     Wake2VecError,
 )
-from .export import ExportedFolder, export_folder
-from .initialisers import INITIALISERS
-from .lexicon import read_text
+from .inputs import fingerprint_inputs, prepare
 from .lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
-from .material import fingerprint_inputs, prepare
 from .metrics.measure import measure_fully
 from .metrics.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from .metrics.readings import Measured
@@ -42,16 +42,14 @@ from .metrics.registry import (
     cautions,
     null_of,
 )
-from .model import load_tokenizer, resolve_folder
 from .nearest import nearest_tokens
-from .plan import TrialPlan, plan_trial
+from .plan import TrialPlan, plan_trial, undefined_figures, undefined_reasons
 from .remeasure import remeasure
 from .result import Neighbours, RunResult, find_digest, read_result, stale_metrics
-from .subject import Source, StoredSubject, read_subject
-from .threads import AVAILABLE_THREADS, measure_threads, quickest, use_threads
+from .training.initialisers import INITIALISERS
+from .training.machine import AVAILABLE_THREADS, measure_threads, quickest, use_threads
+from .training.model import load_tokenizer, resolve_folder
 from .trial import run
-from .undefined import undefined_figures, undefined_reasons
-from .vectors import TEXT_FORMATS
 from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
 __all__ = [

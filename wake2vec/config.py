@@ -49,14 +49,14 @@ class VocabularyConfig(Section):
     lexicon: str = str(DEFAULT_FOLDER / "lexicon.txt")
     """UTF-8 list of the words to add, one a line; `#` starts a comment."""
     form: Form = "phase1"
-    """How words become tokens: see `wake2vec.vocabulary`."""
+    """How words become tokens: see `wake2vec.data.tokenizer`."""
     capitals: Capitals = "exact"
-    """`exact`: words match as the lexicon spells them, as in Phase 1; `added`: see `wake2vec.capitals`."""
+    """`exact`: words match as the lexicon spells them, as in Phase 1; `added`: see `wake2vec.data.lexicon`."""
 
 
 class InitConfig(Section):
     name: InitialiserName = "gaussian"
-    """Which initialiser makes the new rows: see `wake2vec.initialisers`."""
+    """Which initialiser makes the new rows: see `wake2vec.training.initialisers`."""
     noise_scale: float = Field(0.1, ge=0)
     """`gaussian`, `base_normal`: noise in standard deviations of the base rows."""
     radius_factor: float = Field(1.0, gt=0)
@@ -78,7 +78,7 @@ class TrainConfig(Section):
     """`all`: the whole embedding matrix is trained, as in Phase 1; `new`: base rows are frozen."""
     precision: Precision = "auto"
     """Of the frozen body and the head's products; trained rows and optimizer are always in float32. `auto`: bfloat16
-    where the device multiplies it natively, else float16 on a GPU and float32 on a CPU: see `wake2vec.precision`."""
+    where the device multiplies it natively, else float16 on a GPU and float32 on a CPU: `wake2vec.training.device`."""
     evaluate_every_steps: int = Field(300, ge=1)
     """Validation and geometry are measured at step 0, every so many steps, and at the end."""
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.audit_record import Audit
-from wake2vec.capitals import with_capitals
 from wake2vec.config import Capitals, CorpusConfig, Form
+from wake2vec.data.audit_record import Audit
+from wake2vec.data.lexicon import Lexicon, parse_lexicon, read_text, with_capitals
+from wake2vec.data.tokenizer import extend
 from wake2vec.errors import CorpusError, LexiconError, ModelError
-from wake2vec.lexicon import Lexicon, parse_lexicon, read_text
-from wake2vec.material import encode
-from wake2vec.model import load_tokenizer, resolve_folder
-from wake2vec.vocabulary import extend
+from wake2vec.inputs import encode
+from wake2vec.training.model import load_tokenizer, resolve_folder
 
 SHOWN = 3
 """How many of the worst the warnings name."""

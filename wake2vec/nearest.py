@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from wake2vec.data.tokenizer import SPACE
 from wake2vec.result import Neighbours
-from wake2vec.vocabulary import SPACE
 
 PHASE1_WORDS = (
     *("paùpulation", "générations", "deathfête", "cask", "loon"),

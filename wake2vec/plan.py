@@ -1,7 +1,7 @@
-"""What a trial will take on this machine, measured by a short probe before anything is run."""
+"""What a trial will take on this machine, by a short probe; and which figures will be undefined, and why."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from wake2vec.config import RunConfig
-from wake2vec.generate import sample_texts
-from wake2vec.loss import workspace_bytes
-from wake2vec.material import Material, prepare
-from wake2vec.memory import measure_pass, peak_bytes
-from wake2vec.metrics.measure import measure
-from wake2vec.metrics.validation import validate
-from wake2vec.train import Training
+from wake2vec.inputs import Material, prepare
+from wake2vec.metrics.measure import measure, measure_end
+from wake2vec.metrics.registry import METRICS
+from wake2vec.metrics.validation import losses_without_targets, validate
+from wake2vec.training.evaluate import sample_texts
+from wake2vec.training.loss import workspace_bytes
+from wake2vec.training.machine import measure_pass, peak_bytes
+from wake2vec.training.train import Training
 from wake2vec.trial import device_name, start_training
+from wake2vec.workfolder import Numbers
 
 PROBE_STEPS = 3
 PROBE_TOKENS = 8
@@ -126,3 +128,51 @@ def _sample_s(training: Training, material: Material, config: RunConfig) -> floa
     with material.base.with_matrix(matrix) as causal_model:
         seconds = timed(lambda: sample_texts(causal_model, material.vocabulary, few, config.seed), 1, matrix.device)
     return seconds * config.sample.new_tokens / PROBE_TOKENS
+
+
+def undefined_reasons(numbers: Mapping[str, float | None], unknown: Mapping[str, str]) -> dict[str, str]:
+    """The reason for each undefined number; `unknown` says why fields of the subject aren't known."""
+    return {address: _reason(address, numbers, unknown) for address, value in numbers.items() if value is None}
+
+
+def undefined_figures(material: Material, addresses: Collection[str]) -> dict[str, str]:
+    """Which of these figures no trial has, and why: those that base model, text and lexicon leave undefined.
+
+    Geometry is judged at step 0, on the base rows as they are, with noise of their size for the new rows: so no
+    initialiser decides. Of what only training gives, such as samples, nothing is known before.
+    """
+    numbers: Numbers = dict(material.constants)
+    numbers |= dict.fromkeys(losses_without_targets(material.corpus, material.vocabulary.base_size))
+    geometry = {address for address in addresses if address.startswith("geometry.")}
+    if geometry:
+        numbers |= _geometry_of_noise(material, geometry)
+    unknown = {} if material.references.ids else {"reference_ids": material.references.meaning}
+    reasons = undefined_reasons(numbers, unknown)
+    return {address: reasons[address] for address in addresses if address in reasons}
+
+
+def _geometry_of_noise(material: Material, addresses: Collection[str]) -> Numbers:
+    base, new = material.base_rows, len(material.vocabulary.words)
+    noise = torch.randn(new, base.shape[1], generator=torch.Generator().manual_seed(0)).to(base.device)
+    rows = base.mean(0) + base.std() * noise
+    subject = material.subject(torch.cat([base, rows]), rows)
+    numbers = measure(subject).numbers
+    if not numbers.keys() >= set(addresses):
+        numbers |= measure_end(subject, numbers).numbers
+    return numbers
+
+
+def _reason(address: str, numbers: Mapping[str, float | None], unknown: Mapping[str, str]) -> str:
+    if address.startswith("validation."):
+        return "the held-out text has no such target"
+    needs = METRICS[address].needs
+    for needed in needs:
+        if needed in unknown:
+            return unknown[needed]
+    if "new_counts" in needs:
+        return "no new token occurs so often"
+    if "reference_ids" in needs:
+        coherence = numbers.get("geometry.reference_coherence")
+        if coherence is not None:
+            return f"the reference rows don't lie in one place: mean cosine {coherence:.3f}, under 0.5"
+    return "these rows don't define it: docs/metrics.md"

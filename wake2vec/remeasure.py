@@ -10,12 +10,12 @@ from torch import Tensor
 
 from wake2vec.config import RunConfig
 from wake2vec.errors import ConfigError, Wake2VecError
-from wake2vec.material import Material, fingerprint_inputs, prepare
+from wake2vec.inputs import Material, fingerprint_inputs, prepare
 from wake2vec.metrics.measure import FILES, measure_of
 from wake2vec.metrics.registry import METRICS, SOURCES
 from wake2vec.metrics.spacing import sample_numbers
 from wake2vec.result import RESULT_FORMAT, RunResult, read_result
-from wake2vec.threads import use_threads
+from wake2vec.training.machine import use_threads
 from wake2vec.trial import initialise
 from wake2vec.workfolder import Numbers, WorkFolder, write_json
 

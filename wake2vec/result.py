@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from wake2vec.audit_record import Audit
 from wake2vec.config import RunConfig
+from wake2vec.data.audit_record import Audit
 from wake2vec.errors import ConfigError
 from wake2vec.metrics.registry import METRICS, When
 from wake2vec.workfolder import Numbers, WorkFolder

@@ -12,22 +12,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wake2vec.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.config import RunConfig
 from wake2vec.errors import TrialAbandoned, TrialFailedError, TrialStopped
-from wake2vec.generate import sample_texts
-from wake2vec.initialisers import INITIALISERS, InitMaterial
-from wake2vec.material import Material, fingerprint_inputs, prepare
-from wake2vec.memory import micro_batch_blocks
+from wake2vec.inputs import Material, fingerprint_inputs, prepare
 from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.spacing import sample_numbers
 from wake2vec.metrics.validation import validate
-from wake2vec.model import EmbeddingModel
 from wake2vec.nearest import nearest_tokens
 from wake2vec.result import RESULT_FORMAT, Computed, RunResult, find_digest, read_result, versions_of_metrics
-from wake2vec.stopwatch import Stopwatch
-from wake2vec.threads import use_threads
-from wake2vec.train import Training, train
+from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
+from wake2vec.training.evaluate import sample_texts
+from wake2vec.training.initialisers import INITIALISERS, InitMaterial
+from wake2vec.training.machine import micro_batch_blocks, use_threads
+from wake2vec.training.model import EmbeddingModel
+from wake2vec.training.train import Stopwatch, Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from study.config import StudyConfig
 from study.settings import Range
 
 PASS_TOKENS = 512
-"""Of the pass that is timed before a run (`wake2vec.threads`)."""
+"""Of the pass that is timed before a run (`wake2vec.training.machine`)."""
 FIRST_STEPS = 5
 """Of the first run, before they tell how long the study takes."""
 BESIDE_STEPS = 1.5

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wake2vec.base_tokens import KINDS
+from wake2vec.data.tokenizer import KINDS
 from wake2vec.metrics.readings import Measured, Readings, by_exposure
 from wake2vec.metrics.registry import CLASSES, INVARIANT, Metric, When, each, with_null
 from wake2vec.metrics.rows import TILE_ROWS, Group

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.audit_record import COUNT_CLASSES
+from wake2vec.data.audit_record import COUNT_CLASSES
 from wake2vec.metrics.rows import Axes, Group, covariance, joined, principal_axes, read_group
 from wake2vec.workfolder import Numbers
 
@@ -27,13 +27,13 @@ class Subject:
     new_before: Float[Tensor, "new dim"] | None = None
     """The rows before training; those of the new rows may lie on the CPU."""
     reference_ids: Sequence[int] = ()
-    """Base rows that no text reaches: see `wake2vec.base_tokens.reference_rows`."""
+    """Base rows that no text reaches: see `wake2vec.data.tokenizer.reference_rows`."""
     occurring_ids: Int[Tensor, " occurring"] | None = None
     """Base ids that occur in the training blocks."""
     new_counts: Int[Tensor, " new"] | None = None
     """How often each new token occurs in the training blocks."""
     base_kinds: Int[Tensor, " base"] | None = None
-    """What each base row stands for, as an index of `wake2vec.base_tokens.KINDS`."""
+    """What each base row stands for, as an index of `wake2vec.data.tokenizer.KINDS`."""
 
 
 @dataclass(frozen=True)

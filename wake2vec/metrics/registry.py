@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from wake2vec.audit_record import COUNT_CLASSES, FIGURES, Audit
+from wake2vec.data.audit_record import COUNT_CLASSES, FIGURES, Audit
 from wake2vec.errors import ConfigError
 
 SECTIONS = ("training", "validation", "geometry", "sample", "vocabulary")
@@ -184,7 +184,7 @@ def with_interval(
 
 
 def of_audit() -> tuple[Metric, ...]:
-    """The audit's figures, which its record declares: `wake2vec.audit_record`."""
+    """The audit's figures, which its record declares: `wake2vec.data.audit_record`."""
     return tuple(
         Metric(
             f"vocabulary.{name}",

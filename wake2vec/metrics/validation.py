@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from wake2vec.corpus import Corpus
+from wake2vec.data.corpus import Corpus
 from wake2vec.metrics.readings import exposure_classes
 from wake2vec.metrics.registry import CLASSES, Metric, Shown, When, each
-from wake2vec.model import EmbeddingModel
+from wake2vec.training.model import EmbeddingModel
 from wake2vec.workfolder import Numbers
 
 METRICS = (

@@ -22,11 +22,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wake2vec.allocator import keep_freed_memory
 from wake2vec.config import Precision
 from wake2vec.errors import ModelError
-from wake2vec.loss import add_loss_gradients, token_losses
-from wake2vec.precision import attention_for, best_device, compute_dtype
+from wake2vec.training.device import attention_for, best_device, compute_dtype, keep_freed_memory
+from wake2vec.training.loss import add_loss_gradients, token_losses
 
 FILES = ["*.json", "*.safetensors", "tokenizer.model"]
 

@@ -1,4 +1,6 @@
-"""Token forms: how the words of a lexicon become tokens of a base tokenizer.
+"""Base tokens by their own strings: what each base row stands for, and which rows no text reaches.
+
+Token forms: how the words of a lexicon become tokens of a base tokenizer.
 
 `phase1`
     Plain added tokens, as in Phase 1: they match anywhere, so they also cut words that the base knew whole
@@ -13,16 +15,21 @@ Text without a new word in it is cut by `word` and `space` just as by the base t
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import regex
+import torch
+from jaxtyping import Int
 from tokenizers import AddedToken, Tokenizer
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from wake2vec.data.lexicon import Lexicon
 from wake2vec.errors import LexiconError, ModelError
-from wake2vec.lexicon import Lexicon
 
 SPACE = "▁"
 
@@ -165,3 +172,122 @@ def _node_pattern(node: dict[str, Any]) -> str:
         return ""
     joined = branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
     return f"(?:{joined})?" if "" in node else joined
+
+
+KINDS = ("byte", "special", "punctuation", "piece", "word")
+"""A byte, or a part of a letter; a control or reserved token, or none; no letter and no digit; letters without, or
+with, a space before them."""
+
+BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+RESERVED = re.compile(r"[<\[].*(reserved|unused).*[>\]]")
+"""Names of rows that are kept for later use, as `<|reserved_special_token_7|>` and `[unused7]`."""
+NEVER_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
+"""Byte-level BPE writes each of these bytes as the letter of its number, as it does all that print in Latin-1."""
+PART = "\ufffd"
+CONTEXTS = ("{}", " {}", "a{}", "a {}", "{}a", "\n{}", "1{}", ".{}")
+"""Where a token may be reached that isn't reached alone."""
+
+
+@dataclass(frozen=True)
+class ReferenceRows:
+    """Base rows that no text reaches, onto which new rows may collapse."""
+
+    ids: tuple[int, ...]
+    """Empty where there are none."""
+    meaning: str
+    """What they are, or why there are none."""
+
+
+def base_texts(tokenizer: PreTrainedTokenizerFast, base_size: int) -> list[str]:
+    """What each base token writes inside a line, with its leading space: ` upon`, `ing`.
+
+    Empty for special tokens, for bytes (`<0x41>`, parts of a character) and for ids without a token.
+    """
+    text_of, special = _text_of(tokenizer), set(tokenizer.all_special_ids)
+    tokens = tokenizer.convert_ids_to_tokens(list(range(base_size)))
+    texts = ["" if token is None or id_ in special else text_of(token) for id_, token in enumerate(tokens)]
+    return ["" if PART in text else text for text in texts]
+
+
+def base_kinds(tokenizer: PreTrainedTokenizerFast, base_size: int) -> Int[Tensor, " base"]:
+    """What each base row stands for, as an index of `KINDS`, by what its token writes.
+
+    The tokenizer's decoder tells, to which SentencePiece's `▁` and byte-level BPE's `Ġ` are spaces. A word is a token
+    that begins with a space and has letters or digits, so a word's beginning (`▁s`) counts as one too. An id without
+    a token is special.
+    """
+    text_of, special = _text_of(tokenizer), set(tokenizer.all_special_ids)
+    kinds = np.full(base_size, KINDS.index("special"))
+    for token, id_ in tokenizer.get_vocab().items():
+        if id_ < base_size and id_ not in special and not RESERVED.fullmatch(token):
+            kinds[id_] = KINDS.index(_kind(text_of(token)))
+    return torch.from_numpy(kinds)
+
+
+def reference_rows(tokenizer: PreTrainedTokenizerFast) -> ReferenceRows:
+    """The rows of the byte pieces `<0x00>`..`<0xFF>` that no text is encoded to; without such pieces, of other tokens.
+
+    Below 0x80 a byte is reached where its character is encoded to it. Above, all bytes that occur in UTF-8
+    are held to be reachable, by characters that the vocabulary lacks. Where there are no byte pieces (byte-level
+    BPE), the rows are those that Land & Bartolo (2024, arXiv 2405.05417) call unreachable, tokens whose text is encoded
+    without them, here in each of `CONTEXTS`, bytes that UTF-8 never has, and reserved tokens. Parts of letters are
+    left out: they are reached by other letters.
+    """
+    vocabulary = tokenizer.get_vocab()
+    pieces = {int(found[1], 16): id_ for token, id_ in vocabulary.items() if (found := BYTE_PIECE.fullmatch(token))}
+    if pieces:
+        ids = sorted(id_ for byte, id_ in pieces.items() if not _is_reached(tokenizer, byte, id_))
+        return ReferenceRows(tuple(ids), "byte pieces that no text is encoded to" if ids else "text reaches all bytes")
+    text_of = _text_of(tokenizer)
+    reserved = {id_ for token, id_ in vocabulary.items() if RESERVED.fullmatch(token)}
+    texts = {id_: text_of(token) for token, id_ in vocabulary.items() if id_ not in tokenizer.all_special_ids}
+    never = set(map(chr, NEVER_IN_UTF8)) if _is_byte_level(tokenizer) else set()
+    bytes_ = {vocabulary[letter] for letter in never & vocabulary.keys()}
+    whole = {id_: text for id_, text in texts.items() if text and PART not in text and id_ not in reserved}
+    ids = sorted(reserved | bytes_ | _unreached(tokenizer, whole))
+    meaning = "tokens that no text is encoded to, and reserved ones"
+    return ReferenceRows(tuple(ids), meaning if ids else "every token is reached by text, and none is reserved")
+
+
+def _unreached(tokenizer: PreTrainedTokenizerFast, texts: dict[int, str]) -> set[int]:
+    """Ids whose text is encoded without them, wherever it stands."""
+    open_ = texts
+    for context in CONTEXTS:
+        if not open_:
+            break
+        encoded = tokenizer([context.format(text) for text in open_.values()], add_special_tokens=False)["input_ids"]
+        open_ = {id_: text for (id_, text), ids in zip(open_.items(), encoded, strict=True) if id_ not in ids}
+    return set(open_)
+
+
+def _is_reached(tokenizer: PreTrainedTokenizerFast, byte: int, id_: int) -> bool:
+    if byte >= 0x80:
+        return byte not in NEVER_IN_UTF8
+    ids: list[int] = tokenizer(f"a{chr(byte)}", add_special_tokens=False)["input_ids"]
+    return id_ in ids
+
+
+def _kind(text: str) -> str:
+    if PART in text:
+        return "byte"
+    if not any(letter.isalnum() for letter in text):
+        return "punctuation"
+    return "word" if text[0].isspace() else "piece"
+
+
+def _text_of(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], str]:
+    """From a token to what it writes inside a line, its space included; U+FFFD for bytes and other parts of letters."""
+    decoder = tokenizer.backend_tokenizer.decoder
+
+    def text(token: str) -> str:
+        if BYTE_PIECE.fullmatch(token):
+            return PART
+        return decoder.decode(["a", token])[1:] if decoder else token.replace(SPACE, " ")
+
+    return text
+
+
+def _is_byte_level(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether tokens are written as letters that stand for bytes, as GPT-2 does."""
+    decoder = tokenizer.backend_tokenizer.decoder
+    return decoder is not None and b'"ByteLevel"' in decoder.__getstate__()

@@ -10,17 +10,16 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.base_tokens import base_kinds, reference_rows
-from wake2vec.borders import base_border, given_ids
+from wake2vec.checkpoints.matrix import StoredMatrix, read_matrix
+from wake2vec.checkpoints.origin import Origin, base_border, given_ids, read_origin
 from wake2vec.config import CorpusConfig
-from wake2vec.corpus import split_text
+from wake2vec.data.corpus import split_text
+from wake2vec.data.lexicon import read_text
+from wake2vec.data.tokenizer import base_kinds, reference_rows
 from wake2vec.errors import ConfigError, CorpusError, ModelError
-from wake2vec.lexicon import read_text
-from wake2vec.matrix import StoredMatrix, read_matrix
 from wake2vec.metrics.readings import Subject
-from wake2vec.model import load_tokenizer
-from wake2vec.origin import Origin, read_origin
-from wake2vec.precision import best_device
+from wake2vec.training.device import best_device
+from wake2vec.training.model import load_tokenizer
 
 LEAST_ROWS = 2
 """Base rows and new rows that a report needs."""

@@ -14,19 +14,25 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from wake2vec.audit import audit
-from wake2vec.audit_record import Audit
-from wake2vec.base_tokens import ReferenceRows, base_kinds, base_texts, reference_rows
-from wake2vec.capitals import with_capitals
 from wake2vec.config import TRAINING_VERSION, CorpusConfig, RunConfig, VocabularyConfig
-from wake2vec.corpus import Corpus, build_corpus, corpus_of, split_text
+from wake2vec.data.audit import audit
+from wake2vec.data.audit_record import Audit
+from wake2vec.data.corpus import Corpus, build_corpus, corpus_of, split_text
+from wake2vec.data.lexicon import Lexicon, read_lexicon, read_text, with_capitals
+from wake2vec.data.tokenizer import (
+    ExtendedVocabulary,
+    ReferenceRows,
+    base_kinds,
+    base_pieces,
+    base_texts,
+    extend,
+    reference_rows,
+)
 from wake2vec.errors import CorpusError
-from wake2vec.lexicon import Lexicon, read_lexicon, read_text
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.metrics.validation import target_counts
-from wake2vec.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
-from wake2vec.vocabulary import ExtendedVocabulary, base_pieces, extend
+from wake2vec.training.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.workfolder import Numbers, write_atomic
 
 
@@ -45,7 +51,7 @@ class Material:
     references: ReferenceRows
     """Base rows that no text reaches."""
     base_kinds: Int[Tensor, " base"]
-    """What each base row stands for, as an index of `wake2vec.base_tokens.KINDS`."""
+    """What each base row stands for, as an index of `wake2vec.data.tokenizer.KINDS`."""
     words: WordStock
     """Of the training text and the lexicon."""
     spacing: SpacingCensus

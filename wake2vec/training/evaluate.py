@@ -1,4 +1,4 @@
-"""Samples: the texts that a trained model writes."""
+"""What is read of a trained model: its validation loss by kind of target, and the texts that it writes."""
 
 import torch
 from jaxtyping import Int
@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from wake2vec.config import SampleConfig
-from wake2vec.vocabulary import ExtendedVocabulary
+from wake2vec.data.tokenizer import ExtendedVocabulary
 
 
 def sample_texts(model: PreTrainedModel, vocabulary: ExtendedVocabulary, config: SampleConfig, seed: int) -> list[str]:

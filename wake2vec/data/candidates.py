@@ -19,10 +19,9 @@ from importlib.metadata import version
 
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.capitals import capitalised
+from wake2vec.data.lexicon import WORD, Lexicon, capitalised, fault_of
+from wake2vec.data.tokenizer import SPACE, extend
 from wake2vec.errors import LexiconError
-from wake2vec.lexicon import WORD, Lexicon, fault_of
-from wake2vec.vocabulary import SPACE, extend
 
 ZIPF_TOP = 8.0
 """The scale's upper end: a word that were a tenth of all words. `the` has 7.73."""

@@ -9,8 +9,8 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from wake2vec.data.tokenizer import ExtendedVocabulary
 from wake2vec.errors import CorpusError
-from wake2vec.vocabulary import ExtendedVocabulary
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,44 @@
 """Training of the embedding rows: one optimizer step, the state that a checkpoint holds, and the loop."""
 
+import contextlib
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from wake2vec.adafactor import Adafactor
-from wake2vec.checkpoint import State
 from wake2vec.config import OptimizerName, RunConfig, TrainConfig
-from wake2vec.corpus import Corpus
+from wake2vec.data.corpus import Corpus
 from wake2vec.errors import MemoryExhaustedError, TrainingDivergedError
-from wake2vec.model import EmbeddingModel
-from wake2vec.precision import START_LOSS_SCALE
-from wake2vec.schedule import batch_at, lr_at
-from wake2vec.stopwatch import Stopwatch
+from wake2vec.training.checkpoint import State
+from wake2vec.training.device import START_LOSS_SCALE
+from wake2vec.training.model import EmbeddingModel
+from wake2vec.training.optimizer import Adafactor, batch_at, lr_at
 from wake2vec.workfolder import Numbers
+
+
+class Stopwatch:
+    """`with watch("train"): ...` adds the time of the block to the part `train`."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._parts: dict[str, float] = defaultdict(float)
+
+    @contextlib.contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._parts[part] += time.perf_counter() - started
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Each part's time so far, and `total` since the stopwatch was made."""
+        return {**self._parts, "total": time.perf_counter() - self._started}
+
 
 Optimizer = torch.optim.Optimizer
 T = TypeVar("T")

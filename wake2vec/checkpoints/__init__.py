@@ -1,0 +1,1 @@
+"""Stored models and matrices: read to be measured, written to be used."""
