@@ -18,7 +18,7 @@ export MPLBACKEND := Agg
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
 	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
 
-.PHONY: help setup study status list show compare plan ui dashboard export report test check format bench gpu figures findings screenshots clean
+.PHONY: help setup study measure status list show compare plan ui dashboard export report test check format bench gpu figures findings screenshots clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -27,6 +27,9 @@ setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python, TORCH=cpu or 
 
 study: .venv/run ## Run the study, or continue it (FOR=2h30m, MIRROR=folder, PREFER="loss=2,collapse=1")
 	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for "$(FOR)") $(if $(MIRROR),--mirror "$(MIRROR)") $(CHOICE)
+
+measure: .venv/run ## What the results lack of today's figures, from the rows that are kept: seconds, no training
+	@$(STUDY) measure $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
 
 status: .venv/run ## Where the study stands, also while it runs
 	@$(STUDY) status $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
@@ -62,8 +65,8 @@ test: .venv/dev ## All tests
 check: .venv/dev ## Format, lint, types, import floors
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-format: .venv/dev ## Put the format right
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+format: .venv/dev ## Put the format right, and the table in docs/metrics.md
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/python scripts/metrics_table.py
 
 bench: .venv/bench ## Benchmarks of the engine, the harness and the vocabulary: docs/benchmarks.md (17 minutes)
 	@for part in engine overhead scale geometry census vocabulary; do $(BIN)/python -m bench.$$part || exit; done

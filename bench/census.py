@@ -10,9 +10,10 @@ from scipy import stats
 from torch import Tensor
 
 from bench.figures import Figure, publish
-from wake2vec.geometry.collapse import max_cosine_to
-from wake2vec.geometry.group import read_group
-from wake2vec.measure import Subject, measure
+from wake2vec.metrics.collapse import max_cosine_to
+from wake2vec.metrics.measure import measure
+from wake2vec.metrics.readings import Subject
+from wake2vec.metrics.rows import read_group
 
 BASE, NEW, DIM, REFERENCES = 1_000, 5_000, 64, 100
 PLANTED, TAU = 0.52, 0.95

@@ -25,7 +25,7 @@ from wake2vec.data.audit import boundary_faults
 from wake2vec.data.corpus import split_text
 from wake2vec.data.tokenizer import ExtendedVocabulary
 from wake2vec.inputs import Material
-from wake2vec.spacing import SpacingCensus, count_spacing
+from wake2vec.metrics.spacing import SpacingCensus, count_spacing
 from wake2vec.training.evaluate import sample_ids
 
 SEEDS = (0, 1, 2)

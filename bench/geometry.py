@@ -22,12 +22,13 @@ from bench.phase1_report import report_phase1
 from bench.tinyllama import BASE_ROWS, DIM, NEW_ROWS
 from study.config import load_config
 from wake2vec import prepare
-from wake2vec.closing import measure_closing
-from wake2vec.geometry import cosine, isotropy, norms, spectrum
-from wake2vec.geometry.chunks import TILE_COLUMNS, TILE_ROWS
-from wake2vec.geometry.group import joined, read_group
-from wake2vec.geometry.isotropy import SAMPLE_ROWS
-from wake2vec.measure import Subject, measure
+from wake2vec.metrics import cosine, isotropy, norms, spectrum
+from wake2vec.metrics import rows as chunks
+from wake2vec.metrics.isotropy import SAMPLE_ROWS
+from wake2vec.metrics.measure import measure, measure_end
+from wake2vec.metrics.readings import Subject
+from wake2vec.metrics.rows import TILE_COLUMNS, TILE_ROWS, joined, read_group
+from wake2vec.metrics.statistics import ks_distance
 from wake2vec.products import row_products
 from wake2vec.training.device import keep_freed_memory
 from wake2vec.trial import initialise
@@ -90,7 +91,7 @@ def tiny_figures() -> list[Figure]:
         return measure(subject).numbers
 
     def closing() -> dict[str, float | None]:
-        return measure_closing(subject, measured).numbers
+        return measure_end(subject, measured).numbers
 
     def phase1() -> dict[str, float | None]:
         return {**report_phase1(base.cpu().numpy(), new.cpu().numpy())}
@@ -116,7 +117,7 @@ def device_figures(device: torch.device) -> list[Figure]:
         Subject(rows, BASE_ROWS // 10, reference_ids=range(REFERENCES // 10)) for rows in (matrix, matrix.to(device))
     ]
     here, there = (
-        measured | measure_closing(subject, measured).numbers
+        measured | measure_end(subject, measured).numbers
         for subject in subjects
         for measured in [measure(subject).numbers]
     )
@@ -169,7 +170,7 @@ def same_numbers(matrix: Tensor) -> dict[str, float]:
         "isotropy_all": isotropy.phase1_isotropy(joined(base, new, matrix)),
     }
     for name, group in (("base", base), ("new", new)):
-        values = spectrum.covariance_spectrum(spectrum.covariance(group), group.mean)
+        values = spectrum.covariance_spectrum(chunks.covariance(group), group.mean)
         numbers |= {
             f"isotropy_{name}": isotropy.phase1_isotropy(group),
             f"top1_share_{name}": spectrum.top1_share(values),
@@ -185,7 +186,7 @@ def same_numbers(matrix: Tensor) -> dict[str, float]:
         "cosine_base_base_mean": cosine.mean_pairwise_cosine(base),
         "cosine_new_new_mean": cosine.mean_pairwise_cosine(new),
         "cosine_base_new_mean": cosine.mean_cross_cosine(base, new),
-        "cosine_ks": cosine.ks_distance(samples["base_base"], samples["new_new"]),
+        "cosine_ks": ks_distance(samples["base_base"], samples["new_new"]),
     }
     return {name: value for name, value in numbers.items() if value is not None}
 
@@ -208,7 +209,7 @@ def least_seconds(matrix: Tensor) -> float:
     tile = matrix[:TILE_ROWS], matrix[:TILE_COLUMNS]
     tile_s = min(timed(lambda: float(row_products(*tile)[0, 0]))[0] for _ in range(20))
     tiles = ((BASE_ROWS + NEW_ROWS) * DIM**2 + 3 * SAMPLE_ROWS**2 * DIM) / 2 / (TILE_ROWS * TILE_COLUMNS * DIM)
-    square = spectrum.covariance(read_group(matrix[:BASE_ROWS]))
+    square = chunks.covariance(read_group(matrix[:BASE_ROWS]))
     eigenvalues_s = min(timed(lambda: float(torch.linalg.eigvalsh(square)[0]))[0] for _ in range(ROUNDS))
     return tiles * tile_s + 2 * eigenvalues_s
 

@@ -10,8 +10,8 @@ from bench.tinyllama import BASE_ROWS, DIM, NEW_ROWS
 from study.config import load_config
 from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.inputs import Material
-from wake2vec.measure import measure
-from wake2vec.training.evaluate import validate
+from wake2vec.metrics.measure import measure
+from wake2vec.metrics.validation import validate
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial, similarity
 from wake2vec.trial import initialise, start_training
 

@@ -13,14 +13,13 @@ from torch import Tensor
 from bench.figures import Figure, publish
 from study.config import load_config
 from wake2vec import Numbers, RunConfig, prepare
-from wake2vec.exposure import exposure_classes
-from wake2vec.geometry.collapse import byte_collapse_share
-from wake2vec.geometry.group import read_group
-from wake2vec.geometry.mutual import mutual_collapse
-from wake2vec.geometry.spectrum import covariance, principal_axes
 from wake2vec.inputs import Material
-from wake2vec.measure import measure
-from wake2vec.training.evaluate import validate
+from wake2vec.metrics.collapse import byte_collapse_share
+from wake2vec.metrics.measure import measure
+from wake2vec.metrics.mutual import mutual_collapse
+from wake2vec.metrics.readings import exposure_classes
+from wake2vec.metrics.rows import covariance, principal_axes, read_group
+from wake2vec.metrics.validation import validate
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Training
 from wake2vec.trial import start_training

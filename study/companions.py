@@ -12,10 +12,7 @@ from pathlib import Path
 from study.config import StudyConfig
 from study.objectives import objective_values, violations
 from study.runs import NO_NUMBER, Role, Run, State
-from wake2vec import RunConfig, TrialFailedError, WorkFolder, flatten, read_result, write_json
-
-FAULT = "fault.json"
-"""In the work folder of a companion that failed: why."""
+from wake2vec import RunConfig, TrialFailedError, WorkFolder, find_digest, flatten, read_result, write_json
 
 
 def references(config: StudyConfig) -> list[Run]:
@@ -60,7 +57,7 @@ def as_it_stands(run: Run, config: StudyConfig, folder: Path, inputs: Mapping[st
     One whose result leaves an objective or a bounded figure undefined has failed.
     `inputs` are the hashes of its inputs.
     """
-    digest = config_of(run, config).digest(dict(inputs))
+    digest = find_digest(config_of(run, config), dict(inputs), folder / "trials")
     work = WorkFolder(folder / "trials" / digest)
     if work.result_path.exists():
         try:
@@ -69,12 +66,12 @@ def as_it_stands(run: Run, config: StudyConfig, folder: Path, inputs: Mapping[st
             return replace(run, state=State.FINISHED, digest=digest, values=objective_values(result, config))
         except TrialFailedError as fault:
             return replace(run, state=State.FAILED, digest=digest, reason=str(fault))
-    if (path := work.path / FAULT).exists():
-        reason = str(json.loads(path.read_text(encoding="utf-8"))["fault"])
+    if work.fault_path.exists():
+        reason = str(json.loads(work.fault_path.read_text(encoding="utf-8"))["fault"])
         return replace(run, state=State.FAILED, digest=digest, reason=reason)
     return replace(run, digest=digest)
 
 
 def note_fault(work: WorkFolder, fault: str) -> None:
     """Write down why the companion failed: it isn't tried again."""
-    write_json(work.path / FAULT, {"fault": fault})
+    write_json(work.fault_path, {"fault": fault})

@@ -10,12 +10,10 @@ from study.record import StudyRecord
 from study.runs import Run
 from study.settings import Value
 from study.show.values import shown_by_shared_seed
-from wake2vec import NUMBERS, ConfigError, Numbers, Progress, flatten
+from wake2vec import METRICS, ConfigError, Numbers, Progress, flatten
 
 LEAST_UNIT = 0.01
 """Figures are told apart relative to their size, but not to less than this: shares and cosines near 0 are noise."""
-UNTOLD = ("_null", "_low", "_high", "_std", "_corpus", "_recall", "training.", "vocabulary.", "validation.targets")
-"""Parts of the names of figures that say nothing of a difference between runs."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,9 @@ def relative_differences(before: Numbers, after: Numbers) -> list[tuple[str, flo
     From -2 to 2; the unit is at least `LEAST_UNIT`.
     """
     found = []
-    for address in NUMBERS:
+    for address, metric in METRICS.items():
         a, b = before.get(address), after.get(address)
-        if a is None or b is None or any(part in address for part in UNTOLD):
+        if a is None or b is None or not metric.compares:
             continue
         found.append((address, (b - a) / max(abs(a), abs(b), LEAST_UNIT)))
     return sorted(found, key=lambda pair: -abs(pair[1]))

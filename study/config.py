@@ -12,12 +12,12 @@ from pydantic import ValidationError, model_validator
 from yaml import YAMLError
 
 from study.settings import Choices, StudySection, Value
-from wake2vec import NUMBERS, ConfigError, RunConfig, Section, flatten, unflatten
+from wake2vec import METRICS, ConfigError, RunConfig, Section, flatten, unflatten
 
 PROFILES = Path(__file__).parent / "profiles"
 GPU_MEMORY = "computed.gpu_memory_gb"
 """Most memory that a trial's tensors took on a GPU, in 10^9 bytes; 0 on a CPU."""
-BOUNDABLE = {**NUMBERS, GPU_MEMORY: "most memory on a GPU, 10^9 bytes"}
+BOUNDABLE = (*METRICS, GPU_MEMORY)
 MAKE_NAMES = {"model.path": "MODEL", "corpus.path": "CORPUS", "vocabulary.lexicon": "LEXICON"}
 
 
@@ -48,7 +48,7 @@ class StudyConfig(Section):
             for fault in self._faults_of("study.space", {key: choice})
         ]
         results = [objective.result for objective in self.study.objectives]
-        faults += [_unknown("study.objectives", result, NUMBERS) for result in results if result not in NUMBERS]
+        faults += [_unknown("study.objectives", result, METRICS) for result in results if result not in METRICS]
         if len(set(results)) < len(results):
             faults.append("study.objectives names a result twice")
         for where, bounds in (("study.bounds", self.study.bounds), ("study.choice.bars", self.study.choice.bars)):

@@ -17,6 +17,7 @@ from study.config import StudyConfig
 from study.database import check_database
 from study.executor import Executor, InProcess
 from study.judge import why_enough
+from study.measures import measure_runs
 from study.objectives import objective_values, violations
 from study.processes import Processes
 from study.projection import Projection
@@ -43,6 +44,7 @@ from wake2vec import (
     TrialStopped,
     Wake2VecError,
     WorkFolder,
+    find_digest,
     fingerprint_inputs,
     prepare,
     read_result,
@@ -97,6 +99,7 @@ def drive(
     with only_driver(folder, config.study.name):
         fingerprint = fingerprint_of(config, inputs)
         study = open_study(folder, config, fingerprint)
+        measure_runs(config, folder, watcher.remeasuring)
         import_trials(study, folder, config, fingerprint)
         workers = config.study.workers
         executor = InProcess(folder) if workers == 1 else Processes(folder, workers)
@@ -231,7 +234,7 @@ class Driver:
         """`record` is of before `trial` was asked for."""
         run_config = config_of(waiting, self._config)
         inputs = self._checked_inputs(run_config)
-        run = replace(waiting, state=State.RUNNING, digest=run_config.digest(inputs))
+        run = replace(waiting, state=State.RUNNING, digest=find_digest(run_config, inputs, self._folder / "trials"))
         log = self._projection.open(run, inputs)
         self._watcher.run_started(run, run_config, record.ended)
         self._open[run.label] = OpenRun(run, log, trial)

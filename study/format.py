@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from study.noise import Interval
 from study.settings import Objective
-from wake2vec import NAMES, Name, Numbers
+from wake2vec import METRICS, Numbers, Shown
 
 BESIDE = {"geometry.collapse_share": "geometry.byte_collapse_share"}
 """A figure that stands right after an objective wherever that is shown: `collapse_share` holds byte collapse, which is
@@ -73,10 +73,12 @@ def _measured(objective: Objective, words: str) -> str:
     return f"{words.removesuffix(symbol)}|{symbol}{less}|"
 
 
-def _name(address: str) -> Name:
+def _name(address: str) -> Shown:
     """Without one of its own: the address in words, but for the geometry's section, which most figures have."""
+    if address in METRICS and (own := METRICS[address].shown) is not None:
+        return own
     words = address.removeprefix("geometry.").replace(".", " ").replace("_", " ")
-    return NAMES.get(address) or Name(words, address.rsplit(".", 1)[-1].replace("_", " "))
+    return Shown(words, address.rsplit(".", 1)[-1].replace("_", " "))
 
 
 UNDEFINED = "–"

@@ -21,6 +21,8 @@ from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, writ
 FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
 """Of a work folder, what MLflow shows."""
 HYPERVOLUME = "hypervolume"
+REMEASURED = "wake2vec.remeasured"
+"""A tag: when a newer version last measured figures of the run that MLflow has, in seconds since 1970."""
 CHOSEN = "chosen/"
 """Before the objectives of the chosen trial, on the study's own run."""
 
@@ -46,16 +48,21 @@ class Projection:
         self._close(run, log)
 
     def missing(self, record: StudyRecord) -> None:
-        """The runs that ended and that MLflow doesn't hold, or not to their end."""
+        """The runs that ended and that MLflow lacks, or has as they were measured before."""
         # Of all trials: who is no finalist now may have been one.
         repeated = (repeat for trial in record.finished for repeat in record.repeats_of(trial))
         runs = (*record.finished, *record.stopped, *record.failed, *record.all_references, *repeated)
         ended = {run.label: run for run in runs if run.state in (State.FINISHED, State.STOPPED, State.FAILED)}
-        known = self.tracker.ended_runs(ended)
-        for run in (run for label, run in ended.items() if label not in known):
+        known = {label: tags.get(REMEASURED, "") for label, tags in self.tracker.ended_runs(ended).items()}
+        for label, run in ended.items():
+            if known.get(label) == self._remeasured(run.digest):
+                continue
             work = self._work(run.digest)
             log = self.open(run, read_result(work).fingerprints if work.result_path.exists() else self.inputs)
-            if all((work.path / name).exists() for name in FILES):
+            if label in known:
+                log.sent += [*work.progress(), *work.progress(SYSTEM)]
+                self.ended(run, log)
+            elif all((work.path / name).exists() for name in FILES):
                 self._close(run, log)
             else:
                 self.ended(run, log)
@@ -136,9 +143,10 @@ class Projection:
             tags = {"wake2vec.stopped": run.reason, "wake2vec.stopped_at": str(run.step)}
         if run.state is State.FINISHED:
             result = read_result(work)
-            left.append(self._finals(run, result, progress))
+            left += self._finals(run, result, progress)
             files = [path for name in FILES if (path := work.path / name).exists()]
-            tags = machine_tags(result)
+            again = {REMEASURED: self._remeasured(run.digest)} if result.remeasured_s else {}
+            tags = {**machine_tags(result), **again}
         if run.role is Role.TRIAL:
             is_whole = run.state is State.FINISHED
             mark = f"{'baseline, ' if run.is_baseline else ''}{run.state}"
@@ -146,14 +154,25 @@ class Projection:
         at_s = max((record.time_s for record in records), default=None)
         self.tracker.close(log.run_id, Ended(run.state, left, tags, files, at_s))
 
-    def _finals(self, run: Run, result: RunResult, progress: Sequence[Progress]) -> Progress:
-        """The objectives, and the figures without a curve, at step 0: for these the UI draws a bar."""
+    def _finals(self, run: Run, result: RunResult, progress: Sequence[Progress]) -> list[Progress]:
+        """The objectives, and the figures without a curve, at step 0: for these the UI draws a bar.
+
+        Then the figures that differ from their curve's end, as they were measured again.
+        """
         aims = self.config.study.objectives
         row = zip(with_beside(aims), row_of(aims, run.values, result.numbers), strict=True)
         objectives: Numbers = {objective_key(figure): value for figure, value in row if not math.isnan(value)}
-        on_curves = {address for record in progress for address in record.numbers}
-        rest = {address: value for address, value in result.numbers.items() if address not in on_curves}
-        return Progress(0, objectives | rest, progress[-1].time_s)
+        ends = {address: value for record in progress for address, value in record.numbers.items()}
+        alone = {address: value for address, value in result.numbers.items() if address not in ends}
+        moved = {address: value for address, value in result.numbers.items() if value != ends.get(address, value)}
+        measured_s = result.remeasured_s or progress[-1].time_s
+        return [Progress(0, objectives | alone, measured_s), Progress(progress[-1].step, moved, measured_s)]
+
+    def _remeasured(self, digest: str) -> str:
+        """What `REMEASURED` is of what stands in the work folder; empty where nothing was measured again."""
+        work = self._work(digest)
+        at_s = read_result(work).remeasured_s if work.result_path.exists() else None
+        return "" if at_s is None else f"{at_s:.3f}"
 
     def _began(self, digest: str) -> float | None:
         """When the first record was made, in seconds since 1970; None: there is none."""

@@ -19,7 +19,7 @@ from study.runs import Run, State
 from study.settings import Value
 from study.storage import INPUTS, check_shape, input_hashes, load_study, run_of
 from study.trials import Growth, baseline_of, front_numbers, growth_of
-from wake2vec import ConfigError, Numbers, Progress, RunResult, WorkFolder, read_result
+from wake2vec import ConfigError, Numbers, Progress, RunResult, WorkFolder, find_digest, read_result
 
 
 @dataclass
@@ -328,7 +328,9 @@ class StudyReader:
         trial, space, inputs = run_of(frozen), self._config.study.space, self._inputs
         params = {address: trial.params[address] for address in space if address in trial.params}
         is_known = {*space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
-        digest = trial.digest or (self._config.run_config(params).digest(inputs) if is_known else "")
+        digest = trial.digest
+        if is_known and not digest:
+            digest = find_digest(self._config.run_config(params), inputs, self._folder / "trials")
         trial = replace(trial, params=params, digest=digest)
         if frozen.state.is_finished():
             self._ended[frozen.number] = trial

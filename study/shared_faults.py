@@ -11,6 +11,7 @@ from wake2vec import (
     TrialFailedError,
     Wake2VecError,
     WorkFolder,
+    find_digest,
     fingerprint_inputs,
     prepare,
     undefined_figures,
@@ -27,7 +28,7 @@ def check_figures(config: StudyConfig, folder: Path) -> None:
         ConfigError: an objective or a bounded figure is undefined from the first step on; the message says why.
     """
     baseline = config.run_config(config.study.baseline)
-    digest = baseline.digest(fingerprint_inputs(baseline))
+    digest = find_digest(baseline, fingerprint_inputs(baseline), folder / "trials")
     if WorkFolder(folder / "trials" / digest).result_path.exists():
         return
     judged = dict(_judged(config))

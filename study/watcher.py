@@ -13,6 +13,10 @@ class Watcher(Protocol):
     def study_started(self, audit: Audit) -> None:
         return
 
+    def remeasuring(self, what: str) -> None:
+        """Figures that are new since runs were trained are measured, or can't be: in words."""
+        return
+
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """`seconds` of a pass by number of threads, as measured at the beginning of a run."""
         return

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,6 +159,13 @@ def vary(config: RunConfig) -> Callable[..., RunConfig]:
         return RunConfig.model_validate(tree)
 
     return varied
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """A study that an earlier version kept, of `tests/golden`."""
+    with tarfile.open(archive) as content:
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python has it from 3.11.4 on
+        content.extractall(folder, **safely)  # noqa: S202 (this project's own)
 
 
 class Silent(Watcher):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from study.analysis.tables import sections
 from study.cli.main import app
-from wake2vec import NUMBERS, PHASE1_ADDRESSES, RunConfig, WorkFolder, export_folder, run, undefined_reasons
+from wake2vec import METRICS, PHASE1_ADDRESSES, RunConfig, WorkFolder, export_folder, run, undefined_reasons
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_the_whole_report_in_80_columns_with_page_picture_and_json(
     assert "default-src 'none'" in page and "prefers-color-scheme: dark" in page and "@media print" in page
     report = json.loads((folder / "analysis.json").read_text())
     assert {address for address, value in report["numbers"].items() if value is None} == set(report["undefined"])
-    assert set(report["numbers"]) <= set(NUMBERS)
+    assert set(report["numbers"]) <= set(METRICS)
     assert {"haue", "loue"} <= {near["word"] for near in report["neighbours"]}
     for key, address in PHASE1_ADDRESSES.items():
         *path, last = key.split(".")
@@ -151,7 +151,7 @@ def test_rows_of_any_width_and_scale_are_drawn(analyse: Callable[..., Result], e
 
 
 def test_every_number_has_one_place_in_the_tables() -> None:
-    addresses = [address for address in NUMBERS if address.startswith("geometry.")]
+    addresses = [address for address in METRICS if address.startswith("geometry.")]
     numbers = dict.fromkeys(addresses, 0.5)
     lines = [line for lines in sections(numbers).values() for line in lines]
     placed = [cell.address for line in lines for cell in line.cells.values()]

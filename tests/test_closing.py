@@ -10,11 +10,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.closing import measure_closing, nearest_tokens
 from wake2vec.data.tokenizer import KINDS, ExtendedVocabulary, base_kinds, reference_rows
-from wake2vec.geometry.group import read_group
-from wake2vec.geometry.mutual import kth_cosines, mutual_collapse
-from wake2vec.measure import Subject, measure
+from wake2vec.metrics.measure import measure, measure_end
+from wake2vec.metrics.mutual import kth_cosines, mutual_collapse
+from wake2vec.metrics.readings import Subject
+from wake2vec.metrics.rows import read_group
+from wake2vec.nearest import nearest_tokens
 from wake2vec.training.model import load_tokenizer
 
 
@@ -99,7 +100,7 @@ def test_each_new_word_has_its_neighbours_and_the_table_begins_with_phase_1s(inp
     counts = torch.tensor([3, 0, 1, 0, 0, 1, 5, 9])
     kinds = torch.arange(590) % len(KINDS)
     subject = Subject(torch.cat([base, new]), 590, new_counts=counts, base_kinds=kinds)
-    closing = measure_closing(subject, measure(subject).numbers)
+    closing = measure_end(subject, measure(subject).numbers)
     ids, cosines = closing.arrays["neighbour_ids"], closing.arrays["neighbour_cosines"]
     truth = torch.nn.functional.normalize(new) @ torch.nn.functional.normalize(base).T
     assert ids.dtype == np.int32 and ids.shape == (8, 5) and cosines.nbytes == 8 * 5 * 2
@@ -138,7 +139,7 @@ def test_a_common_direction_is_taken_off() -> None:
     matrix = 10 * gaussian(1, 32) / 32**0.5 + gaussian(900, 32, seed=1) / 32**0.5
     subject = Subject(matrix, 400)
     measured = measure(subject).numbers
-    numbers = measured | measure_closing(subject, measured).numbers
+    numbers = measured | measure_end(subject, measured).numbers
     assert numbers["geometry.collapse_share"] == 1 and numbers["geometry.collapse_centred_share"] == 0
     assert (numbers["geometry.cosine_new_new_mean"] or 0) > 0.98
     less = (matrix.double() - matrix.double().mean(0)).numpy()

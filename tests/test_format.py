@@ -22,15 +22,15 @@ from study.format import (
 from study.noise import Interval, interval
 from study.settings import Objective
 from study.tracking import objective_key
-from wake2vec import HEADLINE, NAMES, NUMBERS
+from wake2vec import HEADLINE, METRICS
 
 LOSS = Objective(result="validation.loss", goal="minimize")
 COLLAPSE = Objective(result="geometry.collapse_share", goal="minimize")
 
 
 def test_every_figure_has_a_name_of_its_own() -> None:
-    assert {*NAMES} <= {*NUMBERS} and {*HEADLINE} <= {*NAMES}
-    assert len({figure_name(address) for address in NUMBERS}) == len(NUMBERS)
+    assert all(METRICS[address].shown for address in HEADLINE)
+    assert len({figure_name(address) for address in METRICS}) == len(METRICS)
     assert figure_name("geometry.isotropy_new") == "isotropy of new rows"
     assert figure_name("validation.start_loss") == "validation start loss"  # without one: the address in words
     assert (figure_name("geometry.norm_ks"), short_label("train.lr")) == ("norm ks", "lr")
@@ -57,7 +57,7 @@ def test_a_distance_has_bars_but_in_mlflow(result: str, goal: float, name: str, 
 
 
 def test_mlflow_takes_the_key_of_any_objective() -> None:
-    for address in NUMBERS:
+    for address in METRICS:
         for goal in ("minimize", 0.0, -1e-5, 1e30):
             validated(objective_key(Objective(result=address, goal=goal)))
     with pytest.raises(MlflowException):

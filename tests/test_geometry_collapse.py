@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wake2vec.geometry import chunks, collapse
-from wake2vec.geometry.collapse import CollapseCensus
-from wake2vec.geometry.group import read_group
-from wake2vec.geometry.mutual import mutual_collapse
-from wake2vec.geometry.parts import by_exposure
+from wake2vec.metrics import collapse
+from wake2vec.metrics import rows as chunks
+from wake2vec.metrics.collapse import CollapseCensus
+from wake2vec.metrics.mutual import mutual_collapse
+from wake2vec.metrics.readings import by_exposure
+from wake2vec.metrics.rows import read_group
 
 DIM = 64
 

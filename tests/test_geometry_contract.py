@@ -1,8 +1,6 @@
 """What every number of the report is invariant to, and that neither chunks nor the device make a difference."""
 
-import itertools
 import math
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,56 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from wake2vec import NUMBERS
-from wake2vec.closing import measure_closing
+from wake2vec import METRICS, When
 from wake2vec.data.tokenizer import KINDS
-from wake2vec.geometry import chunks, mutual, neighbours, spectrum
-from wake2vec.measure import Subject, measure
+from wake2vec.metrics import mutual, neighbours
+from wake2vec.metrics import rows as chunks
+from wake2vec.metrics.measure import measure, measure_end, measure_fully
+from wake2vec.metrics.readings import Subject
 from wake2vec.workfolder import Numbers
 
 BASE, NEW, DIM = 330, 260, 24
-CLASSES = "{unseen,seen_1,seen_2_4,seen_5_up}"
-INVARIANT = {
-    "rotation order scale": [
-        "norm_{gap_d,ratio,ks,ks_null}",
-        "{welch_t,mann_whitney_u}",
-        "isotropy_{all,base,new}{,_low,_high,_null}",
-        "isotropy_{base,new}_excess",
-        "{isoscore,top1_share,participation_ratio,effective_rank,common_share}_{base,new}{,_null}",
-        "components_{90,95}_{base,new}",
-        "cosine_{base_base,new_new,base_new}_{mean,centred_mean,std_null}",
-        "cosine_ks_null",
-        "{byte_collapse,mutual_collapse,collapse}_{share,centred_share}",
-        "{byte_collapse,mutual_collapse,collapse}_share_" + CLASSES,
-        "{byte_collapse_null,reference_coherence,zero_norm_count}",
-        "drift_{base,new}_{cosine,cosine_std}",
-        "drift_new_cosine_" + CLASSES,
-        "neighbour_cosine_{mean,mean_null}",
-        "neighbour_cosine_mean_" + CLASSES,
-        "neighbour_{byte,special,punctuation,piece,word}_share",
-    ],
-    "rotation scale": [  # other pairs are drawn
-        "cosine_{base_base,new_new,base_new}_std{,_low,_high}",
-        "cosine_ks{,_low,_high}",
-    ],
-    "rotation order": [
-        "norm_wasserstein",
-        "norm_{all,base,new}_{mean,std}",
-        "norm_new_mean_" + CLASSES,
-        "partition_isotropy_{base,new}{,_null}",
-        "drift_{base,new}_l2",
-        "drift_new_l2_" + CLASSES,
-    ],
-}
-
-
-def expand(pattern: str) -> list[str]:
-    """`a_{b,c}` -> `a_b`, `a_c`."""
-    parts = [part[1:-1].split(",") if part[0] == "{" else [part] for part in re.findall(r"\{[^}]*\}|[^{}]+", pattern)]
-    return ["".join(chosen) for chosen in itertools.product(*parts)]
-
-
-TABLE = {name: kinds for kinds, patterns in INVARIANT.items() for pattern in patterns for name in expand(pattern)}
+DECLARED = {address: metric for address, metric in METRICS.items() if address.startswith("geometry.")}
 
 
 def rows_about(place: Tensor, count: int, random: torch.Generator) -> Tensor:
@@ -125,12 +83,7 @@ CHANGES: dict[str, Callable[[Subject], Subject]] = {
 
 
 def report(subject: Subject) -> Numbers:
-    measured = measure(subject).numbers
-    return {name.removeprefix("geometry."): value for name, value in whole(subject, measured).items()}
-
-
-def whole(subject: Subject, measured: Numbers) -> Numbers:
-    return measured | measure_closing(subject, measured).numbers
+    return measure_fully(subject).numbers
 
 
 def same(found: float | None, value: float | None, tolerance: float) -> bool:
@@ -138,17 +91,21 @@ def same(found: float | None, value: float | None, tolerance: float) -> bool:
     return math.isclose(found, value, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def test_the_table_has_every_number() -> None:
-    geometry = {name.removeprefix("geometry.") for name in NUMBERS if name.startswith("geometry.")}
-    assert set(TABLE) == geometry == set(report(planted()))
+def test_every_number_that_is_declared_is_measured_when_it_says_and_no_other() -> None:
+    subject = planted()
+    first = measure(subject).numbers
+    last = measure_end(subject, first).numbers
+    assert {*first} == {address for address, metric in DECLARED.items() if metric.when is When.EVALUATION}
+    assert {*last} == {address for address, metric in DECLARED.items() if metric.when is When.END}
+    assert first | last == report(subject)
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_every_number_is_invariant_to_what_the_table_says_and_to_nothing_else(change: str) -> None:
+def test_every_number_is_invariant_to_what_it_declares_and_to_nothing_else(change: str) -> None:
     subject = planted()
     before, after = report(subject), report(CHANGES[change](subject))
     moved = {name for name, value in before.items() if not same(after[name], value, 2e-5)}
-    assert moved == {name for name, kinds in TABLE.items() if change not in kinds}
+    assert moved == {name for name, metric in DECLARED.items() if change not in metric.invariant}
 
 
 @pytest.mark.parametrize("size", [5, 64, 10_000])
@@ -158,7 +115,7 @@ def test_every_number_is_the_same_in_chunks(size: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", size * DIM)
     for module, name in (
         *((chunks, "TILE_ROWS"), (chunks, "TILE_COLUMNS"), (mutual, "TILE_COLUMNS")),
-        *((neighbours, "TILE_ROWS"), (spectrum, "PRODUCT_ROWS")),
+        *((neighbours, "TILE_ROWS"), (chunks, "PRODUCT_ROWS")),
     ):
         monkeypatch.setattr(module, name, size)
     after = report(subject)
@@ -175,13 +132,8 @@ def test_every_number_is_the_same_on_a_gpu() -> None:
 def test_what_is_unknown_is_undefined_and_the_rest_is_the_same() -> None:
     subject = planted()
     known, bare = report(subject), report(Subject(subject.matrix, BASE))
-    split = {name for name in TABLE for key in expand(CLASSES) if name.endswith(f"_{key}")}
-    undefined = {name for name, value in bare.items() if value is None}
-    assert undefined == split | {
-        *expand("byte_collapse_{share,null,centred_share}"),
-        *expand("drift_{base,new}_{cosine,cosine_std,l2}"),
-        *expand("neighbour_{byte,special,punctuation,piece,word}_share"),
-        "reference_coherence",
+    assert {name for name, value in bare.items() if value is None} == {
+        name for name, metric in DECLARED.items() if metric.needs
     }
     differ = {name for name, value in bare.items() if value is not None and value != known[name]}
-    assert differ <= {"collapse_share", "collapse_centred_share"}
+    assert differ <= {"geometry.collapse_share", "geometry.collapse_centred_share"}

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wake2vec.geometry import chunks, mutual
-from wake2vec.geometry.group import read_group
-from wake2vec.geometry.mutual import mutual_collapse
-from wake2vec.geometry.spectrum import covariance, principal_axes
+from wake2vec.metrics import mutual
+from wake2vec.metrics import rows as chunks
+from wake2vec.metrics.mutual import mutual_collapse
+from wake2vec.metrics.rows import covariance, principal_axes, read_group
 
 DIM, TAU, K = 48, 0.95, 10
 TIE = 1e-6

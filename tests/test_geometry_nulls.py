@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wake2vec.geometry import cosine, isotropy, spectrum
-from wake2vec.geometry.group import read_group
-from wake2vec.geometry.neighbours import nearest_cosine_null, nearest_rows
+from wake2vec.metrics import cosine, isotropy, spectrum, statistics
+from wake2vec.metrics import rows as chunks
+from wake2vec.metrics.neighbours import nearest_cosine_null, nearest_rows
+from wake2vec.metrics.rows import read_group
 
 SIZES = [(200, 16, 24), (1000, 64, 12), (3000, 192, 4), (5800, 64, 4)]
 
@@ -24,8 +25,8 @@ def noise(count: int, dim: int, seed: int) -> Tensor:
 
 def read(rows: Tensor) -> dict[str, float]:
     group = read_group(rows)
-    covariance = spectrum.covariance(group)
-    values, axes = spectrum.covariance_spectrum(covariance, group.mean), spectrum.principal_axes(group, covariance)
+    covariance = chunks.covariance(group)
+    values, axes = spectrum.covariance_spectrum(covariance, group.mean), chunks.principal_axes(group, covariance)
     return {
         "top1_share": spectrum.top1_share(values) or 0,
         "participation_ratio": spectrum.participation_ratio(values) or 0,
@@ -83,8 +84,10 @@ def test_one_row_and_one_dimension_have_no_null() -> None:
 @pytest.mark.parametrize(("x", "y"), [(500, 2000), (2000, 2000)])
 def test_the_null_of_two_samples_of_one_distribution(x: int, y: int) -> None:
     random = torch.Generator().manual_seed(0)
-    found = [cosine.ks_distance(torch.rand(x, generator=random), torch.rand(y, generator=random)) for _ in range(400)]
-    assert np.mean(np.array(found)) == pytest.approx(cosine.ks_distance_null(x, y), rel=0.04)
+    found = [
+        statistics.ks_distance(torch.rand(x, generator=random), torch.rand(y, generator=random)) for _ in range(400)
+    ]
+    assert np.mean(np.array(found)) == pytest.approx(statistics.ks_distance_null(x, y), rel=0.04)
 
 
 # IsoScore
@@ -126,9 +129,9 @@ def test_the_interval_of_a_sampled_spread_covers_that_of_all_pairs() -> None:
     units = group.units(torch.arange(60)).double()
     truth = float((units @ units.T)[~torch.eye(60, dtype=torch.bool)].std(correction=0))
     samples = [cosine.sample_pairwise_cosines(group, group, pairs=1000, seed=seed) for seed in range(400)]
-    share = np.mean([covered(cosine.std_interval(sample), truth) for sample in samples])
+    share = np.mean([covered(statistics.std_interval(sample), truth) for sample in samples])
     assert 0.92 <= share <= 0.98
-    assert cosine.std_interval(samples[0][:0]) is None and cosine.std_interval(torch.ones(9)) == (0, 0)
+    assert statistics.std_interval(samples[0][:0]) is None and statistics.std_interval(torch.ones(9)) == (0, 0)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3])
@@ -136,7 +139,7 @@ def test_the_interval_of_d_is_on_the_safe_side(shift: float) -> None:
     random = torch.Generator().manual_seed(0)
     truth = 2 * scipy.stats.norm.cdf(shift / 2) - 1
     draws = [[torch.randn(800, generator=random), torch.randn(800, generator=random) + shift] for _ in range(200)]
-    intervals = [cosine.ks_interval(cosine.ks_distance(x, y) or 0.0, len(x), len(y)) for x, y in draws]
+    intervals = [statistics.ks_interval(statistics.ks_distance(x, y) or 0.0, len(x), len(y)) for x, y in draws]
     assert np.mean([covered(interval, truth) for interval in intervals]) >= 0.95
 
 

@@ -7,11 +7,11 @@ diff before you commit it. The study was made by an earlier version (`tests/gold
 import difflib
 import os
 import re
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import unpack
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from typer.testing import CliRunner
@@ -42,9 +42,7 @@ NAMES = [*COMMANDS, *(f"{name}.json" for name in COMMANDS), "plan", "report.md",
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The kept study's folder, to work in."""
     home = tmp_path_factory.mktemp("golden")
-    with tarfile.open(HERE / "study-format-4.tar.xz") as archive:
-        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python has it from 3.11.4 on
-        archive.extractall(home, **safely)  # noqa: S202 (this project's own)
+    unpack(HERE / "study-format-4.tar.xz", home)
     before = Path.cwd()
     os.chdir(home)
     yield home

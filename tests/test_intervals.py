@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest, hypergeom
 
-from wake2vec.intervals import sampled_share_interval, wilson_interval
+from wake2vec.metrics.statistics import sampled_share_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 40), (3, 40), (40, 40), (84, 17_419)])

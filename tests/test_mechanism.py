@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaModel
 
 from wake2vec.config import RunConfig, TrainConfig
 from wake2vec.data.corpus import Corpus
-from wake2vec.measure import Measurement, Subject, measure
+from wake2vec.metrics.measure import measure
+from wake2vec.metrics.readings import Measured, Subject
 from wake2vec.training.model import EmbeddingModel
 from wake2vec.training.train import OPTIMIZERS, Training
 
@@ -50,7 +51,7 @@ def test_the_push_alone_does_not_do_it_without_steps_of_a_normalised_size(monkey
     assert torch.from_numpy(report.arrays["byte_cosines"]).max() < 0.8
 
 
-def collapse(report: Measurement) -> dict[str, float | None]:
+def collapse(report: Measured) -> dict[str, float | None]:
     names = {
         "byte": "byte_collapse_share",
         "mutual": "mutual_collapse_share",
@@ -63,7 +64,7 @@ def collapse(report: Measurement) -> dict[str, float | None]:
 
 def train_toy(
     rows: Literal["all", "new"], optimizer: str = "adafactor", lr: float = LR, occurring: Tensor = SEEN
-) -> tuple[Measurement, float]:
+) -> tuple[Measured, float]:
     """The report after training, and the last loss.
 
     The body's weights are random. In the text each token is followed by one other, so that there is something to learn;

@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from study.nulls import CONSTANT, NAMED, null_of
-from wake2vec import NUMBERS
-from wake2vec.closing import measure_fully
-from wake2vec.measure import Subject
+from wake2vec import METRICS, Part, null_of
+from wake2vec.metrics.measure import measure_fully
+from wake2vec.metrics.readings import Subject
 
 BASE, NEW, DIM = 1500, 1200, 64
-SUFFIXES = ("_null", "_low", "_high")
+CONSTANT = {address for address, metric in METRICS.items() if isinstance(metric.null, float)}
 
 
 def noise() -> Subject:
@@ -23,7 +22,7 @@ def test_a_null_is_what_noise_reads() -> None:
     figures = {
         address: (value, null)
         for address, value in numbers.items()
-        if not address.endswith(SUFFIXES) and (null := null_of(address, numbers)) is not None
+        if METRICS[address].part is Part.VALUE and (null := null_of(address, numbers)) is not None
     }
     assert {address for address in CONSTANT if address.startswith("geometry.")} <= figures.keys()
     assert len(figures) > 25
@@ -31,8 +30,13 @@ def test_a_null_is_what_noise_reads() -> None:
         assert value == pytest.approx(null, abs=0.05 + 0.15 * abs(null)), address
 
 
-def test_every_null_is_of_a_figure_that_is_measured() -> None:
-    assert {*CONSTANT, *NAMED, *NAMED.values()} <= NUMBERS.keys()
+def test_what_belongs_to_a_figure_says_so() -> None:
+    parts = {address: metric for address, metric in METRICS.items() if metric.part is not Part.VALUE}
+    assert len(parts) > 40
+    for address, metric in parts.items():
+        assert METRICS[metric.of].part is Part.VALUE, address
+    nulls = {address for address, metric in parts.items() if metric.part is Part.NULL}
+    assert nulls == {metric.null for metric in METRICS.values() if isinstance(metric.null, str)}
 
 
 def test_a_null_that_is_undefined_is_none() -> None:

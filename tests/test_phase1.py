@@ -6,8 +6,8 @@ import torch
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from wake2vec import NUMBERS, PHASE1_ADDRESSES, PHASE1_PRINTED, flatten, measure_fully, phase1_summary
-from wake2vec.measure import Subject
+from wake2vec import METRICS, PHASE1_ADDRESSES, PHASE1_PRINTED, flatten, measure_fully, phase1_summary
+from wake2vec.metrics.readings import Subject
 
 BASE, NEW, DIM = 3000, 2200, 12
 
@@ -101,7 +101,7 @@ def test_the_keys_are_phase_1s_in_its_order(rows: tuple[np.ndarray, np.ndarray])
 
 
 def test_the_table_of_addresses_names_what_there_is() -> None:
-    assert set(PHASE1_ADDRESSES.values()) <= set(NUMBERS)
+    assert set(PHASE1_ADDRESSES.values()) <= set(METRICS)
     assert len(set(PHASE1_ADDRESSES.values())) == len(PHASE1_ADDRESSES)
     assert {key for key in PHASE1_PRINTED if key not in PHASE1_ADDRESSES} == {
         *("vocab_size", "base_vocab", "new_tokens", "norms.global.min", "norms.global.max"),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import wake2vec
+from scripts import metrics_table
 from wake2vec.config import DEFAULT_FOLDER
 
 ROOT = Path(__file__).parents[1]
@@ -60,27 +61,7 @@ def test_figures_have_all_columns() -> None:
             assert set(row) == {"name", "value", "unit", "bar", "holds", "command", "machine", "commit"}, path
 
 
-def test_the_documents_name_every_figure_of_a_result() -> None:
-    from wake2vec import NUMBERS
-
+def test_the_table_of_figures_is_made_of_their_declarations() -> None:
     document = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"[\w{},]+", document))
-    spelled = {name for token in named for name in expand(token)}
-    missing = [
-        name
-        for name in NUMBERS
-        if name.split(".")[0] in {"geometry", "validation"} and name.split(".")[1] not in spelled
-    ]
-    assert not missing
-
-
-def expand(token: str) -> list[str]:
-    """`norm_{base,new}` -> `norm_base`, `norm_new`."""
-    match = re.search(r"\{([\w,]+)\}", token)
-    if match is None:
-        return [token]
-    return [
-        name
-        for choice in match[1].split(",")
-        for name in expand(token[: match.start()] + choice + token[match.end() :])
-    ]
+    assert metrics_table.updated(document) == document, "run `make format`"
+    assert metrics_table.updated(document.replace("| `training.lr` |", "| `training.rate` |")) == document

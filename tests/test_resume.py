@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_is_taken(
     assert state is not None
     assert state.step == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad-step-00000002", "step-00000001"]
-    assert "a checkpoint was damaged and isn't used" in caplog.text
+    assert "a checkpoint can't be used" in caplog.text
 
 
 def test_a_checkpoint_newer_than_its_record_is_not_used(config: RunConfig, tmp_path: Path) -> None:

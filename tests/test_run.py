@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wake2vec import NUMBERS, RunConfig, Wake2VecError, WorkFolder, run
+from wake2vec import METRICS, RunConfig, Wake2VecError, WorkFolder, run
 from wake2vec.workfolder import Progress, write_atomic
 
 Vary = Callable[..., RunConfig]
@@ -13,7 +13,7 @@ Vary = Callable[..., RunConfig]
 def test_a_trial_gives_every_figure_and_leaves_one_record(config: RunConfig, tmp_path: Path) -> None:
     seen: list[Progress] = []
     result = run(config, tmp_path, seen.append)
-    assert set(result.numbers) == set(NUMBERS)
+    assert set(result.numbers) == set(METRICS)
     work = WorkFolder(tmp_path / result.digest)
     assert work.progress() == seen
     assert [record.step for record in seen if "validation.loss" in record.numbers] == [0, 3, 6]

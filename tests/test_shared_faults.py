@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from study.config import StudyConfig, check_config
 from study.driver import drive
 from study.runs import State
-from wake2vec import NUMBERS, ConfigError, RunConfig, Wake2VecError, prepare, run, undefined_figures
-from wake2vec.training.evaluate import losses_without_targets
+from wake2vec import METRICS, ConfigError, RunConfig, Wake2VecError, prepare, run, undefined_figures
+from wake2vec.metrics.validation import losses_without_targets
 from wake2vec.training.model import EmbeddingModel
 
 BYTES = "geometry.byte_collapse_share"
@@ -83,7 +83,7 @@ def test_what_is_foreseen_is_what_a_result_leaves_undefined(config: RunConfig, t
     assert foreseen == {address for address in undefined if not address.startswith("sample.")}
     losses = losses_without_targets(material.corpus, material.vocabulary.base_size)
     assert losses
-    assert {BYTES, *losses} < foreseen < set(NUMBERS)
+    assert {BYTES, *losses} < foreseen < set(METRICS)
 
 
 def test_a_figure_that_two_trials_lack_ends_the_study(tree: dict[str, Any], tmp_path: Path) -> None:

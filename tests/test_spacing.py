@@ -10,7 +10,7 @@ from wake2vec.data.audit import boundary_faults
 from wake2vec.data.corpus import split_text
 from wake2vec.data.lexicon import read_lexicon
 from wake2vec.data.tokenizer import extend
-from wake2vec.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words
+from wake2vec.metrics.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words
 from wake2vec.training.model import load_tokenizer
 
 TRAIN, HELD_OUT = split_text((DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8"), 0.1)

@@ -22,7 +22,7 @@ from study.config import StudyConfig, check_config
 from study.driver import StudyOutcome, drive
 from study.runs import State
 from study.tracking import Tracker, tracking_uri
-from wake2vec import NUMBERS, ConfigError, CorpusError, Progress, WorkFolder
+from wake2vec import METRICS, ConfigError, CorpusError, Progress, WorkFolder
 
 PICTURES = {"front.png", "curves.png", "hypervolume.png", "importances.png"}
 
@@ -72,10 +72,10 @@ def test_mlflow_holds_a_parent_and_a_child_a_trial_with_every_figure(done: tuple
     for run, trial in zip(runs, outcome.trials, strict=True):
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        result_numbers = {name for name in NUMBERS if name in run.data.metrics}
-        undefined = set(NUMBERS) - result_numbers
+        result_numbers = {name for name in METRICS if name in run.data.metrics}
+        undefined = set(METRICS) - result_numbers
         # Eight tokens of noise may hold no word boundary.
-        undefined -= {name for name in NUMBERS if name.startswith("sample.") and name != "sample.words"}
+        undefined -= {name for name in METRICS if name.startswith("sample.") and name != "sample.words"}
         assert undefined <= {
             "validation.loss_new_unseen_targets",
             "validation.loss_seen_1_targets",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
-from wake2vec import NUMBERS
+from wake2vec import METRICS
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.data.audit import audit, boundary_faults
 from wake2vec.data.audit_record import Cut, Unseen
@@ -149,4 +149,4 @@ def test_the_audit_names_the_worst_cuts_and_the_words_that_training_misses() -> 
     assert (found.validation_unseen, found.validation_seen_1) == (2, 1)
     assert (found.validation_seen_2_4, found.validation_seen_5_up) == (1, 1)
     assert {f"vocabulary.{name}" for name in ("worst_cuts", "worst_unseen")}.isdisjoint(found.numbers())
-    assert set(found.numbers()) <= set(NUMBERS)
+    assert set(found.numbers()) <= set(METRICS)

@@ -1,6 +1,5 @@
 from .checkpoints.export import TEXT_FORMATS, ExportedFolder, export_folder
 from .checkpoints.stored import Source, StoredSubject, read_subject
-from .closing import measure_fully, nearest_tokens
 from .config import Capitals, CorpusConfig, Form, InitialiserName, RunConfig, Section, flatten, unflatten
 from .data.audit_record import COUNT_CLASSES, Audit
 from .data.candidates import (
@@ -29,10 +28,24 @@ from .errors import (
 )
 from .inputs import fingerprint_inputs, prepare
 from .lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
-from .measure import Measurement
-from .phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
+from .metrics.measure import measure_fully
+from .metrics.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
+from .metrics.readings import Measured
+from .metrics.registry import (
+    HEADLINE,
+    METRICS,
+    READ_FIRST,
+    Metric,
+    Part,
+    Shown,
+    When,
+    cautions,
+    null_of,
+)
+from .nearest import nearest_tokens
 from .plan import TrialPlan, plan_trial, undefined_figures, undefined_reasons
-from .result import HEADLINE, NAMES, NUMBERS, Name, Neighbours, RunResult, read_result
+from .remeasure import remeasure
+from .result import Neighbours, RunResult, find_digest, read_result, stale_metrics
 from .training.initialisers import INITIALISERS
 from .training.machine import AVAILABLE_THREADS, measure_threads, quickest, use_threads
 from .training.model import load_tokenizer, resolve_folder
@@ -44,11 +57,11 @@ __all__ = [
     "COUNT_CLASSES",
     "HEADLINE",
     "INITIALISERS",
-    "NAMES",
-    "NUMBERS",
+    "METRICS",
     "PHASE1_ADDRESSES",
     "PHASE1_CAP",
     "PHASE1_PRINTED",
+    "READ_FIRST",
     "TEXT_FORMATS",
     "Audit",
     "Candidates",
@@ -63,17 +76,19 @@ __all__ = [
     "InitialiserName",
     "LexiconAudit",
     "LexiconError",
-    "Measurement",
+    "Measured",
     "MemoryExhaustedError",
+    "Metric",
     "ModelError",
-    "Name",
     "Neighbours",
     "Numbers",
+    "Part",
     "Progress",
     "ProgressLog",
     "RunConfig",
     "RunResult",
     "Section",
+    "Shown",
     "Source",
     "StorageError",
     "StoredSubject",
@@ -84,10 +99,13 @@ __all__ = [
     "TrialStopped",
     "UndefinedFigureError",
     "Wake2VecError",
+    "When",
     "WorkFolder",
     "audit_lexicon",
+    "cautions",
     "export_folder",
     "find_candidates",
+    "find_digest",
     "fingerprint_inputs",
     "flatten",
     "lexicon_file",
@@ -95,6 +113,7 @@ __all__ = [
     "measure_fully",
     "measure_threads",
     "nearest_tokens",
+    "null_of",
     "phase1_summary",
     "plan_trial",
     "prepare",
@@ -102,9 +121,11 @@ __all__ = [
     "read_result",
     "read_subject",
     "read_text",
+    "remeasure",
     "resolve_folder",
     "run",
     "scores_file",
+    "stale_metrics",
     "tokens_saved",
     "undefined_figures",
     "undefined_reasons",

@@ -17,8 +17,12 @@ Form = Literal["phase1", "word", "space"]
 Capitals = Literal["exact", "added"]
 InitialiserName = Literal["gaussian", "base_normal", "library_default", "mean", "sphere", "piece_mean", "similarity"]
 OptimizerName = Literal["adafactor", "adamw"]
-RESULT_FORMAT = 4
-"""Raised when a change to the code makes results of equal configurations differ."""
+TRAINING_VERSION = 4
+"""Raised when a change to the code makes trainings of equal configurations differ, and so all digests."""
+EARLIER_VERSIONS: tuple[int, ...] = ()
+"""The training versions before it whose results are read, newest first, from 4 on. (It was the format of results.)"""
+ADDED_KNOBS: dict[str, Any] = {}
+"""Knobs that came after version 4, and the value that does what was done before: at it they aren't in the identity."""
 
 
 class Section(BaseModel):
@@ -74,7 +78,7 @@ class TrainConfig(Section):
     """`all`: the whole embedding matrix is trained, as in Phase 1; `new`: base rows are frozen."""
     precision: Precision = "auto"
     """Of the frozen body and the head's products; trained rows and optimizer are always in float32. `auto`: bfloat16
-    where the device multiplies it natively, else float16 on a GPU and float32 on a CPU (`wake2vec.training.device`)."""
+    where the device multiplies it natively, else float16 on a GPU and float32 on a CPU: `wake2vec.training.device`."""
     evaluate_every_steps: int = Field(300, ge=1)
     """Validation and geometry are measured at step 0, every so many steps, and at the end."""
 
@@ -122,17 +126,23 @@ class RunConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """The knobs that make a trial what it is, under their addresses: all but those of the machine."""
-        return flatten(self.model_dump(exclude={"machine"}))
+        knobs = flatten(self.model_dump(exclude={"machine"}))
+        return {key: value for key, value in knobs.items() if key not in ADDED_KNOBS or value != ADDED_KNOBS[key]}
 
-    def digest(self, fingerprints: dict[str, str]) -> str:
-        """Name of the configuration: 16 hex digits, the same wherever the input files lie.
+    def digest(self, fingerprints: dict[str, str], version: int | None = None) -> str:
+        """Name of what is trained: 16 hex digits, the same wherever the input files lie.
 
         `fingerprints` maps `model.path`, `corpus.path` and `vocabulary.lexicon` to hashes of the files'
-        contents, which stand in the digest for the paths.
+        contents, which stand in the digest for the paths. `version` is one of `EARLIER_VERSIONS`; None: today's.
+        What is measured isn't part of it: `wake2vec.metrics.registry` has a version for each metric.
         """
-        content = {**self.identity(), **fingerprints, "format": RESULT_FORMAT}
+        content = {**self.identity(), **fingerprints, "format": version or TRAINING_VERSION}
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def digests(self, fingerprints: dict[str, str]) -> list[str]:
+        """Today's digest, then those of the earlier versions, newest first."""
+        return [self.digest(fingerprints, version) for version in (TRAINING_VERSION, *EARLIER_VERSIONS)]
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

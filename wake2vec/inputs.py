@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from wake2vec.config import RESULT_FORMAT, CorpusConfig, RunConfig, VocabularyConfig
+from wake2vec.config import TRAINING_VERSION, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.data.audit import audit
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import Corpus, build_corpus, corpus_of, split_text
@@ -29,9 +29,9 @@ from wake2vec.data.tokenizer import (
     reference_rows,
 )
 from wake2vec.errors import CorpusError
-from wake2vec.measure import Subject
-from wake2vec.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
-from wake2vec.training.evaluate import target_counts
+from wake2vec.metrics.readings import Subject
+from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
+from wake2vec.metrics.validation import target_counts
 from wake2vec.training.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.workfolder import Numbers, write_atomic
 
@@ -142,7 +142,7 @@ def _prepare(
     extended = extend(load_tokenizer(base.folder), lexicon, vocabulary.form)
     train_text, validation_text = split_text(text, corpus.validation_share)
     choices = vocabulary.model_dump(exclude={"lexicon"})
-    knobs = {**choices, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": RESULT_FORMAT}
+    knobs = {**choices, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": TRAINING_VERSION}
     key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
     blocks, audited = encoded or encode(text, corpus, extended, lexicon)

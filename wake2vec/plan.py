@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wake2vec.closing import measure_closing
 from wake2vec.config import RunConfig
 from wake2vec.inputs import Material, prepare
-from wake2vec.measure import measure
-from wake2vec.training.evaluate import losses_without_targets, sample_texts, validate
+from wake2vec.metrics.measure import measure, measure_end
+from wake2vec.metrics.registry import METRICS
+from wake2vec.metrics.validation import losses_without_targets, validate
+from wake2vec.training.evaluate import sample_texts
 from wake2vec.training.loss import workspace_bytes
 from wake2vec.training.machine import measure_pass, peak_bytes
 from wake2vec.training.train import Training
@@ -129,19 +130,6 @@ def _sample_s(training: Training, material: Material, config: RunConfig) -> floa
     return seconds * config.sample.new_tokens / PROBE_TOKENS
 
 
-RESTS_ON = {
-    "drift_base": "base_before",
-    "drift_new": "new_before",
-    "reference_coherence": "reference_ids",
-    "byte_collapse": "reference_ids",
-    "byte_collapse_null": "occurring_ids",
-    "_unseen": "new_counts",
-    "_seen_": "new_counts",
-    "neighbour": "base_kinds",
-}
-"""A part of a number's name, and the field of a `Subject` that it needs."""
-
-
 def undefined_reasons(numbers: Mapping[str, float | None], unknown: Mapping[str, str]) -> dict[str, str]:
     """The reason for each undefined number; `unknown` says why fields of the subject aren't known."""
     return {address: _reason(address, numbers, unknown) for address, value in numbers.items() if value is None}
@@ -170,20 +158,20 @@ def _geometry_of_noise(material: Material, addresses: Collection[str]) -> Number
     subject = material.subject(torch.cat([base, rows]), rows)
     numbers = measure(subject).numbers
     if not numbers.keys() >= set(addresses):
-        numbers |= measure_closing(subject, numbers).numbers
+        numbers |= measure_end(subject, numbers).numbers
     return numbers
 
 
 def _reason(address: str, numbers: Mapping[str, float | None], unknown: Mapping[str, str]) -> str:
     if address.startswith("validation."):
         return "the held-out text has no such target"
-    needs = [needed for part, needed in RESTS_ON.items() if part in address]
+    needs = METRICS[address].needs
     for needed in needs:
         if needed in unknown:
             return unknown[needed]
     if "new_counts" in needs:
         return "no new token occurs so often"
-    if "byte_collapse" in address:
+    if "reference_ids" in needs:
         coherence = numbers.get("geometry.reference_coherence")
         if coherence is not None:
             return f"the reference rows don't lie in one place: mean cosine {coherence:.3f}, under 0.5"

@@ -1,5 +1,6 @@
 """One trial, on one page: `RunConfig` -> `RunResult`."""
 
+import logging
 import platform
 import time
 from collections.abc import Callable
@@ -11,19 +12,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wake2vec.closing import measure_closing, nearest_tokens
-from wake2vec.config import RESULT_FORMAT, RunConfig
+from wake2vec.config import RunConfig
 from wake2vec.errors import TrialAbandoned, TrialFailedError, TrialStopped
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
-from wake2vec.measure import measure
-from wake2vec.result import Computed, RunResult, read_result
+from wake2vec.metrics.measure import measure, measure_end
+from wake2vec.metrics.spacing import sample_numbers
+from wake2vec.metrics.validation import validate
+from wake2vec.nearest import nearest_tokens
+from wake2vec.result import RESULT_FORMAT, Computed, RunResult, find_digest, read_result, versions_of_metrics
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
-from wake2vec.training.evaluate import sample_numbers, sample_texts, validate
+from wake2vec.training.evaluate import sample_texts
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial
 from wake2vec.training.machine import micro_batch_blocks, use_threads
 from wake2vec.training.model import EmbeddingModel
 from wake2vec.training.train import Stopwatch, Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
+
+logger = logging.getLogger(__name__)
 
 Observer = Callable[[Progress], None]
 
@@ -37,9 +42,9 @@ def run(
 ) -> RunResult:
     """Train and measure one configuration; its work folder is `trials_folder/<digest>`.
 
-    A trial that was finished before isn't trained again: its result is read. One that was cut off goes on from its
-    newest checkpoint. `observe` is called with each record, `stop` after each: where it gives True, the trial ends
-    with a checkpoint. Encoded texts are kept in `cache`.
+    A trial that was finished before, by this version or an earlier one, isn't trained again: its result is read. One
+    that was cut off goes on from its newest checkpoint. `observe` is called with each record, `stop` after each: where
+    it gives True, the trial ends with a checkpoint. Encoded texts are kept in `cache`.
 
     Raises:
         TrialStopped: `stop` said so.
@@ -49,11 +54,14 @@ def run(
     """
     use_threads(config.machine.threads)
     fingerprints = fingerprint_inputs(config)
-    digest = config.digest(fingerprints)
+    digest = find_digest(config, fingerprints, trials_folder)
     folder = WorkFolder(trials_folder / digest)
     if folder.result_path.exists():
         discard_checkpoints(folder.checkpoints_path)
         return read_result(folder)
+    for earlier in config.digests(fingerprints)[1:]:
+        if WorkFolder(trials_folder / earlier).checkpoints_path.exists():
+            logger.warning("a checkpoint of an earlier version can't be used: %s; training starts over", earlier)
     watch = Stopwatch()
     with watch("load"):
         material = prepare(config, cache)
@@ -68,19 +76,20 @@ def run(
         samples = sample_texts(causal_model, material.vocabulary, config.sample, config.seed)
     numbers |= sample_numbers(samples, config.sample.prompt, material.words, material.spacing)
     with watch("geometry"):
-        closing = measure_closing(material.subject(model.matrix), numbers)
+        at_end = measure_end(material.subject(model.matrix), numbers)
     with watch("write"):
         folder.write_arrays("rows", {"rows": model.trained_rows.detach().cpu().numpy()})
-        folder.write_arrays("geometry", arrays | closing.arrays)
+        folder.write_arrays("geometry", arrays | at_end.arrays)
     result = RunResult(
         format=RESULT_FORMAT,
         digest=digest,
         config=config,
         fingerprints=fingerprints,
-        numbers=numbers | closing.numbers | material.constants,
+        numbers=numbers | at_end.numbers | material.constants,
+        measured=versions_of_metrics(),
         audit=material.audit,
         references=material.references.meaning,
-        neighbours=nearest_tokens(closing.arrays, material.vocabulary.row_names, material.corpus.new_counts_train),
+        neighbours=nearest_tokens(at_end.arrays, material.vocabulary.row_names, material.corpus.new_counts_train),
         samples=samples,
         versions=versions(),
         computed=_computed(training),

@@ -40,6 +40,15 @@ class WorkFolder:
         return self.path / "result.json"
 
     @property
+    def fault_path(self) -> Path:
+        """Of a run that failed and isn't tried again: why. Whoever runs it decides that."""
+        return self.path / "fault.json"
+
+    @property
+    def has_ended(self) -> bool:
+        return self.result_path.exists() or self.fault_path.exists()
+
+    @property
     def checkpoints_path(self) -> Path:
         return self.path / "checkpoints"
 
@@ -67,14 +76,14 @@ class ProgressLog:
     """Appends records; a trial that runs again after a crash doesn't double those that stand there already."""
 
     def __init__(self, path: Path) -> None:
-        self._known = {(record.step, *sorted(record.numbers)): record for record in read_progress(path)}
+        self._known = {_key(record.step, record.numbers): record for record in read_progress(path)}
         # What a crash left of a last line goes, so that the next record starts on a line of its own.
         write_atomic(path, "".join(map(_line, self._known.values())).encode())
         self._file = path.open("a", encoding="utf-8")
 
     def add(self, step: int, numbers: Numbers) -> Progress:
         """The record under the time at which the step was first measured."""
-        key = (step, *sorted(numbers))
+        key = _key(step, numbers)
         if key not in self._known:
             self._known[key] = Progress(step, numbers, time.time())
             self._file.write(_line(self._known[key]))
@@ -83,7 +92,7 @@ class ProgressLog:
 
     def steps_trained(self) -> int:
         """Updates that the record tells of without a gap, from the first."""
-        told = {step for step, *names in self._known if "training.loss" in names}
+        told = {record.step for record in self._known.values() if "training.loss" in record.numbers}
         return next(step for step in range(len(told) + 1) if step + 1 not in told)
 
     def sync(self) -> None:
@@ -92,6 +101,11 @@ class ProgressLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _key(step: int, numbers: Numbers) -> tuple[int, str]:
+    """What a record is of. Not by all its figures: a version that measures one more goes on with the record."""
+    return step, next(iter(numbers), "").split(".")[0]
 
 
 def read_progress(path: Path) -> list[Progress]:

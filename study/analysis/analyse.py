@@ -28,7 +28,7 @@ from study.format import shown
 from wake2vec import (
     PHASE1_PRINTED,
     ConfigError,
-    Measurement,
+    Measured,
     Source,
     StoredSubject,
     flatten,
@@ -118,7 +118,7 @@ def _holds_another(folder: Path, inputs: dict[str, Any]) -> bool:
 
 
 def _report(
-    source: Source, stored: StoredSubject, measured: Measurement, name: str, inputs: dict[str, Any]
+    source: Source, stored: StoredSubject, measured: Measured, name: str, inputs: dict[str, Any]
 ) -> dict[str, Any]:
     matrix, subject, before = stored.matrix, stored.subject, stored.before
     neighbours = nearest_tokens(measured.arrays, stored.row_names, subject.new_counts)
@@ -145,7 +145,7 @@ def _report(
 def _write(
     folder: Path,
     report: dict[str, Any],
-    measured: Measurement,
+    measured: Measured,
     shared: list[tuple[str, float, float]] | None,
     against: str,
 ) -> None:

@@ -1,6 +1,6 @@
 """The numbers of a geometry report, side by side: by group, by pair of groups, by occurrences, and single ones.
 
-They are laid out by their names, so that a number that is added to the report has its place here already.
+They are laid out by their families (`wake2vec.METRICS`), so that a metric that is added has its place here already.
 """
 
 import re
@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from study.format import figure_name, shown
 from study.show.table import HARD_SPACE, Column, Table, facts, in_terminal
-from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, Numbers
+from wake2vec import COUNT_CLASSES, HEADLINE, METRICS, PHASE1_CAP, PHASE1_PRINTED, Metric, Numbers, Part
 
 PREFIX = "geometry."
 SINGLE = "value"
@@ -26,8 +26,6 @@ COLUMNS: dict[str, dict[str, str]] = {
     SINGLES: {SINGLE: SINGLE},
 }
 """Of each section, the columns and their heads."""
-SUFFIXES = ("_null", "_low", "_high")
-"""What a name adds to that of the number it belongs to."""
 DETAILS = ("isotropy excess", "partition isotropy", "participation ratio", "welch t", "mann whitney u")
 """Left to the page and the JSON, with the intervals: the terminal has 80 columns."""
 
@@ -56,21 +54,25 @@ class Line:
 
 def sections(numbers: Numbers) -> dict[str, list[Line]]:
     """All numbers under `geometry.`, each once: the lines of each section of `COLUMNS`."""
-    names = [address.removeprefix(PREFIX) for address in numbers if address.startswith(PREFIX)]
-    placed = {name: _place(name) for name in names if not _belongs(name, numbers)}
-    split = {stem for title, stem, _ in placed.values() if title == OCCURRENCES}
+    metrics = [METRICS[address] for address in numbers if address.startswith(PREFIX)]
+    metrics = [metric for metric in metrics if metric.part is Part.VALUE]
+    split = {metric.family for metric in metrics if metric.member in COUNT_CLASSES}
     found: dict[str, dict[str, Line]] = {title: {} for title in COLUMNS}
-    for name, (title, stem, column) in placed.items():
+    for metric in metrics:
+        title, column = next(
+            ((title, metric.member) for title, heads in COLUMNS.items() if metric.member in heads), (SINGLES, SINGLE)
+        )
+        stem, meaning = (metric.address, metric.meaning) if title == SINGLES else (metric.family, metric.family_meaning)
         lines = found[OCCURRENCES if title == SINGLES and stem in split else title]
-        line = lines.setdefault(stem, Line(stem.replace("_", " "), _meaning(name, title)))
-        line.cells[column] = _cell(PREFIX + name, numbers)
+        line = lines.setdefault(stem, Line(stem.removeprefix(PREFIX).replace("_", " "), meaning))
+        line.cells[column] = _cell(metric, numbers)
     return {title: list(lines.values()) for title, lines in found.items() if lines}
 
 
 def headline(numbers: Numbers) -> list[Line]:
     """The numbers that a study aims at, under the names that it gives them."""
-    addresses = [address for address in HEADLINE if address in numbers and address.startswith(PREFIX)]
-    return [Line(figure_name(address), NUMBERS[address], {SINGLE: _cell(address, numbers)}) for address in addresses]
+    metrics = [METRICS[address] for address in HEADLINE if address in numbers and address.startswith(PREFIX)]
+    return [Line(figure_name(metric.address), metric.meaning, {SINGLE: _cell(metric, numbers)}) for metric in metrics]
 
 
 def facts_table(report: Mapping[str, Any]) -> Table:
@@ -148,32 +150,7 @@ def _brief(value: float) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", printed(value) if value == PHASE1_CAP else shown(value, 3))
 
 
-def _place(name: str) -> tuple[str, str, str]:
-    """Section, stem and column of a number: `isotropy_new` -> groups, `isotropy`, `new`."""
-    for column in COUNT_CLASSES:
-        if name.endswith(f"_{column}"):
-            return OCCURRENCES, name.removesuffix(f"_{column}"), column
-    for title in (PAIRS, GROUPS):
-        if match := re.search(rf"_({'|'.join(COLUMNS[title])})(?=_|$)", name):
-            return title, name[: match.start()] + name[match.end() :], match[1]
-    return SINGLES, name, SINGLE
-
-
-def _belongs(name: str, numbers: Numbers) -> bool:
-    """Whether it is another number's null, or an end of its interval."""
-    stems = [name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)]
-    return any(PREFIX + owner in numbers for stem in stems for owner in (stem, f"{stem}_share"))
-
-
-def _cell(address: str, numbers: Numbers) -> Cell:
-    stems = (address, address.removesuffix("_share"))
-    null, low, high = (next((numbers[stem + end] for stem in stems if stem + end in numbers), None) for end in SUFFIXES)
-    phase1 = {known: PHASE1_PRINTED.get(key) for key, known in PHASE1_ADDRESSES.items()}
-    return Cell(address, numbers[address], null, low, high, phase1.get(address))
-
-
-def _meaning(name: str, title: str) -> str:
-    """The meaning of a number without its group: "mean of the norms"."""
-    meaning = NUMBERS.get(PREFIX + name, name.replace("_", " "))
-    group = {GROUPS: r",? (of )?(base|new|all) rows", PAIRS: r",? (base-base|new-new|base-new)$"}.get(title)
-    return re.sub(group, "", meaning) if group else meaning
+def _cell(metric: Metric, numbers: Numbers) -> Cell:
+    beside = {METRICS[other].part: value for other, value in numbers.items() if METRICS[other].of == metric.address}
+    null, low, high = (beside.get(part) for part in (Part.NULL, Part.LOW, Part.HIGH))
+    return Cell(metric.address, numbers[metric.address], null, low, high, PHASE1_PRINTED.get(metric.phase1))

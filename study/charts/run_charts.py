@@ -25,8 +25,7 @@ from study.charts.canvas import (
     say,
     window,
 )
-from study.nulls import null_of
-from wake2vec import Numbers
+from wake2vec import Numbers, null_of
 
 SIZE_IN = 4.2, 2.6
 MARGINS = {"left": 0.065, "right": 0.985, "bottom": 0.07, "top": 0.85, "wspace": 0.26, "hspace": 0.56}

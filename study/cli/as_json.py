@@ -10,12 +10,11 @@ from study.cli.status import bests, device_of, last_seen_s, spent, steps_asked
 from study.compare import Pair, relative_differences
 from study.format import Beside, goal_of
 from study.judge import is_done, kind_of, standing, verdict
-from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run, State
-from study.show.tables import ISSUES, step_of
+from study.show.tables import step_of
 from study.show.values import shown_figures, shown_intervals, shown_values
-from wake2vec import HEADLINE, NUMBERS
+from wake2vec import HEADLINE, METRICS, READ_FIRST, null_of
 
 Content = dict[str, Any]
 
@@ -82,10 +81,11 @@ def show_content(record: StudyRecord, run: Run, pair: Pair | None) -> Content:
         "beside": beside,
         "step": pair and pair.step,
         "bounds": [{"bound": str(bound), "violation": by, "is_kept": by <= 0} for bound, by in bounds],
-        "figures": result and {address: result.numbers[address] for address in (*HEADLINE, *NUMBERS)},
+        "figures": result and {address: result.numbers[address] for address in (*HEADLINE, *METRICS)},
         "issues": result
         and {
-            address: {"value": result.numbers[address], "null": null_of(address, result.numbers)} for address in ISSUES
+            address: {"value": result.numbers[address], "null": null_of(address, result.numbers)}
+            for address in READ_FIRST
         },
         "device": result and result.computed.device,
         "work_folder": str(record.work_folder(run.digest).path) if run.digest else None,

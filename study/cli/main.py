@@ -24,6 +24,7 @@ from study.cli.options import (
     Prefer,
     Profile,
     asked,
+    asked_to_read,
     console,
     continuing,
     following,
@@ -38,6 +39,7 @@ from study.config import load_config
 from study.database import check_not_in_use, fault_in_words
 from study.format import duration
 from study.judge import why_enough
+from study.measures import bring_up_to_date, stale_runs
 from study.record import StudyRecord
 from study.show.tables import comparison_table, front_table, legend
 from study.show.values import shown_cautions
@@ -152,6 +154,22 @@ def plan(profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None) -> Non
     from study.cli.plan import plan_tables
 
     show(*plan_tables(config))
+
+
+@app.command()
+@one_line_errors
+def measure(
+    profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None, folder: Folder = RESULTS, prefer: Prefer = None
+) -> None:
+    """Measure what the results lack of today's figures, from the rows that are kept; nothing is trained.
+
+    It happens by itself when a study is run, listed, shown, compared, reported or exported.
+    """
+    config = asked_to_read(profile, overrides, prefer)
+    measured = bring_up_to_date(config, folder, say)
+    lacking = len(stale_runs(folder))
+    rest = f"; {lacking} lack some" if lacking else ""
+    say(f"{measured} runs measured again{rest}." if measured or lacking else "All runs have all figures.")
 
 
 @app.command()

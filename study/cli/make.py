@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from study.cli.options import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console, say
+from study.cli.options import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console, opened_study, say
 from study.commands import DEFAULT_PROFILE, RESULTS
 from study.database import check_database
+from study.measures import opened
 
 
 def ui(
@@ -82,6 +83,7 @@ def export(
     config = asked(profile, overrides, prefer)
     if register:
         check_database(folder / "mlflow.db", to_write=True)  # before the minutes that an export takes
+    opened(config, folder, say)
     done = export_trial(config, folder, trial, out, formats, rights)
     say(f"Exported to {done.folder}: {done.reason}.")
     say(
@@ -110,7 +112,7 @@ def report(
     """Write one self-contained HTML page about a study, and the same in Markdown."""
     from study.report.page import write_report
 
-    page = write_report(asked_to_read(profile, overrides, prefer), folder, profile, overrides or [])
+    page = write_report(opened_study(profile, overrides, prefer, folder), folder, profile, overrides or [])
     say(f"Report: {page}")
     say(f"in Markdown: {page.with_suffix('.md')}")
 

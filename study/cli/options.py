@@ -13,6 +13,7 @@ from study.choose import preferring
 from study.commands import RESULTS, make_command
 from study.config import StudyConfig, check_config, load_config, read_profile
 from study.judge import is_done
+from study.measures import opened
 from study.record import StudyRecord
 from study.show.table import Table, in_terminal
 
@@ -47,6 +48,15 @@ def asked_to_read(profile: str, overrides: Sequence[str] | None, prefer: str | N
         ConfigError: one line with all that is wrong.
     """
     return _preferring(check_config(read_profile(profile, overrides or [])), prefer)
+
+
+def opened_study(profile: str, overrides: Sequence[str] | None, prefer: str | None, folder: Path) -> StudyConfig:
+    """The same, once the runs in the folder have all figures of today; what that takes is said on stderr.
+
+    Raises:
+        ConfigError: one line with all that is wrong.
+    """
+    return opened(asked_to_read(profile, overrides, prefer), folder, lambda said: typer.echo(said, err=True))
 
 
 def _preferring(config: StudyConfig, prefer: str | None) -> StudyConfig:

@@ -62,6 +62,9 @@ class Bars:
             highlight=False,
         )
 
+    def remeasuring(self, what: str) -> None:
+        self._console.print(what, highlight=False)
+
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """Told when it changes."""
         self._pace.timed(seconds[threads])

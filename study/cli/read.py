@@ -14,8 +14,8 @@ from study.cli.options import (
     Overrides,
     Prefer,
     Profile,
-    asked_to_read,
     following,
+    opened_study,
     say,
     say_commands,
     show,
@@ -62,7 +62,7 @@ def status(
     if profile is None:
         _all_studies(folder, as_json_)
         return
-    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    record = read_record(opened_study(profile, overrides, prefer, folder), folder)
     driver = driver_of(folder, record.config.study.name)
     commands = following(record, driver, profile, overrides, folder, prefer)
     if as_json_:
@@ -84,7 +84,7 @@ def list_(
     as_json_: AsJson = False,
 ) -> None:
     """List all trials: state, knobs, objectives, time; references and repeats below."""
-    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    record = read_record(opened_study(profile, overrides, prefer, folder), folder)
     runs = sorted_runs(record, front_runs(record) if front else record.begun, sort)
     if as_json_:
         typer.echo(as_json(list_content(record, runs)))
@@ -113,7 +113,7 @@ def show_(
     as_json_: AsJson = False,
 ) -> None:
     """Show one trial: knobs, objectives against the baseline, bounds, the issues' figures, cost, samples."""
-    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    record = read_record(opened_study(profile, overrides, prefer, folder), folder)
     run = run_named(record, trial)
     pair = _against_baseline(record, run)
     if as_json_:
@@ -152,7 +152,7 @@ def compare(
     as_json_: AsJson = False,
 ) -> None:
     """Compare two trials: knobs that differ, objectives with what is noise, the figures that differ most."""
-    record = read_record(asked_to_read(profile, overrides, prefer), folder)
+    record = read_record(opened_study(profile, overrides, prefer, folder), folder)
     pair = pair_of(record, run_named(record, first), run_named(record, second))
     if as_json_:
         typer.echo(as_json(compare_content(record, pair)))

@@ -10,25 +10,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from study.compare import pair_of
 from study.config import StudyConfig
 from study.format import figure_name, shown
-from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Run
 from study.show.sentences import baseline_told
 from study.show.table import in_markdown
 from study.show.tables import comparison_table, legend
 from study.show.values import shown_cautions, shown_figures
-from wake2vec import HEADLINE, INITIALISERS, NUMBERS, InitialiserName, RunConfig, RunResult, fingerprint_inputs, flatten
-
-READ_FIRST = (
-    *HEADLINE,
-    "geometry.top1_share_new",
-    "geometry.norm_ratio",
-    "validation.bits_per_byte",
-    "validation.loss_base_targets",
-    "validation.loss_new_seen_targets",
-    "sample.spacing_excess",
+from wake2vec import (
+    INITIALISERS,
+    METRICS,
+    READ_FIRST,
+    InitialiserName,
+    RunConfig,
+    RunResult,
+    fingerprint_inputs,
+    flatten,
+    null_of,
 )
-"""Figures that a reader sees without unfolding the rest."""
+
 INPUTS = {"model.path": "base model", "corpus.path": "corpus", "vocabulary.lexicon": "lexicon"}
 DEFAULT_RIGHTS = {
     "model.path": "made for this project from texts in the public domain; Apache-2.0",
@@ -70,7 +69,7 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
             for address, *row in _figures(baseline_result, result, READ_FIRST)
             if address not in aimed_at
         ],
-        figures=_figures(baseline_result, result, [name for name in NUMBERS if not name.startswith("vocabulary.")]),
+        figures=_figures(baseline_result, result, [name for name in METRICS if not name.startswith("vocabulary.")]),
         initialiser=_initialiser(result.config.init.name),
         inputs=_inputs(result),
         rights=rights,
@@ -109,7 +108,7 @@ def _figures(baseline: RunResult, result: RunResult, names: list[str] | tuple[st
     return [
         (
             name,
-            NUMBERS[name],
+            METRICS[name].meaning,
             shown(baseline.numbers[name]),
             shown(result.numbers[name]),
             _interval(result, name),

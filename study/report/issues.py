@@ -5,8 +5,7 @@ import re
 from dataclasses import dataclass
 
 from study.format import UNDEFINED, shown
-from study.nulls import null_of
-from wake2vec import PHASE1_ADDRESSES, PHASE1_PRINTED, Numbers
+from wake2vec import METRICS, PHASE1_PRINTED, Numbers, null_of
 
 
 @dataclass(frozen=True)
@@ -15,13 +14,16 @@ class KnownIssue:
 
     title: str
     meaning: str
-    what: str
-    """The headline number, in words."""
     address: str
     """Of the headline number."""
     base_rows: str = ""
     """What the base rows read."""
     more: str = ""
+
+    @property
+    def what(self) -> str:
+        """The number in words."""
+        return METRICS[self.address].meaning
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,6 @@ KNOWN = (
     KnownIssue(
         "Norm gap",
         "New rows should be about as long as base rows: then the two outlines lie over each other.",
-        "Cohen's d of the norms, base minus new",
         "geometry.norm_gap_d",
         "mean norm {geometry.norm_base_mean}",
         "mean norm of the new rows {geometry.norm_new_mean}",
@@ -49,7 +50,6 @@ KNOWN = (
     KnownIssue(
         "Isotropy",
         "Cosines of rows that point everywhere lie around 0; a hump on the right is a direction that they share.",
-        "Phase 1's isotropy of the new rows, at best 1",
         "geometry.isotropy_new",
         "{geometry.isotropy_base}",
         "95 % interval {geometry.isotropy_new_low} to {geometry.isotropy_new_high}; mean cosine of two new rows "
@@ -58,7 +58,6 @@ KNOWN = (
     KnownIssue(
         "Collapse",
         "New rows that lie on the byte rows, or on each other, can hardly be told apart by the model.",
-        "share of the new rows that collapsed, at a cosine of 0.95",
         "geometry.collapse_share",
         "{geometry.byte_collapse_null} of those that the text has lie on byte rows",
         "onto byte rows {geometry.byte_collapse_share}, onto each other {geometry.mutual_collapse_share}",
@@ -66,7 +65,6 @@ KNOWN = (
     KnownIssue(
         "One direction",
         "A curve that begins high says that the new rows differ along one line, and hardly otherwise.",
-        "variance share of the new rows' first direction",
         "geometry.top1_share_new",
         "{geometry.top1_share_base}",
         "{geometry.components_90_new} directions hold 90 % of their variance",
@@ -74,13 +72,11 @@ KNOWN = (
     KnownIssue(
         "Spacing",
         "Word boundaries that the samples lose or add, beside those of the held-out text itself.",
-        "fused and split boundaries, of all in the samples",
         "sample.spacing_rate",
     ),
     KnownIssue(
         "Neighbours",
         "How near a new row lies to its nearest base row: above noise it has a place among them, at 1 it lies on one.",
-        "mean cosine of a new row to its nearest base row",
         "geometry.neighbour_cosine_mean",
         more="of the nearest rows {geometry.neighbour_word_share} are words, {geometry.neighbour_piece_share} pieces "
         "of words, {geometry.neighbour_byte_share} bytes",
@@ -91,7 +87,6 @@ KNOWN = (
 
 def reading(issue: KnownIssue, numbers: Numbers, base_count: int, new_count: int) -> Reading:
     """Of a trial with these figures, and with so many base and new rows."""
-    phase1 = [PHASE1_PRINTED.get(key) for key, address in PHASE1_ADDRESSES.items() if address == issue.address]
     null = shown(null_of(issue.address, numbers), 3)
     if issue.address == "geometry.norm_gap_d":
         null += f" ±{1.96 * math.sqrt(1 / base_count + 1 / new_count):.2f}"
@@ -101,7 +96,7 @@ def reading(issue: KnownIssue, numbers: Numbers, base_count: int, new_count: int
         null,
         UNDEFINED if UNDEFINED in base_rows or not base_rows else base_rows,
         _spacing(numbers) if issue.address == "sample.spacing_rate" else _filled(issue.more, numbers),
-        shown(phase1[0] if phase1 else None),
+        shown(PHASE1_PRINTED.get(METRICS[issue.address].phase1)),
     )
 
 

@@ -78,7 +78,7 @@ class Stopper:
 def costs_at(numbers: Numbers, objectives: Sequence[Objective]) -> Point:
     """The objectives of one moment, signed so that less is better; an undefined one is the worst."""
     return tuple(
-        math.inf if (figure := numbers[objective.result]) is None else objective.sign * objective.value(figure)
+        math.inf if (figure := numbers.get(objective.result)) is None else objective.sign * objective.value(figure)
         for objective in objectives
     )
 

@@ -12,7 +12,7 @@ from study.objectives import objective_values, violations
 from study.search.proposal import distributions
 from study.settings import Value
 from study.storage import load_study
-from wake2vec import ConfigError, RunResult, TrialFailedError, WorkFolder, read_result
+from wake2vec import ConfigError, RunResult, TrialFailedError, WorkFolder, find_digest, read_result
 
 
 def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def _import(
 
 def _baseline(folder: Path, config: StudyConfig, result: RunResult) -> RunResult | None:
     """The baseline's result, if an earlier study has it already."""
-    digest = config.run_config(config.study.baseline).digest(result.fingerprints)
+    digest = find_digest(config.run_config(config.study.baseline), result.fingerprints, folder / "trials")
     work = WorkFolder(folder / "trials" / digest)
     return read_result(work) if work.result_path.exists() else None
 

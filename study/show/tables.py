@@ -19,31 +19,18 @@ from study.format import (
 )
 from study.judge import front_runs, standing, verdict
 from study.noise import Interval
-from study.nulls import null_of
 from study.record import StudyRecord
 from study.runs import Role, Run, State
 from study.settings import Choices, Range
 from study.show.table import HARD_SPACE, NAME, WIDTH, Column, Table, facts, table_of
 from study.show.values import shown_figures, shown_intervals, shown_values
-from wake2vec import COUNT_CLASSES, HEADLINE, NUMBERS, Numbers
+from wake2vec import METRICS, READ_FIRST, Numbers, null_of
 
 if TYPE_CHECKING:
     from study.search.importance import Importances  # scikit-learn comes with it, half a second
 
 KNOB_DIGITS = 3
 MOST_DIFFERENCES = 12
-ISSUES = (
-    *HEADLINE,
-    "geometry.isotropy_new_excess",
-    "geometry.top1_share_new",
-    "geometry.norm_ratio",
-    *(f"geometry.collapse_share_{name}" for name in COUNT_CLASSES),
-    "validation.bits_per_byte",
-    "validation.loss_new_seen_targets",
-    "validation.loss_new_unseen_targets",
-    "sample.spacing_rate",
-)
-"""Figures of the known issues, in the order in which they are shown."""
 
 
 def runs_table(record: StudyRecord, runs: Sequence[Run]) -> Table:
@@ -154,12 +141,12 @@ def objectives_table(record: StudyRecord, run: Run) -> Table:
 def issues_table(record: StudyRecord, runs: Sequence[Run], numbers: Sequence[Numbers]) -> Table:
     """The figures of the known issues, with what they read where there is no issue."""
     columns = [
-        Column(head_of(run, record), [shown(own.get(address)) for address in ISSUES])
+        Column(head_of(run, record), [shown(own.get(address)) for address in READ_FIRST])
         for run, own in zip(runs, numbers, strict=True)
     ]
-    nulls = [null_of(address, numbers[-1]) for address in ISSUES]
+    nulls = [null_of(address, numbers[-1]) for address in READ_FIRST]
     columns.append(Column("null", ["" if null is None else shown(null) for null in nulls]))
-    return Table("The issues' figures", Column("", [*map(figure_name, ISSUES)], "left"), [columns])
+    return Table("The issues' figures", Column("", [*map(figure_name, READ_FIRST)], "left"), [columns])
 
 
 def differences_table(record: StudyRecord, pair: Pair) -> Table:
@@ -274,7 +261,7 @@ def _costs(record: StudyRecord, runs: Sequence[Run], state: State) -> list[Cost]
 def _aim(address: str, goal: str, numbers: Numbers) -> str:
     """`Phase 1's isotropy, new rows: maximize; null 0.997`."""
     null = null_of(address, numbers)
-    return f"{NUMBERS[address]}: {goal}{'' if null is None else f'; null {shown(null, 3)}'}"
+    return f"{METRICS[address].meaning}: {goal}{'' if null is None else f'; null {shown(null, 3)}'}"
 
 
 def _lead(record: StudyRecord, runs: Sequence[Run]) -> Column:

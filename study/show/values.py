@@ -2,11 +2,10 @@
 
 from study.format import row_of, with_beside
 from study.noise import Interval, interval, paired_difference
-from study.nulls import cautions
 from study.record import StudyRecord
 from study.runs import Run
 from study.settings import Objective
-from wake2vec import Numbers, read_result
+from wake2vec import Numbers, cautions, read_result
 
 Row = tuple[float, ...]
 """A value for each of `shown_figures`; empty without a result."""

@@ -132,11 +132,11 @@ class Tracker:
         self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
         self._tags.setdefault(run_id, {}).update(told)
 
-    def ended_runs(self, labels: Iterable[str]) -> set[str]:
-        """Those of the trials and companions, `trial 3`, `library default`, whose runs are complete here."""
-        runs = self._runs(labels)
+    def ended_runs(self, labels: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The tags of those of the trials and companions, `trial 3`, `library default`, that are complete here."""
+        tags = {label: self._tags[run_id] for label, run_id in self._runs(labels).items()}
         running = State.RUNNING
-        return {key for key, run_id in runs.items() if self._tags[run_id].get("wake2vec.state", running) != running}
+        return {label: own for label, own in tags.items() if own.get("wake2vec.state", running) != running}
 
     def is_study_finished(self) -> bool:
         """Whether the study's run is marked as finished: a driver that died leaves it running."""

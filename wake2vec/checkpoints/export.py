@@ -26,6 +26,7 @@ from wake2vec.checkpoints.origin import Origin, read_origin, write_origin
 from wake2vec.config import RunConfig
 from wake2vec.errors import ExportError
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
+from wake2vec.remeasure import matrix_of
 from wake2vec.result import RunResult
 from wake2vec.training.device import DTYPES, LOSS_TOLERANCE
 from wake2vec.training.model import merged_model
@@ -201,8 +202,7 @@ def _holds_another(target: Path) -> ExportError:
 
 
 def _write_model(config: RunConfig, material: Material, trained: np.ndarray, folder: Path) -> None:
-    rows = torch.from_numpy(trained)
-    matrix = rows if config.train.rows == "all" else torch.cat([material.base_rows.cpu(), rows])
+    matrix = matrix_of(config, material, torch.from_numpy(trained)).cpu()
     model = merged_model(material.base.folder, matrix)
     model.generation_config = GenerationConfig(
         do_sample=True,

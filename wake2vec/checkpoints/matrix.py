@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wake2vec.errors import ModelError
-from wake2vec.geometry.chunks import row_slices
+from wake2vec.metrics.rows import row_slices
 
 INDEX = "model.safetensors.index.json"
 NAMES = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tok_embeddings.weight")

@@ -17,7 +17,7 @@ from wake2vec.data.corpus import split_text
 from wake2vec.data.lexicon import read_text
 from wake2vec.data.tokenizer import base_kinds, reference_rows
 from wake2vec.errors import ConfigError, CorpusError, ModelError
-from wake2vec.measure import Subject
+from wake2vec.metrics.readings import Subject
 from wake2vec.training.device import best_device
 from wake2vec.training.model import load_tokenizer
 

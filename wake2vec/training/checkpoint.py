@@ -17,6 +17,8 @@ from wake2vec.errors import StorageError
 from wake2vec.workfolder import sync
 
 KEPT = 2
+STATE_FORMAT = 1
+"""Of a checkpoint's files. One of another format isn't used: training starts over, and says so."""
 MANIFEST = "manifest.json"
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,10 @@ class State:
     """That computed it on a CPU: with others the next step's last digits may differ. None: it isn't known."""
 
 
+SCALARS = {field.name for field in fields(State)} - {"tensors"}
+NEEDED = SCALARS - {"threads"}
+
+
 def write_checkpoint(folder: Path, state: State) -> Path:
     """Write the state to `folder/step-<step>`, and keep only the newest two checkpoints.
 
@@ -56,7 +62,8 @@ def write_checkpoint(folder: Path, state: State) -> Path:
             raise OSError(f"{free:,} bytes are free")
         beside.mkdir(mode=0o700)
         save_file(state.tensors, beside / "state.safetensors")
-        scalars = {field.name: getattr(state, field.name) for field in fields(state) if field.name != "tensors"}
+        scalars = {name: getattr(state, name) for name in sorted(SCALARS)}
+        scalars["format"] = STATE_FORMAT
         (beside / "state.json").write_text(json.dumps(scalars, indent=2) + "\n", encoding="utf-8")
         hashes = {path.name: _sha256(path) for path in sorted(beside.iterdir())}
         (beside / MANIFEST).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
@@ -79,7 +86,7 @@ def write_checkpoint(folder: Path, state: State) -> Path:
 def newest_checkpoint(folder: Path, most_steps: int) -> State | None:
     """The newest checkpoint of at most that many steps that is whole; None where there is none.
 
-    A damaged one is moved aside as `bad-*`, never deleted, and the one before it is taken.
+    One that is damaged, or of another format, is moved aside as `bad-*`, never deleted, and the one before it is taken.
     """
     for path in _by_age(folder):
         fault = _fault_of(path)
@@ -91,7 +98,7 @@ def newest_checkpoint(folder: Path, most_steps: int) -> State | None:
         aside = path.with_name(f"bad-{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
-        logger.warning("a checkpoint was damaged and isn't used: %s: %s; it was moved to %s", path, fault, aside.name)
+        logger.warning("a checkpoint can't be used: %s: %s; it was moved to %s", path, fault, aside.name)
     return None
 
 
@@ -151,6 +158,9 @@ def _fault_of(path: Path) -> str | None:
         for name in ("state.safetensors", "state.json"):
             if _sha256(path / name) != hashes[name]:
                 return f"{name} isn't what was written"
+        scalars = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        if scalars.pop("format", 1) != STATE_FORMAT or not NEEDED <= scalars.keys() <= SCALARS:
+            return f"it is of another version than format {STATE_FORMAT}, so training starts over"
     except (OSError, ValueError, KeyError, TypeError) as fault:
         return f"its manifest can't be followed: {fault!r}"
     return None
@@ -158,6 +168,7 @@ def _fault_of(path: Path) -> str | None:
 
 def _read(path: Path) -> State:
     scalars = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    scalars.pop("format", None)  # the first ones had none
     return State(**scalars, tensors=load_file(path / "state.safetensors"))
 
 

@@ -21,8 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.geometry.chunks import TILE_COLUMNS, Term, cross_sums, pair_sums, split_chosen
-from wake2vec.geometry.group import Group
+from wake2vec.metrics.rows import TILE_COLUMNS, Group, Term, cross_sums, pair_sums, split_chosen
 from wake2vec.products import row_products
 
 SAMPLE_ROWS = 512

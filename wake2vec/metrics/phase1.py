@@ -10,41 +10,14 @@ import numpy as np
 from scipy import stats
 
 from wake2vec.config import unflatten
-from wake2vec.geometry.group import joined, read_group
-from wake2vec.geometry.isotropy import SAMPLE_ROWS, centred_mean_cosine
-from wake2vec.measure import Measurement, Subject
+from wake2vec.metrics.isotropy import SAMPLE_ROWS, centred_mean_cosine
+from wake2vec.metrics.readings import Measured, Readings, Subject
+from wake2vec.metrics.registry import METRICS
 
 Values = dict[str, float | int | None]
 """Numbers under Phase 1's keys, dotted; counts are whole."""
 
-PHASE1_ADDRESSES: dict[str, str] = {
-    **{
-        f"norms.{key}.{moment}": f"geometry.norm_{group}_{moment}"
-        for key, group in (("global", "all"), ("base", "base"), ("new", "new"))
-        for moment in ("mean", "std")
-    },
-    "norms.welch_t.t": "geometry.welch_t",
-    "norms.mann_whitney_u.U": "geometry.mann_whitney_u",
-    "norms.cohens_d": "geometry.norm_gap_d",
-    **{f"isotropy.{group}.score": f"geometry.isotropy_{group}" for group in ("all", "base", "new")},
-    **{
-        f"pairwise_cosine.{pair}.{moment}": f"geometry.cosine_{pair}_{moment}"
-        for pair in ("base_base", "new_new", "base_new")
-        for moment in ("mean", "std")
-    },
-    "pairwise_cosine.ks_test_bb_vs_nn.D": "geometry.cosine_ks",
-    **{
-        f"intrinsic_dim.{group}_{share}pct": f"geometry.components_{share}_{group}"
-        for group in ("base", "new")
-        for share in (90, 95)
-    },
-    **{f"intrinsic_dim.{group}_top1_var": f"geometry.top1_share_{group}" for group in ("base", "new")},
-    **{
-        f"drift.{key}_{kind}_mean": f"geometry.drift_{group}_{kind}"
-        for key, group in (("base", "base"), ("wake", "new"))
-        for kind in ("cosine", "l2")
-    },
-}
+PHASE1_ADDRESSES = {metric.phase1: address for address, metric in METRICS.items() if metric.phase1}
 """The key of Phase 1's summary, dotted, and the address of the same number."""
 
 SECTIONS = (
@@ -93,7 +66,7 @@ PHASE1_CAP = 101
 """Components that Phase 1's summaries print for "more than were looked at"."""
 
 
-def phase1_summary(subject: Subject, measured: Measurement) -> dict[str, Any]:
+def phase1_summary(subject: Subject, measured: Measured) -> dict[str, Any]:
     """Phase 1's summary of a subject, nested under its own keys; None where a number is undefined.
 
     What can't be known has no key: `drift` without rows from before, and `loss`, which a matrix doesn't tell.
@@ -115,7 +88,7 @@ def phase1_summary(subject: Subject, measured: Measurement) -> dict[str, Any]:
     return {section: tree[section] for section in SECTIONS if section in tree}
 
 
-def _norms(measured: Measurement) -> Values:
+def _norms(measured: Measured) -> Values:
     norms, border = measured.arrays["norms"].astype(float), int(measured.arrays["base_count"])
     base, new = norms[:border], norms[border:]
     defined = measured.numbers["geometry.welch_t"] is not None
@@ -128,9 +101,8 @@ def _norms(measured: Measurement) -> Values:
 
 
 def _isotropy(subject: Subject) -> Values:
-    base, new = (read_group(rows) for rows in subject.matrix.tensor_split([subject.base_size]))
     numbers: Values = {}
-    for name, group in (("all", joined(base, new, subject.matrix)), ("base", base), ("new", new)):
+    for name, group in Readings(subject, {}).all_groups.items():
         numbers |= {
             f"isotropy.{name}.mean_cos": centred_mean_cosine(group),
             f"isotropy.{name}.n": min(len(group), SAMPLE_ROWS),
@@ -138,7 +110,7 @@ def _isotropy(subject: Subject) -> Values:
     return numbers
 
 
-def _ks(measured: Measurement) -> Values:
+def _ks(measured: Measured) -> Values:
     base, new = measured.arrays["cosines_base_base"], measured.arrays["cosines_new_new"]
     p = float(stats.ks_2samp(base, new).pvalue) if len(base) and len(new) else None
     return {"pairwise_cosine.ks_test_bb_vs_nn.p": p}

@@ -9,10 +9,24 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.geometry.chunks import cross_sums, pair_sums, row_slices
-from wake2vec.geometry.group import Group
-from wake2vec.geometry.spectrum import ROUNDING, Axes
+from wake2vec.metrics.readings import Measured, Readings
+from wake2vec.metrics.registry import (
+    ALL_GROUPS,
+    GROUPS,
+    INVARIANT,
+    ORDER,
+    ROTATION,
+    Metric,
+    Part,
+    Shown,
+    When,
+    each,
+    with_interval,
+    with_null,
+)
+from wake2vec.metrics.rows import ROUNDING, Axes, Group, cross_sums, pair_sums, row_slices
 from wake2vec.products import row_products
+from wake2vec.workfolder import Numbers
 
 SAMPLE_ROWS = 5000
 PROBE_ROWS = 2048
@@ -22,6 +36,90 @@ ROUNDING_OF_SUMS = 1e-5
 """More than the bounds are ever wrong by, a row of the sample."""
 PROBED = 16
 """Rows at each end of an expanded Z among which its extremes are looked for."""
+
+
+METRICS = (
+    *each(
+        ALL_GROUPS,
+        *with_interval(
+            Metric(
+                "geometry.isotropy_{}",
+                "Phase 1's isotropy, {}",
+                better="higher",
+                null="geometry.isotropy_{}_null",
+                invariant=INVARIANT,
+                phase1="isotropy.{}.score",
+            ),
+            over=" over samples",
+            when=When.END,
+        ),
+        shown={
+            "new": Shown(
+                "isotropy of new rows",
+                "isotropy",
+                first=3,
+                caution="Isotropy misleads by itself: rows that training hardly moved read what noise reads, {null}, "
+                "nearly the best there is, and are useless. Read it beside the loss.",
+            )
+        },
+    ),
+    *each(
+        ALL_GROUPS,
+        Metric(
+            "geometry.isotropy_{}_null",
+            "the same of Gaussian noise, {}",
+            invariant=INVARIANT,
+            compares=False,
+            part=Part.NULL,
+            of="geometry.isotropy_{}",
+        ),
+    ),
+    *each(
+        GROUPS,
+        Metric(
+            "geometry.isotropy_{}_excess", "(1 - isotropy) / (1 - null), {}", better=1.0, null=1.0, invariant=INVARIANT
+        ),
+        shown={"new": Shown("isotropy excess of new rows", "isotropy excess", first=11)},
+    ),
+    *each(
+        GROUPS,
+        *with_null(
+            Metric(
+                "geometry.partition_isotropy_{}",
+                "isotropy of Mu & Viswanath, {}",
+                better="higher",
+                invariant=(ROTATION, ORDER),
+            ),
+            "the same of Gaussian noise of those norms",
+        ),
+    ),
+)
+
+
+def at_evaluation(readings: Readings) -> Measured:
+    numbers: Numbers = {}
+    for name, group in readings.all_groups.items():
+        numbers |= {
+            f"geometry.isotropy_{name}": phase1_isotropy(group),
+            f"geometry.isotropy_{name}_null": phase1_isotropy_null(*group.rows.shape) if len(group) > 1 else None,
+        }
+    for name, group in readings.groups.items():
+        value, null = numbers[f"geometry.isotropy_{name}"], numbers[f"geometry.isotropy_{name}_null"]
+        numbers |= {
+            f"geometry.isotropy_{name}_excess": None if value is None or null is None else isotropy_excess(value, null),
+            f"geometry.partition_isotropy_{name}": partition_isotropy(group, readings.axes[name]),
+            f"geometry.partition_isotropy_{name}_null": partition_isotropy_null(group),
+        }
+    return Measured(numbers)
+
+
+def at_end(readings: Readings) -> Measured:
+    numbers: Numbers = {}
+    for name, group in readings.all_groups.items():
+        value = readings.known[f"geometry.isotropy_{name}"]
+        low, high = (None, None) if value is None else phase1_isotropy_interval(group, value)
+        numbers |= {f"geometry.isotropy_{name}_low": low, f"geometry.isotropy_{name}_high": high}
+    return Measured(numbers)
 
 
 def phase1_isotropy(group: Group, sample_rows: int = SAMPLE_ROWS, seed: int = 42) -> float | None:

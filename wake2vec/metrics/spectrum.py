@@ -8,62 +8,96 @@ without variance.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wake2vec.geometry.group import Group
-
-ROUNDING = 1e-10
-"""Rows that lie this near to their mean, in units of their norm, are equal to it: the rest is rounding."""
-PRODUCT_ROWS = 2048
-BLOCK_COLUMNS = 256
-"""Rows and columns of a product of the covariance; only blocks on and above the diagonal are computed."""
-PRODUCTS_IN_FLOAT32 = 8
-"""So many products are summed in float32 before their sum is added to float64: half the traffic, 1e-7 at the most."""
-
+from wake2vec.metrics.readings import Measured, Readings, array
+from wake2vec.metrics.registry import GROUPS, INVARIANT, Metric, Shown, each, with_null
+from wake2vec.metrics.rows import ROUNDING
+from wake2vec.workfolder import Numbers
 
 TRACY_WIDOM_MEAN = -1.2065335745820
 
+METRICS = (
+    *each(
+        GROUPS,
+        Metric(
+            "geometry.components_90_{}",
+            "principal directions for 90 % of the variance, {}",
+            unit="directions",
+            better="higher",
+            invariant=INVARIANT,
+            phase1="intrinsic_dim.{}_90pct",
+        ),
+        Metric(
+            "geometry.components_95_{}",
+            "principal directions for 95 % of the variance, {}",
+            unit="directions",
+            better="higher",
+            invariant=INVARIANT,
+            phase1="intrinsic_dim.{}_95pct",
+        ),
+        *with_null(
+            Metric(
+                "geometry.participation_ratio_{}",
+                "participation ratio of the spectrum, {}",
+                unit="directions",
+                better="higher",
+                invariant=INVARIANT,
+            )
+        ),
+        *with_null(
+            Metric(
+                "geometry.effective_rank_{}",
+                "effective rank of the spectrum, {}",
+                unit="directions",
+                better="higher",
+                invariant=INVARIANT,
+            )
+        ),
+        *with_null(Metric("geometry.isoscore_{}", "IsoScore, {}", better="higher", invariant=INVARIANT)),
+    ),
+    *each(
+        GROUPS,
+        *with_null(
+            Metric(
+                "geometry.top1_share_{}",
+                "variance share of the first principal direction, {}",
+                better="lower",
+                invariant=INVARIANT,
+                phase1="intrinsic_dim.{}_top1_var",
+            )
+        ),
+        shown={
+            "new": Shown("top-1 share of new rows", "top-1 share", first=12),
+            "base": Shown("top-1 share of base rows", "top-1, base"),
+        },
+    ),
+)
 
-@dataclass(frozen=True, eq=False)
-class Axes:
-    """The eigenvectors of the second moments E^T E of a group's raw rows, strongest first."""
 
-    strengths: Float[Tensor, " dim"]
-    """Eigenvalues: the sum of the squares of all rows' coordinates on the axis."""
-    vectors: Float[Tensor, "dim dim"]
-    """One axis a column, in float64."""
-
-
-def covariance(group: Group) -> Float[Tensor, "dim dim"]:
-    """Population covariance of the rows, in float64.
-
-    Rows are centred in their own precision, float32 at least, and multiplied in float32, which is more than twice as
-    fast as float64 and costs 1e-7 of the largest eigenvalue: nothing cancels after the centring, and a difference is
-    rounded to its own size. What the centre's rounding leaves of the mean is taken off at the end. Sums over many
-    products are float64. The rows' scale is taken off, so that no square leaves the range of float32.
-    """
-    count, dim = group.rows.shape
-    scale = (group.norms.square().mean().sqrt() / dim**0.5).clamp(min=torch.finfo(torch.float32).tiny)
-    precision = torch.promote_types(group.rows.dtype, torch.float32)
-    centre = group.mean.to(precision)
-    centred = torch.empty(min(count, PRODUCT_ROWS), dim, dtype=torch.float32, device=group.rows.device)
-    upper = torch.zeros(dim, dim, dtype=torch.float64, device=group.rows.device)
-    for many in group.rows.split(PRODUCT_ROWS * PRODUCTS_IN_FLOAT32):
-        sums = torch.zeros(dim, dim, dtype=torch.float32, device=group.rows.device)
-        for rows in many.split(PRODUCT_ROWS):
-            part = torch.sub(rows.to(precision), centre, out=centred[: len(rows)]).div_(scale)
-            for start in range(0, dim, BLOCK_COLUMNS):
-                sums[start : start + BLOCK_COLUMNS, start:].addmm_(
-                    part[:, start : start + BLOCK_COLUMNS].T, part[:, start:]
-                )
-        upper += sums
-    left = group.mean - centre
-    whole = upper.triu_().add_(upper.triu(1).T).mul_(scale.square() / count)
-    return whole.addr_(left, left, alpha=-1)
+def at_evaluation(readings: Readings) -> Measured:
+    numbers: Numbers = {}
+    arrays = {}
+    for name, group in readings.groups.items():
+        values = covariance_spectrum(readings.covariances[name], group.mean)
+        size = group.rows.shape
+        numbers |= {
+            f"geometry.top1_share_{name}": top1_share(values),
+            f"geometry.top1_share_{name}_null": top1_share_null(*size),
+            f"geometry.components_90_{name}": components_for(values, 0.9),
+            f"geometry.components_95_{name}": components_for(values, 0.95),
+            f"geometry.participation_ratio_{name}": participation_ratio(values),
+            f"geometry.participation_ratio_{name}_null": participation_ratio_null(*size),
+            f"geometry.effective_rank_{name}": effective_rank(values),
+            f"geometry.effective_rank_{name}_null": effective_rank_null(*size),
+            f"geometry.isoscore_{name}": isoscore(values),
+            f"geometry.isoscore_{name}_null": isoscore_null(*size),
+        }
+        arrays[f"spectrum_{name}"] = array(values)
+    return Measured(numbers, arrays)
 
 
 def covariance_spectrum(covariance: Float[Tensor, "dim dim"], mean: Float[Tensor, " dim"]) -> Float[Tensor, " dim"]:
@@ -76,12 +110,6 @@ def covariance_spectrum(covariance: Float[Tensor, "dim dim"], mean: Float[Tensor
         return torch.zeros_like(mean)
     ascending: Tensor = torch.linalg.eigvalsh(covariance)
     return ascending.flip(0).clamp(min=0)
-
-
-def principal_axes(group: Group, covariance: Float[Tensor, "dim dim"]) -> Axes:
-    """Axes of the raw, not centred rows: E^T E = n (covariance + mean mean^T)."""
-    values, vectors = torch.linalg.eigh(len(group) * (covariance + torch.outer(group.mean, group.mean)))
-    return Axes(values.flip(0).clamp(min=0), vectors.flip(1))
 
 
 def top1_share(eigenvalues: Float[Tensor, " dim"]) -> float | None:

@@ -13,7 +13,49 @@ from itertools import pairwise
 
 import regex
 
-from wake2vec.intervals import wilson_interval
+from wake2vec.metrics.registry import Metric, Part, Shown, When, with_interval
+from wake2vec.metrics.statistics import wilson_interval
+from wake2vec.workfolder import Numbers
+
+METRICS = (
+    Metric("sample.words", "words that the model wrote in all samples", unit="words", when=When.END),
+    Metric("sample.fused_share", "word boundaries lost, of all in the samples", better="lower", when=When.END),
+    Metric("sample.split_share", "word boundaries added, of all in the samples", better="lower", when=When.END),
+    *with_interval(
+        Metric(
+            "sample.spacing_rate",
+            "fused and split boundaries, of all in the samples",
+            better="lower",
+            null="sample.spacing_rate_corpus",
+            when=When.END,
+            shown=Shown("spacing artefacts", "spacing", first=19),
+        )
+    ),
+    Metric(
+        "sample.spacing_rate_corpus",
+        "the same rate of the held-out text: its null",
+        when=When.END,
+        compares=False,
+        part=Part.NULL,
+        of="sample.spacing_rate",
+    ),
+    Metric(
+        "sample.fused_recall",
+        "share of the held-out text's boundaries found, were they fused",
+        when=When.END,
+        compares=False,
+    ),
+    *with_interval(
+        Metric(
+            "sample.spacing_excess",
+            "spacing rate of the samples less the held-out text's",
+            better=0.0,
+            null=0.0,
+            when=When.END,
+            shown=Shown("spacing excess", "spacing excess", first=20),
+        )
+    ),
+)
 
 WORD = regex.compile(r"['’]?\p{L}[\p{L}\p{M}]*(?:['’-]\p{L}[\p{L}\p{M}]*)*['’]?")
 """A word as written: unlike the lexicon's it has the apostrophes at its ends (`th'`, `'tis`), and may touch a digit."""
@@ -150,6 +192,25 @@ def excess_interval(text: SpacingCensus, corpus: SpacingCensus) -> tuple[float, 
     below = math.hypot(text.rate - text.interval[0], corpus.interval[1] - corpus.rate)
     above = math.hypot(text.interval[1] - text.rate, corpus.rate - corpus.interval[0])
     return excess, excess - below, excess + above
+
+
+def sample_numbers(samples: list[str], prompt: str, stock: WordStock, corpus: SpacingCensus) -> Numbers:
+    """Spacing artefacts of what was written, without the prompt, beside those of the corpus's own text."""
+    census = count_spacing([text.removeprefix(prompt) for text in samples], stock)
+    low, high = census.interval or (None, None)
+    excess, excess_low, excess_high = excess_interval(census, corpus) or (None, None, None)
+    return {
+        "sample.words": float(census.words),
+        "sample.fused_share": census.fused / census.boundaries if census.boundaries else None,
+        "sample.split_share": census.split / census.boundaries if census.boundaries else None,
+        "sample.spacing_rate": census.rate,
+        "sample.spacing_rate_low": low,
+        "sample.spacing_rate_high": high,
+        "sample.spacing_rate_corpus": corpus.rate,
+        "sample.spacing_excess": excess,
+        "sample.spacing_excess_low": excess_low,
+        "sample.spacing_excess_high": excess_high,
+    }
 
 
 def _is_plain(word: str) -> bool:

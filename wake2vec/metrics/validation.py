@@ -1,0 +1,146 @@
+"""Validation: cross-entropy per token, by kind of target, and bits per byte."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from wake2vec.data.corpus import Corpus
+from wake2vec.metrics.readings import exposure_classes
+from wake2vec.metrics.registry import CLASSES, Metric, Shown, When, each
+from wake2vec.training.model import EmbeddingModel
+from wake2vec.workfolder import Numbers
+
+METRICS = (
+    Metric(
+        "training.loss",
+        "loss of the last batch, nats a token",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        compares=False,
+    ),
+    Metric("training.lr", "learning rate of the last update", when=When.TRAINING, compares=False),
+    Metric("training.grad_norm", "norm of the last gradient before clipping", when=When.TRAINING, compares=False),
+    Metric(
+        "validation.loss",
+        "validation loss, nats a token",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("validation loss", "loss", first=1),
+    ),
+    Metric(
+        "validation.bits_per_byte",
+        "validation loss, bits a byte of text",
+        unit="bits a byte",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("bits per byte", "bits per byte", first=15),
+    ),
+    Metric(
+        "validation.loss_base_targets",
+        "validation loss on base tokens",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("loss on base tokens", "loss, base", first=16),
+    ),
+    Metric(
+        "validation.loss_new_seen_targets",
+        "validation loss on new tokens seen in training",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("loss on new tokens seen", "loss, seen", first=17),
+    ),
+    Metric(
+        "validation.loss_new_unseen_targets",
+        "validation loss on new tokens never seen",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+        shown=Shown("loss on new tokens never seen", "loss, unseen", first=18),
+    ),
+    *each(
+        {"1": "once", "2_4": "2 to 4 times", "5_up": "5 times or more"},
+        Metric(
+            "validation.loss_seen_{}_targets",
+            "validation loss on new tokens seen {} in training",
+            unit="nats a token",
+            better="lower",
+            when=When.TRAINING,
+        ),
+    ),
+    *each(
+        {"base": "base tokens", **{key: f"new tokens of the class {key}" for key in CLASSES}},
+        Metric(
+            "validation.targets_{}", "validation targets that are {}", unit="targets", when=When.END, compares=False
+        ),
+    ),
+    Metric("validation.start_loss", "validation loss at step 0", unit="nats a token", when=When.TRAINING),
+    Metric(
+        "validation.best_loss",
+        "lowest validation loss of all evaluations",
+        unit="nats a token",
+        better="lower",
+        when=When.TRAINING,
+    ),
+    Metric("validation.best_step", "its step", unit="steps", when=When.TRAINING),
+)
+
+
+@torch.no_grad()
+def validate(model: EmbeddingModel, corpus: Corpus, base_size: int, blocks_at_once: int) -> dict[str, float | None]:
+    """Losses over all validation blocks, each block's first token given, so many blocks in one forward pass.
+
+    `loss`: nats per target, lower is better; a uniform guess gives ln(vocabulary). Not comparable between
+    token forms. `bits_per_byte`: total nats / ln 2 / UTF-8 bytes of the text that the targets stand for: comparable.
+    `loss_*_targets`: nats per target of one kind; None where no target is of that kind. Base tokens, new tokens that
+    the training blocks hold (`new_seen`) and new tokens that they don't (`new_unseen`) partition the targets; the
+    seen ones are split again by how often the training blocks hold them.
+    """
+    ids = corpus.validation["input_ids"][:]
+    losses = torch.cat([model.losses(part.to(model.device)) for part in ids.split(blocks_at_once)]).double().cpu()
+    kinds = _kinds_of_targets(ids[:, 1:], base_size, corpus)
+    nats = losses.sum().item()
+    return {
+        "validation.loss": nats / losses.numel(),
+        "validation.bits_per_byte": nats / math.log(2) / int(corpus.validation["target_bytes"][:].sum()),
+        **{
+            f"validation.loss_{name}_targets": losses[members].mean().item() if members.any() else None
+            for name, members in kinds.items()
+        },
+    }
+
+
+def losses_without_targets(corpus: Corpus, base_size: int) -> list[str]:
+    """Addresses of the losses that `validate` can't give, for any model: no target is of that kind."""
+    kinds = _kinds_of_targets(corpus.validation["input_ids"][:][:, 1:], base_size, corpus)
+    return [f"validation.loss_{name}_targets" for name, members in kinds.items() if not members.any()]
+
+
+def target_counts(corpus: Corpus, base_size: int) -> Numbers:
+    """Targets of each class in the validation blocks: the weights of their losses, the same for a whole study."""
+    targets = corpus.validation["input_ids"][:][:, 1:]
+    classes = target_classes(targets, base_size, corpus.new_counts_train)
+    return {f"validation.targets_{name}": float(members.sum()) for name, members in classes.items()}
+
+
+def target_classes(
+    targets: Int[Tensor, "blocks targets"], base_size: int, counts_train: Int[Tensor, " new"]
+) -> dict[str, Bool[Tensor, "blocks targets"]]:
+    """Which targets are base tokens, and which are new tokens of each class of exposure: a partition."""
+    nothing = torch.zeros(base_size, dtype=torch.bool)
+    of_new = exposure_classes(counts_train).items()
+    return {"base": targets < base_size, **{name: torch.cat([nothing, ids])[targets] for name, ids in of_new}}
+
+
+def _kinds_of_targets(
+    targets: Int[Tensor, "blocks targets"], base_size: int, corpus: Corpus
+) -> dict[str, Bool[Tensor, "blocks targets"]]:
+    """Which targets each loss is the mean of."""
+    classes = target_classes(targets, base_size, corpus.new_counts_train)
+    base, unseen = classes.pop("base"), classes.pop("unseen")
+    return {"base": base, "new_seen": ~(base | unseen), "new_unseen": unseen, **classes}

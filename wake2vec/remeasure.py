@@ -1,0 +1,88 @@
+"""Measuring again: what a finished trial lacks of today's metrics, from what is kept of it. Nothing is trained."""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wake2vec.config import RunConfig
+from wake2vec.errors import ConfigError, Wake2VecError
+from wake2vec.inputs import Material, fingerprint_inputs, prepare
+from wake2vec.metrics.measure import FILES, measure_of
+from wake2vec.metrics.registry import METRICS, SOURCES
+from wake2vec.metrics.spacing import sample_numbers
+from wake2vec.result import RESULT_FORMAT, RunResult, read_result
+from wake2vec.training.machine import use_threads
+from wake2vec.trial import initialise
+from wake2vec.workfolder import Numbers, WorkFolder, write_json
+
+
+def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | None = None) -> None:
+    """Measure these figures of a finished trial and put them into its result; all else in it stays as it is.
+
+    `stale` are addresses that `wake2vec.result.stale_metrics` gives; where the inputs don't lie any more where the
+    trial found them, they are looked for at the paths of `now`. A figure is bit for bit what it would have been at the
+    end of training, on the same device with the same number of threads.
+
+    Raises:
+        Wake2VecError: rows or inputs are gone, or aren't those of the trial.
+    """
+    result = read_result(work)
+    config = _with_inputs(result, now, work)
+    use_threads(result.config.machine.threads)
+    material = prepare(config, cache)
+    try:
+        rows = torch.from_numpy(work.read_arrays("rows")["rows"])
+        arrays = work.read_arrays("geometry")
+    except OSError as fault:
+        raise ConfigError(f"figures are measured again from a trial's rows: {fault}; train it again for them") from None
+    files = {source.module for source in SOURCES for metric in source.metrics if metric.address in stale}
+    subject = material.subject(matrix_of(config, material, rows), initialise(config, material).cpu())
+    measured = measure_of(subject, files.intersection(FILES), result.numbers)
+    found: Numbers = {
+        **measured.numbers,
+        **sample_numbers(result.samples, config.sample.prompt, material.words, material.spacing),
+        **material.constants,
+    }
+    content = json.loads(work.result_path.read_text(encoding="utf-8"))
+    content["numbers"] |= {address: found[address] for address in stale}
+    raised = {address: METRICS[address].version for address in stale if METRICS[address].version > 1}
+    content |= {
+        "format": RESULT_FORMAT,
+        "measured": content.get("measured", {}) | raised,
+        "remeasured_s": time.time(),
+    }
+    if measured.arrays:
+        work.write_arrays("geometry", arrays | measured.arrays)
+    write_json(work.result_path, content)
+
+
+def matrix_of(config: RunConfig, material: Material, rows: Tensor) -> Float[Tensor, "vocabulary dim"]:
+    """A trial's whole matrix, on the material's device, from its trained rows."""
+    rows = rows.to(material.device)
+    return rows if config.train.rows == "all" else torch.cat([material.base_rows, rows])
+
+
+def _with_inputs(result: RunResult, now: RunConfig, work: WorkFolder) -> RunConfig:
+    """The trial's configuration with paths at which its inputs lie today."""
+    own = result.config
+    for paths in (own, now):
+        config = own.model_copy(
+            update={
+                "model": paths.model,
+                "corpus": own.corpus.model_copy(update={"path": paths.corpus.path}),
+                "vocabulary": own.vocabulary.model_copy(update={"lexicon": paths.vocabulary.lexicon}),
+            }
+        )
+        try:
+            if fingerprint_inputs(config) == result.fingerprints:
+                return config
+        except Wake2VecError:
+            continue
+    raise ConfigError(
+        f"figures are measured again with the model, corpus and lexicon of the training: those of {work.path.name} are "
+        f"gone or changed ({own.model.path}, {own.corpus.path}, {own.vocabulary.lexicon}); put them back"
+    )
