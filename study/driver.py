@@ -189,7 +189,8 @@ class Driver:
             self._is_left = True
             return
         self._held.insert(0 if ended.run.is_baseline else len(self._held), (ended, outcome))
-        if not any(other.run.is_baseline for other in self._open.values()):
+        # A baseline that was left with a checkpoint is waited for too: what is held then is told by the next driver.
+        if ended.run.is_baseline or not any(trial.is_baseline for trial in self._reader.record().running):
             while self._held:
                 self._end(*self._held.pop(0))
 

@@ -18,15 +18,16 @@ from conftest import Silent
 from optuna.trial import TrialState
 
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome, drive
+from study.driver import Driver, StudyOutcome, drive
 from study.executor import InProcess
 from study.processes import Processes
+from study.projection import Projection
 from study.runs import Run, State
 from study.search.proposal import propose
 from study.settings import ChoiceSettings
-from study.storage import load_study
-from study.worker import Outcome, Suspended, Task
-from wake2vec import CorpusError, RunConfig, Wake2VecError, WorkFolder, read_result
+from study.storage import fingerprint_of, load_study, open_study
+from study.worker import Outcome, Suspended, Task, Worker
+from wake2vec import CorpusError, RunConfig, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
 
 Numbers = dict[str, Any]
 BESIDE = {
@@ -157,6 +158,22 @@ def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
 
     drive(beside, folder, Silent())
     assert facts(folder) == facts(undisturbed[0])
+
+
+def test_what_ends_while_the_baseline_is_left_waits_for_it(
+    beside: StudyConfig, undisturbed: tuple[Path, StudyOutcome], tmp_path: Path
+) -> None:
+    """Its bound is measured from the baseline: told without it, it would be kept by all."""
+    inputs = fingerprint_inputs(beside.run)
+    study = open_study(tmp_path, beside, fingerprint_of(beside, inputs))
+    driver = Driver(study, Projection(beside, tmp_path, inputs), Silent())
+    baseline, short = driver.next_task(), driver.next_task()
+    assert baseline is not None and short is not None
+    driver.ended(baseline, Suspended())
+    driver.ended(short, Worker(tmp_path, 1).run(short, lambda event: driver.told(short, event), lambda: False))
+    assert [trial.state for trial in load_study(tmp_path, "beside").trials[:2]] == [TrialState.RUNNING] * 2
+    drive(beside, tmp_path, Silent())
+    assert facts(tmp_path) == facts(undisturbed[0])
 
 
 class OneTask:
