@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from study.config import StudyConfig
 from study.driver import StudyOutcome
 from study.export.export import export_trial
-from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, read_result, run
+from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, run
 
 Done = tuple[Path, StudyOutcome]
 
@@ -153,14 +153,6 @@ def test_llama_cpp_finds_in_the_folder_what_its_converter_reads(
     ids = AutoTokenizer.from_pretrained(folder).get_vocab()
     assert tokens == sorted(ids, key=lambda token: ids[token])
     assert len(tokens) == config["vocab_size"] == len(weights["model.embed_tokens.weight"])
-
-
-def test_a_result_of_another_version_is_refused_in_one_line(config: RunConfig, tmp_path: Path) -> None:
-    result = run(config, tmp_path / "trials")
-    work = WorkFolder(tmp_path / "trials" / result.digest)
-    work.write_text("result.json", json.dumps({"format": 1, "sample": "of old"}))
-    with pytest.raises(ConfigError, match=r"results must have the format \d+: .*result.json has 1, of another version"):
-        read_result(work)
 
 
 def test_an_export_that_isnt_the_trained_model_never_appears(config: RunConfig, tmp_path: Path) -> None:
