@@ -11,7 +11,7 @@ from study.choose import RULES, choose, preferring
 from study.config import StudyConfig, load_config
 from study.runs import Run, State
 from study.settings import Bound, ChoiceSettings, Objective
-from study.trials import beats_baseline, front_numbers
+from study.trials import front_numbers
 from wake2vec import ConfigError
 
 OBJECTIVES = [
@@ -217,13 +217,6 @@ def test_a_preference_is_read_as_a_person_writes_it() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             preferring(CONFIG, wrong)
-
-
-def test_beating_the_baseline_takes_every_objective() -> None:
-    baseline, better, mixed, same = planted(BASELINE, (4.5, 4.0, 0.8, 0.5), (4.6, 0.0, 1.0, 0.0), BASELINE)
-    assert beats_baseline(better, baseline, CONFIG)
-    assert not beats_baseline(mixed, baseline, CONFIG)
-    assert not beats_baseline(same, baseline, CONFIG)
 
 
 def test_without_a_baseline_there_is_still_a_choice() -> None:

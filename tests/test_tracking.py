@@ -11,7 +11,6 @@ import mlflow
 import psutil
 import pytest
 from conftest import Silent
-from study.tracking.links import links_into
 
 from bench.report import plant
 from study.config import StudyConfig, check_config
@@ -24,6 +23,7 @@ from study.runs import NO_NUMBER, Run, State
 from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
 from study.tracking import MOST_COMPARED, Ended, Tracker, objective_key, tracking_uri
 from study.tracking.note import MOST_ROWS, study_note
+from study.tracking.views import links_into
 from wake2vec import Progress, WorkFolder, fingerprint_inputs
 
 STOPPED = "trial 4"

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 import wake2vec.config
-from study.cli import app
+from study.cli.main import app
 from study.config import load_config
 from study.driver import drive
 from study.measures import bring_up_to_date, stale_runs
