@@ -245,13 +245,13 @@ def test_mlflow_is_asked_for_all_runs_once_and_only_where_one_is_unknown(
     monkeypatch.setattr(mlflow.MlflowClient, "search_runs", noted)
     new = Run(State.RUNNING, 77, everything[2].study.baseline)
     run_id = tracker.open(new, everything[2].run, fingerprint_inputs(everything[2].run))
-    assert tracker.ended_runs(["trial 77"]) == set()
+    assert tracker.ended_runs(["trial 77"]) == {}
     tracker.close(run_id, Ended(State.FINISHED, [], {}))
-    assert tracker.ended_runs(["trial 77"]) == {"trial 77"}
+    assert [*tracker.ended_runs(["trial 77"])] == ["trial 77"]
     tracker.mark_trials({77: {"wake2vec.front": "true"}})
     assert asked == [1]
     for _ in range(2):
-        assert tracker.ended_runs(["trial 77", "trial 0", "trial 78"]) == {"trial 77", "trial 0"}
+        assert {*tracker.ended_runs(["trial 77", "trial 0", "trial 78"])} == {"trial 77", "trial 0"}
     assert asked[1:].count(1) == 0 and len(asked) == 3, "a run that isn't there is asked for again"
 
 

@@ -237,7 +237,8 @@ def test_a_checkpoint_of_another_format_is_put_aside_and_training_starts_over(
 
 def test_a_metric_is_added_by_the_worked_example_and_old_trials_have_it_without_a_step_of_training(home: Path) -> None:
     """In a copy of the package, as somebody who adds one would have it."""
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extend.md").read_text(), re.DOTALL)
+    written = r"```python\n# file: wake2vec/metrics/medians.py\n(.*?)```"
+    (example,) = re.findall(written, (ROOT / "docs" / "extend.md").read_text(), re.DOTALL)
     copy, results, address = home / "copy", home / "mlruns", "geometry.norm_median_ratio"
     for package in ("wake2vec", "study"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("default", "__pycache__"))
