@@ -26,7 +26,7 @@ from wake2vec.data.corpus import split_text
 from wake2vec.data.tokenizer import ExtendedVocabulary
 from wake2vec.inputs import Material
 from wake2vec.metrics.spacing import SpacingCensus, count_spacing
-from wake2vec.training.evaluate import sample_ids
+from wake2vec.training.generate import sample_ids
 
 SEEDS = (0, 1, 2)
 SETTING: dict[str, float | int | str | bool] = {"init.noise_scale": 1.0, "train.lr": 5e-3, "train.steps": 120}

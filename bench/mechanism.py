@@ -13,11 +13,11 @@ from torch import Tensor
 from bench.figures import Figure, publish
 from study.config import load_config
 from wake2vec import Numbers, RunConfig, prepare
+from wake2vec.data.corpus import exposure_classes
 from wake2vec.inputs import Material
 from wake2vec.metrics.collapse import byte_collapse_share
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.mutual import mutual_collapse
-from wake2vec.metrics.readings import exposure_classes
 from wake2vec.metrics.rows import covariance, principal_axes, read_group
 from wake2vec.metrics.validation import validate
 from wake2vec.training.optimizer import batch_at

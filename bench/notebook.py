@@ -24,15 +24,15 @@ from bench.browser import open_browser
 from bench.figures import Figure, publish
 from bench.screenshots import open_page
 from study.config import StudyConfig, load_config
-from study.objectives import objective_values
-from study.projection import Projection
-from study.record import read_record
-from study.runs import Run, State
+from study.runs.objectives import objective_values
+from study.runs.record import read_record
+from study.runs.run import Run, State
+from study.runs.storage import fingerprint_of, open_study
 from study.search.proposal import distributions, suggest
 from study.server.process import mlflow_server
 from study.settings import Choices, Value
-from study.storage import fingerprint_of, open_study
 from study.tracking import LiveLog, Tracker
+from study.tracking.sync import Projection
 from wake2vec import Progress, RunResult, WorkFolder, fingerprint_inputs, run, write_json
 
 TRIALS = 500

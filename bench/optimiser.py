@@ -17,14 +17,14 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from bench.figures import ROOT, Figure, publish
 from study.config import StudyConfig, load_config
-from study.driver import drive
-from study.objectives import objective_values
-from study.record import StudyRecord
-from study.runs import Run, State
+from study.engine.driver import drive
+from study.engine.watcher import Watcher
+from study.runs.objectives import objective_values
+from study.runs.record import StudyRecord
+from study.runs.run import Run, State
+from study.runs.trials import study_hypervolume, units_of
 from study.search.proposal import suggest
 from study.settings import Value
-from study.trials import study_hypervolume, units_of
-from study.watcher import Watcher
 from wake2vec import run
 
 FOLDER = ROOT / "mlruns" / "optimiser"

@@ -13,11 +13,11 @@ from optuna.trial import TrialState, create_trial
 
 from bench.figures import ROOT, Figure, publish
 from study.config import load_config
-from study.record import StudyRecord, read_record
 from study.report.page import write_report
-from study.runs import Run
+from study.runs.record import StudyRecord, read_record
+from study.runs.run import Run
+from study.runs.storage import load_study, storage_url
 from study.search.proposal import distributions
-from study.storage import load_study, storage_url
 
 TRIALS = 100
 FILES = ("result.json", "geometry.safetensors")

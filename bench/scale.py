@@ -22,13 +22,13 @@ import optuna
 
 from bench.figures import Figure, publish
 from study.config import StudyConfig, load_config
-from study.driver import Driver
-from study.executor import Scheduler
-from study.projection import Projection
-from study.runs import Run
-from study.storage import fingerprint_of, open_study
-from study.watcher import Watcher
-from study.worker import Abandoned, Outcome, Task
+from study.engine.driver import Driver
+from study.engine.executor import Scheduler
+from study.engine.watcher import Watcher
+from study.engine.worker import Abandoned, Outcome, Task
+from study.runs.run import Run
+from study.runs.storage import fingerprint_of, open_study
+from study.tracking.sync import Projection
 from wake2vec import Progress, RunResult, WorkFolder, fingerprint_inputs, run, write_json
 
 FEW, MANY = 50, 1_000

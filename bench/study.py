@@ -22,10 +22,10 @@ from bench.figures import ROOT, Figure, publish
 from study.config import load_config
 from study.export.export import export_trial
 from study.format import figure_name, shown_name
-from study.judge import beats_baseline
-from study.record import StudyRecord, read_record
-from study.runs import Run
-from study.trials import units_of
+from study.runs.judge import beats_baseline
+from study.runs.record import StudyRecord, read_record
+from study.runs.run import Run
+from study.runs.trials import units_of
 from wake2vec import RunResult, prepare
 from wake2vec.config import DEFAULT_FOLDER
 

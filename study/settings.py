@@ -173,7 +173,7 @@ class StoppingSettings(Section):
 
 
 class ChoiceSettings(Section):
-    """How one trial is chosen from the front: see `study.choose`."""
+    """How one trial is chosen from the front: see `study.runs.run.choose`."""
 
     rule: Literal["bars", "nearest_to_ideal", "lexicographic", "first_objective"] = "bars"
     bars: list[Bound] = Field(default_factory=list)

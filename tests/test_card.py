@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from study.config import StudyConfig, load_config
-from study.driver import StudyOutcome
+from study.engine.driver import StudyOutcome
 from study.export.card import NOT_STATED
 from study.export.export import export_trial, parse_formats
 from study.export.registry import register_export

@@ -17,10 +17,10 @@ from study.charts.canvas import COLOURS, figure_of, save_png, svg
 from study.charts.run_charts import Side, collapse, embedding_figure, norms
 from study.charts.study_charts import RING, StudyCharts
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome
+from study.engine.driver import StudyOutcome
 from study.format import shown_name
-from study.record import StudyRecord
-from study.runs import Run, State
+from study.runs.record import StudyRecord
+from study.runs.run import Run, State
 from study.search.importance import Importances, importances
 from wake2vec import Numbers
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.choose import RULES, choose, preferring
 from study.config import StudyConfig, load_config
-from study.runs import Run, State
+from study.runs.choose import RULES, choose, preferring
+from study.runs.run import Run, State
+from study.runs.trials import front_numbers
 from study.settings import Bound, ChoiceSettings, Objective
-from study.trials import front_numbers
 from wake2vec import ConfigError
 
 OBJECTIVES = [

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from study.cli.main import app
-from study.driver import StudyOutcome
+from study.engine.driver import StudyOutcome
 
 
 def study(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from study.driver import StudyOutcome
+from study.engine.driver import StudyOutcome
 from study.server.gate import cookie_name
 from study.server.process import dashboard_server
 

@@ -19,11 +19,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-import study.database
+import study.runs.database
 from study.cli.main import app
-from study.database import check_database, fault_in_words, opened
-from study.driver import StudyOutcome
-from study.storage import storage_url
+from study.engine.driver import StudyOutcome
+from study.runs.database import check_database, fault_in_words, opened
+from study.runs.storage import storage_url
 from study.tracking import relocate, tracking_uri
 from wake2vec import ConfigError
 

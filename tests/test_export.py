@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from study.config import StudyConfig
-from study.driver import StudyOutcome
+from study.engine.driver import StudyOutcome
 from study.export.export import export_trial
 from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, run
 

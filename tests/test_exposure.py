@@ -2,7 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wake2vec.metrics.readings import COUNT_CLASSES, exposure_classes
+from wake2vec.data.audit_record import COUNT_CLASSES
+from wake2vec.data.corpus import exposure_classes
 
 
 @given(st.lists(st.integers(0, 10), max_size=30))

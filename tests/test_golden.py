@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from study.cli.main import app
 from study.config import StudyConfig, load_config
 from study.export.card import model_card
-from study.projection import Projection
-from study.record import read_record
+from study.runs.record import read_record
 from study.tracking.database import tracking_uri
+from study.tracking.sync import Projection
 
 HERE = Path(__file__).parent / "golden"
 ASKED = ("golden.yaml", "study.trials=9")

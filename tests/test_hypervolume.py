@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
 from study.config import load_config
-from study.runs import Run, State
-from study.trials import growth_of, hypervolume, study_hypervolume, units_of
+from study.runs.run import Run, State
+from study.runs.trials import growth_of, hypervolume, study_hypervolume, units_of
 
 points = st.lists(st.tuples(*[st.floats(0, 1.2)] * 4), min_size=0, max_size=10)
 

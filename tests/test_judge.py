@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from study.config import StudyConfig, check_config, load_config
-from study.judge import Standing, beats_baseline, front_runs, is_done, standing, verdict, verdicts, why_enough
 from study.noise import Interval, interval
-from study.record import StudyRecord, read_record
-from study.runs import NO_NUMBER, Run, State
+from study.runs.judge import Standing, beats_baseline, front_runs, is_done, standing, verdict, verdicts, why_enough
+from study.runs.record import StudyRecord, read_record
+from study.runs.run import NO_NUMBER, Run, State
 from study.settings import Objective
 
 LOSS = Objective(result="validation.loss", goal="minimize")

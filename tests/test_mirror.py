@@ -16,9 +16,9 @@ from training_folder import Training, complete, hashes, plain_mirror
 
 import study.mirror.copies
 from study.config import StudyConfig
-from study.driver import StudyOutcome, drive
+from study.engine.driver import StudyOutcome, drive
 from study.mirror.mirror import Mirror, check_mirror, restore
-from study.storage import storage_url
+from study.runs.storage import storage_url
 from study.tracking import tracking_uri
 from wake2vec import Progress
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome, drive
-from study.record import StudyReader, StudyRecord, read_record
-from study.runs import Run, State
+from study.engine.driver import StudyOutcome, drive
+from study.runs.record import StudyReader, StudyRecord, read_record
+from study.runs.run import Run, State
+from study.runs.storage import load_study
 from study.search.proposal import Gains, Told, propose, sides
 from study.settings import ChoiceSettings
 from study.show.tables import references_table
-from study.storage import load_study
 from study.tracking import Tracker
 from wake2vec import ConfigError, WorkFolder
 

@@ -18,15 +18,15 @@ from conftest import Silent
 from optuna.trial import TrialState
 
 from study.config import StudyConfig, check_config
-from study.driver import Driver, StudyOutcome, drive
-from study.executor import InProcess
-from study.processes import Processes
-from study.projection import Projection
-from study.runs import Run, State
+from study.engine.driver import Driver, StudyOutcome, drive
+from study.engine.executor import InProcess
+from study.engine.processes import Processes
+from study.engine.worker import Outcome, Suspended, Task, Worker
+from study.runs.run import Run, State
+from study.runs.storage import fingerprint_of, load_study, open_study
 from study.search.proposal import propose
 from study.settings import ChoiceSettings
-from study.storage import fingerprint_of, load_study, open_study
-from study.worker import Outcome, Suspended, Task, Worker
+from study.tracking.sync import Projection
 from wake2vec import CorpusError, RunConfig, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
 
 Numbers = dict[str, Any]

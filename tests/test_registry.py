@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from study.config import StudyConfig
-from study.driver import StudyOutcome
+from study.engine.driver import StudyOutcome
 from study.export.export import Exported, export_trial
 from study.export.registry import register_export
 from study.tracking import relocate, tracking_uri

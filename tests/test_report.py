@@ -15,19 +15,19 @@ from playwright.sync_api import Browser, Page
 
 from bench.report import plant
 from study.commands import make_command, profile_text
-from study.compare import pair_of
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome, drive
+from study.engine.driver import StudyOutcome, drive
 from study.format import signed
-from study.judge import standing
-from study.record import read_record
 from study.report.page import write_report
+from study.runs.compare import pair_of
+from study.runs.judge import standing
+from study.runs.record import read_record
+from study.runs.trials import costs_of
 from study.show.sentences import title
 from study.show.table import in_markdown
 from study.show.tables import comparison_table
 from study.tracking import Links
 from study.tracking.note import study_note
-from study.trials import costs_of
 from wake2vec import ConfigError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"

@@ -10,8 +10,8 @@ from conftest import Silent
 from safetensors.torch import load_file, save_file
 
 from study.config import StudyConfig, check_config
-from study.driver import drive
-from study.runs import State
+from study.engine.driver import drive
+from study.runs.run import State
 from wake2vec import METRICS, ConfigError, RunConfig, Wake2VecError, prepare, run, undefined_figures
 from wake2vec.metrics.validation import losses_without_targets
 from wake2vec.training.model import EmbeddingModel

@@ -20,9 +20,9 @@ from test_study import children, metric_rows, records, results
 from study.cli.options import continuing
 from study.cli.progress import Bars
 from study.config import StudyConfig
-from study.driver import StudyOutcome, drive
-from study.runs import Run, State
-from study.stop import Stop, seconds_of
+from study.engine.driver import StudyOutcome, drive
+from study.engine.stop import Stop, seconds_of
+from study.runs.run import Run, State
 from wake2vec import ConfigError, Progress, TrialStopped
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.config import StudyConfig, check_config
-from study.cost import evaluations_of
+from study.runs.cost import evaluations_of
+from study.runs.trials import ranks
 from study.search.stopping import Stopper, trials_ahead
-from study.trials import ranks
 from wake2vec import Numbers, Progress
 
 FIGURES = ("validation.loss", "geometry.norm_gap_d", "geometry.isotropy_new", "geometry.collapse_share")

@@ -19,8 +19,8 @@ from conftest import TRIALS, Silent
 from safetensors.numpy import load_file
 
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome, drive
-from study.runs import State
+from study.engine.driver import StudyOutcome, drive
+from study.runs.run import State
 from study.tracking import Tracker, tracking_uri
 from wake2vec import METRICS, ConfigError, CorpusError, Progress, WorkFolder
 

@@ -17,13 +17,13 @@ from conftest import Silent
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
-from study.choose import preferring
 from study.cli.main import app
-from study.compare import relative_differences
 from study.config import StudyConfig, check_config
-from study.driver import drive
-from study.record import StudyRecord, read_record
-from study.storage import driver_of, load_study, only_driver
+from study.engine.driver import drive
+from study.runs.choose import preferring
+from study.runs.compare import relative_differences
+from study.runs.record import StudyRecord, read_record
+from study.runs.storage import driver_of, load_study, only_driver
 from wake2vec import TrialStopped
 
 ROOT = Path(__file__).parents[1]

@@ -14,15 +14,15 @@ from conftest import Silent
 
 from bench.report import plant
 from study.config import StudyConfig, check_config
-from study.driver import StudyOutcome, drive
+from study.engine.driver import StudyOutcome, drive
 from study.format import shown
-from study.judge import front_runs
-from study.projection import Projection
-from study.record import read_record
-from study.runs import NO_NUMBER, Run, State
-from study.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
+from study.runs.judge import front_runs
+from study.runs.record import read_record
+from study.runs.run import NO_NUMBER, Run, State
+from study.runs.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
 from study.tracking import MOST_COMPARED, Ended, Tracker, objective_key, tracking_uri
 from study.tracking.note import MOST_ROWS, study_note
+from study.tracking.sync import Projection
 from study.tracking.views import links_into
 from wake2vec import Progress, WorkFolder, fingerprint_inputs
 

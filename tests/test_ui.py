@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from study.driver import StudyOutcome
+from study.engine.driver import StudyOutcome
 from study.server.gate import DOOR, Gate, Message, Receive, Send, cookie_name, respond
 from study.server.mlflow_ui import GRAPHQL, LOOKING, READING, open_routes
 from study.server.process import mlflow_server

@@ -9,7 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from study.config import StudyConfig
-from study.driver import StudyOutcome
+from study.engine.driver import StudyOutcome
 from study.server.process import mlflow_server
 from study.tracking import Tracker
 

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 import wake2vec.config
 from study.cli.main import app
 from study.config import load_config
-from study.driver import drive
-from study.measures import bring_up_to_date, stale_runs
-from study.record import read_record
-from study.runs import State
+from study.engine.driver import drive
+from study.engine.measures import bring_up_to_date, stale_runs
+from study.runs.record import read_record
+from study.runs.run import State
 from study.tracking.database import tracking_uri
 from wake2vec import (
     METRICS,

@@ -14,7 +14,7 @@ from wake2vec.inputs import Material, prepare
 from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.registry import METRICS
 from wake2vec.metrics.validation import losses_without_targets, validate
-from wake2vec.training.evaluate import sample_texts
+from wake2vec.training.generate import sample_texts
 from wake2vec.training.loss import workspace_bytes
 from wake2vec.training.machine import measure_pass, peak_bytes
 from wake2vec.training.train import Training

@@ -32,15 +32,15 @@ from study.charts.canvas import (
     say,
     window,
 )
-from study.cost import Cost, cost_of, loss_curve, unit_of
 from study.format import shown_name
-from study.judge import front_runs
 from study.noise import Interval, interval
-from study.record import StudyRecord
-from study.runs import Role, Run, State
+from study.runs.compare import shown_figures, shown_intervals, shown_values
+from study.runs.cost import Cost, cost_of, loss_curve, unit_of
+from study.runs.judge import front_runs
+from study.runs.record import StudyRecord
+from study.runs.run import Role, Run, State
 from study.search.importance import Importances, importances
 from study.settings import Choices, Objective, Range
-from study.show.values import shown_figures, shown_intervals, shown_values
 
 
 @dataclass(frozen=True)

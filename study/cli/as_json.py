@@ -7,13 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from study.cli.status import bests, device_of, last_seen_s, spent, steps_asked
-from study.compare import Pair, relative_differences
 from study.format import Beside, goal_of
-from study.judge import is_done, kind_of, standing, verdict
-from study.record import StudyRecord
-from study.runs import Role, Run, State
+from study.runs.compare import Pair, relative_differences, shown_figures, shown_intervals, shown_values
+from study.runs.judge import is_done, kind_of, standing, verdict
+from study.runs.record import StudyRecord
+from study.runs.run import Role, Run, State
 from study.show.tables import step_of
-from study.show.values import shown_figures, shown_intervals, shown_values
 from wake2vec import HEADLINE, METRICS, READ_FIRST, null_of
 
 Content = dict[str, Any]

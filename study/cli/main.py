@@ -34,17 +34,16 @@ from study.cli.options import (
 )
 from study.cli.status import cost_in_words, spent
 from study.commands import DEFAULT_PROFILE, RESULTS, make_command
-from study.compare import pair_of
 from study.config import load_config
-from study.database import check_not_in_use, fault_in_words
+from study.engine.measures import bring_up_to_date, stale_runs
+from study.engine.stop import Stop, seconds_of
 from study.format import duration
-from study.judge import why_enough
-from study.measures import bring_up_to_date, stale_runs
-from study.record import StudyRecord
+from study.runs.compare import pair_of, shown_cautions
+from study.runs.database import check_not_in_use, fault_in_words
+from study.runs.judge import why_enough
+from study.runs.record import StudyRecord
+from study.runs.storage import driver_of
 from study.show.tables import comparison_table, front_table, legend
-from study.show.values import shown_cautions
-from study.stop import Stop, seconds_of
-from study.storage import driver_of
 from wake2vec import TrialStopped, Wake2VecError
 
 app = typer.Typer(
@@ -102,7 +101,7 @@ def run(
     stop = Stop(seconds_of(time_given) if time_given else None)
     say(f"study {config.study.name}: loading")
     from study.cli.progress import Bars
-    from study.driver import drive
+    from study.engine.driver import drive
 
     started = time.monotonic()
     stop.listen(lambda: say("stopping with a checkpoint; once more stops at once"))

@@ -9,8 +9,8 @@ import typer
 
 from study.cli.options import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console, opened_study, say
 from study.commands import DEFAULT_PROFILE, RESULTS
-from study.database import check_database
-from study.measures import opened
+from study.engine.measures import opened
+from study.runs.database import check_database
 
 
 def ui(
@@ -20,8 +20,8 @@ def ui(
     port: Annotated[int, typer.Option(help="On loopback; 0: any that is free.")] = 5000,
 ) -> None:
     """Serve the MLflow UI on loopback and print links that open on the trials."""
+    from study.runs.storage import load_study
     from study.server.process import mlflow_server
-    from study.storage import load_study
     from study.tracking import Tracker
 
     config = asked_to_read(profile, overrides, None)

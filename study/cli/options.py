@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from study.choose import preferring
 from study.commands import RESULTS, make_command
 from study.config import StudyConfig, check_config, load_config, read_profile
-from study.judge import is_done
-from study.measures import opened
-from study.record import StudyRecord
+from study.engine.measures import opened
+from study.runs.choose import preferring
+from study.runs.judge import is_done
+from study.runs.record import StudyRecord
 from study.show.table import Table, in_terminal
 
 console = Console()

@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 
 from study.cli.progress import baseline_steps, companion_runs, mean_steps
-from study.companions import references
 from study.config import StudyConfig
+from study.engine.worker import share_of_cores
 from study.format import duration
+from study.runs.run import references
 from study.show.table import Table, facts
-from study.worker import share_of_cores
 from wake2vec import TrialPlan, plan_trial, use_threads
 
 CHECKPOINTS_AT_ONCE = 3

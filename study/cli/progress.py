@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from study.companions import references
 from study.config import StudyConfig
 from study.format import duration, objective_label, short_label, shown
-from study.runs import Role, Run, State
+from study.runs.run import Role, Run, State, references
 from study.settings import Range
 from study.show.table import WIDTH
 from wake2vec import Audit, RunConfig

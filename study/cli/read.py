@@ -22,10 +22,11 @@ from study.cli.options import (
 )
 from study.cli.status import bests_table, cost_in_words, line_of, lines_table, spent, stage, status_table
 from study.commands import DEFAULT_PROFILE, RESULTS
-from study.compare import Pair, evaluations, pair_of
-from study.judge import BEATS, front_runs, kind_of, standing
-from study.record import StudyRecord, read_record
-from study.runs import Run
+from study.runs.compare import Pair, evaluations, pair_of, shown_cautions
+from study.runs.judge import BEATS, front_runs, kind_of, standing
+from study.runs.record import StudyRecord, read_record
+from study.runs.run import Run
+from study.runs.storage import driver_of, study_names
 from study.settings import Value
 from study.show.table import WIDTH, Table, facts
 from study.show.tables import (
@@ -40,8 +41,6 @@ from study.show.tables import (
     run_bounds_table,
     runs_table,
 )
-from study.show.values import shown_cautions
-from study.storage import driver_of, study_names
 from wake2vec import ConfigError
 
 SAMPLES = 3

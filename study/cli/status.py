@@ -9,14 +9,14 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from study.cost import Cost
 from study.format import UNDEFINED, duration, goal_of, shown, shown_name
-from study.judge import is_done
-from study.record import StudyRecord
-from study.runs import Run, State
+from study.runs.compare import shown_figures, shown_values
+from study.runs.cost import Cost
+from study.runs.judge import is_done
+from study.runs.record import StudyRecord
+from study.runs.run import Run, State
+from study.runs.storage import driver_of, load_study
 from study.show.table import Column, Table, facts
-from study.show.values import shown_figures, shown_values
-from study.storage import driver_of, load_study
 
 
 @dataclass(frozen=True)

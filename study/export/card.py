@@ -7,15 +7,14 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from study.compare import pair_of
 from study.config import StudyConfig
 from study.format import figure_name, shown
-from study.record import StudyRecord
-from study.runs import Run
+from study.runs.compare import pair_of, shown_cautions, shown_figures
+from study.runs.record import StudyRecord
+from study.runs.run import Run
 from study.show.sentences import baseline_told
 from study.show.table import in_markdown
 from study.show.tables import comparison_table, legend
-from study.show.values import shown_cautions, shown_figures
 from wake2vec import (
     INITIALISERS,
     METRICS,

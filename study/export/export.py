@@ -6,8 +6,8 @@ from pathlib import Path
 
 from study.config import StudyConfig
 from study.export.card import model_card
-from study.record import StudyRecord, read_record
-from study.runs import Run
+from study.runs.record import StudyRecord, read_record
+from study.runs.run import Run
 from wake2vec import TEXT_FORMATS, ConfigError, export_folder
 
 

@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from study.database import check_database
+from study.runs.database import check_database
 from study.tracking import tracking_uri
 from wake2vec import ConfigError, ExportError
 

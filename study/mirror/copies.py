@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import BinaryIO, Literal
 
-from study.database import opened
+from study.runs.database import opened
 from wake2vec import ConfigError
 
 DatabaseName = Literal["mlflow.db", "optuna.db"]

@@ -18,18 +18,17 @@ from study.charts.canvas import Panel, palette, svg
 from study.charts.run_charts import Side
 from study.charts.study_charts import MOST_ROWS, StudyCharts
 from study.commands import make_command, profile_text
-from study.compare import pair_of
 from study.config import StudyConfig
 from study.format import UNDEFINED, duration, shown, shown_name
-from study.judge import standing
-from study.record import StudyRecord, read_record
 from study.report.issues import KNOWN, KnownIssue, Reading, reading
-from study.runs import Run
+from study.runs.compare import pair_of, shown_cautions, shown_figures, shown_values
+from study.runs.judge import standing
+from study.runs.record import StudyRecord, read_record
+from study.runs.run import Run
+from study.runs.storage import check_fingerprint, fingerprint_of, load_study
 from study.search.importance import Importances, importances
 from study.show import sentences, tables
 from study.show.table import Table, escaped, in_markdown, table_of
-from study.show.values import shown_cautions, shown_figures, shown_values
-from study.storage import check_fingerprint, fingerprint_of, load_study
 from wake2vec import Neighbours, RunResult, write_atomic
 
 

@@ -14,7 +14,7 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from study.config import StudyConfig
-from study.runs import Run
+from study.runs.run import Run
 from study.search.proposal import distributions
 
 FEWEST_TRIALS = 4

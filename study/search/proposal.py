@@ -23,8 +23,8 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.config import StudyConfig
-from study.record import StudyRecord
-from study.runs import Run, State
+from study.runs.record import StudyRecord
+from study.runs.run import Run, State
 from study.settings import Bound, Objective, Range, Value
 from wake2vec import Numbers, flatten
 

@@ -16,9 +16,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from study.config import StudyConfig
-from study.cost import LOSS, Evaluations, evaluations_of, is_evaluation
+from study.runs.cost import LOSS, Evaluations, evaluations_of, is_evaluation
+from study.runs.trials import Point, ranks
 from study.settings import Objective, StoppingSettings
-from study.trials import Point, ranks
 from wake2vec import Numbers, Progress
 
 

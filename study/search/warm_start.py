@@ -8,10 +8,10 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from study.config import StudyConfig
-from study.objectives import objective_values, violations
+from study.runs.objectives import objective_values, violations
+from study.runs.storage import load_study
 from study.search.proposal import distributions
 from study.settings import Value
-from study.storage import load_study
 from wake2vec import ConfigError, RunResult, TrialFailedError, WorkFolder, find_digest, read_result
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from optuna_dashboard import wsgi
 from uvicorn.middleware.wsgi import WSGIMiddleware  # type: ignore[attr-defined]
 
+from study.runs.storage import storage_url
 from study.server.gate import Application, Gate
 from study.server.serve import serve
-from study.storage import storage_url
 
 LOOKING = (
     "GET /",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from study.database import check_database
+from study.runs.database import check_database
 from study.server.gate import cookie_name
 from wake2vec import ConfigError
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from study.format import figure_name, shown_name
-from study.judge import BEATS, BETTER, WORSE, beats_baseline, front_runs, verdicts
-from study.record import StudyRecord
+from study.runs.judge import BEATS, BETTER, WORSE, beats_baseline, front_runs, verdicts
+from study.runs.record import StudyRecord
 from study.search.importance import ENOUGH_TRIALS, Importances
 from study.show.table import Table, facts
 from wake2vec import Audit, RunResult

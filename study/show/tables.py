@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from study.compare import Pair, relative_differences
-from study.cost import Cost
 from study.format import (
     UNDEFINED,
     duration,
@@ -17,13 +15,14 @@ from study.format import (
     shown_name,
     signed,
 )
-from study.judge import front_runs, standing, verdict
 from study.noise import Interval
-from study.record import StudyRecord
-from study.runs import Role, Run, State
+from study.runs.compare import Pair, relative_differences, shown_figures, shown_intervals, shown_values
+from study.runs.cost import Cost
+from study.runs.judge import front_runs, standing, verdict
+from study.runs.record import StudyRecord
+from study.runs.run import Role, Run, State
 from study.settings import Choices, Range
 from study.show.table import HARD_SPACE, NAME, WIDTH, Column, Table, facts, table_of
-from study.show.values import shown_figures, shown_intervals, shown_values
 from wake2vec import METRICS, READ_FIRST, Numbers, null_of
 
 if TYPE_CHECKING:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from study.compare import pair_of
 from study.config import PROFILES
 from study.format import goal_of, shown_name
-from study.judge import front_runs
-from study.record import StudyRecord
+from study.runs.compare import pair_of, shown_cautions
+from study.runs.judge import front_runs
+from study.runs.record import StudyRecord
 from study.show.table import Table, first_rows, in_markdown
 from study.show.tables import comparison_table, front_table, legend, references_table
-from study.show.values import shown_cautions
 from study.tracking.views import Links
 
 MOST_ROWS = 12

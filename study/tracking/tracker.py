@@ -28,7 +28,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from study.config import StudyConfig
-from study.runs import Role, Run, State
+from study.runs.run import Role, Run, State
 from study.settings import Range, Value
 from study.tracking.database import tracking_uri
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view

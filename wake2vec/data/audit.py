@@ -9,10 +9,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.audit_record import Audit, Cut, Unseen
+from wake2vec.data.corpus import exposure_classes
 from wake2vec.data.lexicon import WORD, Lexicon
 from wake2vec.data.tokenizer import SPACE, ExtendedVocabulary
 from wake2vec.errors import CorpusError
-from wake2vec.metrics.readings import exposure_classes
 
 LETTERS = re.compile(r"[^\W\d_]+")
 """Letters in a row: what a new token may cut, the parts of a compound each by itself."""

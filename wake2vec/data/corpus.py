@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from datasets import Dataset
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from wake2vec.data.audit_record import COUNT_CLASSES
 from wake2vec.data.tokenizer import ExtendedVocabulary
 from wake2vec.errors import CorpusError
 
@@ -96,3 +97,15 @@ def _encode_blocks(tokenizer: PreTrainedTokenizerFast, text: str, block_tokens: 
 
 def _counts(ids: np.ndarray, vocabulary_size: int) -> Int[Tensor, " vocabulary"]:
     return torch.from_numpy(np.bincount(ids.ravel(), minlength=vocabulary_size))
+
+
+def exposure_classes(counts: Int[Tensor, " *shape"]) -> dict[str, Bool[Tensor, " *shape"]]:
+    """Which counts, 0 up, lie in each class; every count is in exactly one. On the counts' device.
+
+    A count is how often a new token occurs in the training blocks. A row that is never a target learns nothing but the
+    softmax's push; one that is a target once is moved in one place of the text. So new rows are read by class.
+    """
+    return {
+        name: (counts >= fewest) if most is None else (counts >= fewest) & (counts <= most)
+        for name, (fewest, most) in COUNT_CLASSES.items()
+    }

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.data.audit_record import COUNT_CLASSES
+from wake2vec.data.corpus import exposure_classes
 from wake2vec.metrics.rows import Axes, Group, covariance, joined, principal_axes, read_group
 from wake2vec.workfolder import Numbers
 
@@ -95,18 +95,6 @@ class Readings:
 
 def _less(rows: Float[Tensor, "rows dim"], centre: Float[Tensor, " dim"]) -> Float[Tensor, "rows dim"]:
     return rows.detach() - centre.to(rows.dtype)
-
-
-def exposure_classes(counts: Int[Tensor, " *shape"]) -> dict[str, Bool[Tensor, " *shape"]]:
-    """Which counts, 0 up, lie in each class; every count is in exactly one. On the counts' device.
-
-    A count is how often a new token occurs in the training blocks. A row that is never a target learns nothing but the
-    softmax's push; one that is a target once is moved in one place of the text. So new rows are read by class.
-    """
-    return {
-        name: (counts >= fewest) if most is None else (counts >= fewest) & (counts <= most)
-        for name, (fewest, most) in COUNT_CLASSES.items()
-    }
 
 
 def by_exposure(

@@ -1,15 +1,14 @@
 """Validation: cross-entropy per token, by kind of target, and bits per byte."""
 
 import math
+from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.data.corpus import Corpus
-from wake2vec.metrics.readings import exposure_classes
+from wake2vec.data.corpus import Corpus, exposure_classes
 from wake2vec.metrics.registry import CLASSES, Metric, Shown, When, each
-from wake2vec.training.model import EmbeddingModel
 from wake2vec.workfolder import Numbers
 
 METRICS = (
@@ -91,8 +90,18 @@ METRICS = (
 )
 
 
+class LanguageModel(Protocol):
+    """What is asked of a model that is validated."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def losses(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens-1"]:
+        """Nats of each token but a block's first."""
+
+
 @torch.no_grad()
-def validate(model: EmbeddingModel, corpus: Corpus, base_size: int, blocks_at_once: int) -> dict[str, float | None]:
+def validate(model: LanguageModel, corpus: Corpus, base_size: int, blocks_at_once: int) -> dict[str, float | None]:
     """Losses over all validation blocks, each block's first token given, so many blocks in one forward pass.
 
     `loss`: nats per target, lower is better; a uniform guess gives ln(vocabulary). Not comparable between

@@ -18,7 +18,7 @@ import moocore
 import numpy as np
 
 from study.config import StudyConfig
-from study.runs import Run
+from study.runs.run import Run
 
 Point = tuple[float, ...]
 """Costs, or gains on the baseline: less is better in each coordinate."""

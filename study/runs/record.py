@@ -9,16 +9,15 @@ from statistics import fmean, stdev
 import optuna
 from optuna.trial import FrozenTrial
 
-from study.choose import Choice, choose
-from study.companions import as_it_stands, references, repeats
 from study.config import StudyConfig
-from study.cost import Cost, Evaluations, cost_of, evaluations_of
 from study.noise import Interval, interval, paired_difference
-from study.objectives import bar_excesses, objective_values, violations
-from study.runs import Run, State
+from study.runs.choose import Choice, choose
+from study.runs.cost import Cost, Evaluations, cost_of, evaluations_of
+from study.runs.objectives import bar_excesses, objective_values, violations
+from study.runs.run import Run, State, as_it_stands, references, repeats
+from study.runs.storage import INPUTS, check_shape, input_hashes, load_study, run_of
+from study.runs.trials import Growth, baseline_of, front_numbers, growth_of
 from study.settings import Value
-from study.storage import INPUTS, check_shape, input_hashes, load_study, run_of
-from study.trials import Growth, baseline_of, front_numbers, growth_of
 from wake2vec import ConfigError, Numbers, Progress, RunResult, WorkFolder, find_digest, read_result
 
 

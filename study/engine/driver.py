@@ -11,31 +11,30 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from study.choose import Choice
-from study.companions import config_of, note_fault
 from study.config import StudyConfig
-from study.database import check_database
-from study.executor import Executor, InProcess
-from study.judge import why_enough
-from study.measures import measure_runs
-from study.objectives import objective_values, violations
-from study.processes import Processes
-from study.projection import Projection
-from study.record import StudyReader, StudyRecord
-from study.runs import Role, Run, State
-from study.search.proposal import propose, suggest
-from study.search.stopping import Stopper
-from study.search.warm_start import import_trials
-from study.shared_faults import Faults, check_figures
-from study.stop import Stop
-from study.storage import (
+from study.engine.executor import Executor, InProcess
+from study.engine.measures import measure_runs
+from study.engine.processes import Processes
+from study.engine.shared_faults import Faults, check_figures
+from study.engine.stop import Stop
+from study.engine.watcher import Watcher
+from study.engine.worker import Abandoned, Event, Failed, Outcome, Sample, Suspended, Task, ThreadsChosen
+from study.runs.choose import Choice
+from study.runs.database import check_database
+from study.runs.judge import why_enough
+from study.runs.objectives import objective_values, violations
+from study.runs.record import StudyReader, StudyRecord
+from study.runs.run import Role, Run, State, config_of, note_fault
+from study.runs.storage import (
     fingerprint_of,
     only_driver,
     open_study,
 )
+from study.search.proposal import propose, suggest
+from study.search.stopping import Stopper
+from study.search.warm_start import import_trials
 from study.tracking import LiveLog
-from study.watcher import Watcher
-from study.worker import Abandoned, Event, Failed, Outcome, Sample, Suspended, Task, ThreadsChosen
+from study.tracking.sync import Projection
 from wake2vec import (
     ConfigError,
     RunConfig,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from study.config import StudyConfig
 from study.format import figure_name, shown_name
-from study.runs import Run
-from study.trials import baseline_of, costs_of, front_numbers, units_of
+from study.runs.run import Run
+from study.runs.trials import baseline_of, costs_of, front_numbers, units_of
 from wake2vec import ConfigError
 
 RUNNERS_UP = 3

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from study.worker import Event, Outcome, Task, Worker, share_of_cores
+from study.engine.worker import Event, Outcome, Task, Worker, share_of_cores
 
 
 class Scheduler(Protocol):

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.runs.system import SystemSampler
 from study.search.stopping import Stopper
-from study.system import SystemSampler
 from wake2vec import (
     AVAILABLE_THREADS,
     Progress,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from study.runs import Run
+from study.runs.run import Run
 from wake2vec import Audit, Progress, RunConfig
 
 

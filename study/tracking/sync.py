@@ -7,13 +7,12 @@ from pathlib import Path
 from study.charts.canvas import save_png
 from study.charts.run_charts import Side, embedding_figure
 from study.charts.study_charts import draw_study
-from study.companions import config_of
 from study.config import StudyConfig
 from study.format import row_of, shown, with_beside
-from study.judge import standing
-from study.record import StudyRecord
-from study.runs import Role, Run, State
-from study.system import SYSTEM
+from study.runs.judge import standing
+from study.runs.record import StudyRecord
+from study.runs.run import Role, Run, State, config_of
+from study.runs.system import SYSTEM
 from study.tracking import MARK, OBJECTIVE, Ended, LiveLog, Tracker, objective_key
 from study.tracking.note import experiment_note, study_note
 from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from study.config import StudyConfig
-from study.storage import driver_of, only_driver, study_names
+from study.runs.storage import driver_of, only_driver, study_names
 from wake2vec import Wake2VecError, WorkFolder, stale_metrics
 
 Say = Callable[[str], None]
@@ -55,8 +55,8 @@ def bring_up_to_date(config: StudyConfig, folder: Path, say: Say) -> int:
     with only_driver(folder, config.study.name):
         measured = measure_runs(config, folder, say)
         if measured and config.study.name in study_names(folder):
-            from study.projection import Projection
-            from study.record import read_record
+            from study.runs.record import read_record
+            from study.tracking.sync import Projection
 
             record = read_record(config, folder)
             projection = Projection(config, folder, record.inputs)

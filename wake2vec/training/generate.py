@@ -1,4 +1,4 @@
-"""What is read of a trained model: its validation loss by kind of target, and the texts that it writes."""
+"""Samples: the texts that a trained model writes."""
 
 import torch
 from jaxtyping import Int

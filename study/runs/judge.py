@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 
 from study.noise import Interval
-from study.record import StudyRecord
-from study.runs import Role, Run, State
+from study.runs.record import StudyRecord
+from study.runs.run import Role, Run, State
 from study.settings import Objective
 
 BETTER, WORSE, EQUAL, NOISE = "better", "worse", "equal", "within the noise"

@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import filelock
 
-from study.executor import Scheduler
-from study.stop import Stop
-from study.worker import Outcome, Suspended, Task, Worker, share_of_cores
+from study.engine.executor import Scheduler
+from study.engine.stop import Stop
+from study.engine.worker import Outcome, Suspended, Task, Worker, share_of_cores
 from wake2vec import Wake2VecError
 
 DRIVERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,7 +30,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 if sys.platform == "linux":
     # A process that has loaded the libraries, and nothing else, makes the workers: so they are there at once.
     PROCESSES = multiprocessing.get_context("forkserver")
-    PROCESSES.set_forkserver_preload(["study.worker"])
+    PROCESSES.set_forkserver_preload(["study.engine.worker"])
 else:
     PROCESSES = multiprocessing.get_context("spawn")
 Pipe = Connection  # of anything that can be pickled

@@ -14,8 +14,8 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import StudyConfig
-from study.database import opened
-from study.runs import Run, State
+from study.runs.database import opened
+from study.runs.run import Run, State
 from wake2vec import ConfigError
 
 ALWAYS = ("seed", "sampler", "startup_trials", "space", "objectives", "baseline")

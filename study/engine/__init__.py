@@ -1,0 +1,1 @@
+"""What runs a study: the driver, executors and workers, when it stops, what would fail every trial."""
