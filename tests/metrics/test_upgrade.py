@@ -38,7 +38,7 @@ from wake2vec import (
 )
 from wake2vec.workfolder import write_json
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KEPT = sorted((ROOT / "tests" / "golden").glob("study-format-*.tar.xz"))
 LATE = ("geometry.isotropy_new", "geometry.isotropy_new_high", "geometry.drift_new_l2_seen_1", "sample.spacing_rate")
 """Figures that a result is made to lack, as if they were new: of rows, of rows before, of the end, of the samples."""

@@ -16,38 +16,15 @@ import optuna
 import pytest
 import yaml
 from conftest import TRIALS, Silent
-from safetensors.numpy import load_file
+from stored import children, metric_rows, records, results
 
 from study.config import StudyConfig, check_config
 from study.engine.driver import StudyOutcome, drive
 from study.runs.run import State
 from study.tracking import Tracker, tracking_uri
-from wake2vec import METRICS, ConfigError, CorpusError, Progress, WorkFolder
+from wake2vec import METRICS, ConfigError, CorpusError, Progress
 
 PICTURES = {"front.png", "curves.png", "hypervolume.png", "importances.png"}
-
-
-def results(folder: Path, outcome: StudyOutcome) -> list[tuple[object, ...]]:
-    """All that must not depend on when or how often a driver died."""
-    rows = []
-    for trial in outcome.trials:
-        work = WorkFolder(folder / "trials" / trial.digest)
-        records = [(record.step, record.numbers) for record in work.progress()]
-        weights = load_file(work.path / "rows.safetensors")["rows"].tobytes()
-        rows.append((trial.number, trial.params, trial.values, trial.digest, records, weights))
-    return rows
-
-
-def children(folder: Path) -> list[mlflow.entities.Run]:
-    client = mlflow.MlflowClient(tracking_uri(folder))
-    experiment = client.get_experiment_by_name("small")
-    runs = client.search_runs([experiment.experiment_id], "tags.`wake2vec.role` = 'trial'")
-    return sorted(runs, key=lambda run: int(run.data.tags["wake2vec.trial"]))
-
-
-def metric_rows(folder: Path) -> list[tuple[object, ...]]:
-    with sqlite3.connect(folder / "mlflow.db") as database:
-        return sorted(database.execute("SELECT run_uuid, key, step, timestamp, value FROM metrics").fetchall())
 
 
 def test_the_baseline_is_trial_0_and_the_wanted_number_of_trials_is_there(
@@ -206,10 +183,6 @@ def test_a_killed_study_goes_on_under_the_same_numbers_with_the_same_results(
     assert {run.info.status for run in runs} == {"FINISHED"}
     rows = [row[:3] for row in metric_rows(folder)]
     assert len(rows) == len(set(rows)), "a figure of one step stands twice"
-
-
-def records(folder: Path) -> int:
-    return sum(len(WorkFolder(path).progress()) for path in folder.glob("trials/*"))
 
 
 def test_a_driver_that_dies_between_result_and_tell_doubles_nothing(

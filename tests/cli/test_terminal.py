@@ -26,7 +26,7 @@ from study.runs.record import StudyRecord, read_record
 from study.runs.storage import driver_of, load_study, only_driver
 from wake2vec import TrialStopped
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 Say = Callable[..., str]
 
 

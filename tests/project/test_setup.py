@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEPENDENCIES = ["numpy", "torch>=2.6,<3"]
 PINS = ["numpy==2.4.6", "torch==2.13.0"]
 

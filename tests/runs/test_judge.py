@@ -16,7 +16,7 @@ from study.settings import Objective
 
 LOSS = Objective(result="validation.loss", goal="minimize")
 ISOTROPY = Objective(result="geometry.isotropy_new", goal="maximize")
-KEPT = Path(__file__).parent / "golden" / "study-format-4.tar.xz"
+KEPT = Path(__file__).parents[1] / "golden" / "study-format-4.tar.xz"
 
 
 def trial(number: int, *values: float, state: State = State.FINISHED, **more: Any) -> Run:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import TRIALS, Silent
 from rich.console import Console
-from test_study import children, metric_rows, records, results
+from stored import children, metric_rows, records, results
 
 from study.cli.options import continuing
 from study.cli.progress import Bars

@@ -23,7 +23,7 @@ from study.runs.record import read_record
 from study.tracking.database import tracking_uri
 from study.tracking.sync import Projection
 
-HERE = Path(__file__).parent / "golden"
+HERE = Path(__file__).parents[1] / "golden"
 ASKED = ("golden.yaml", "study.trials=9")
 COMMANDS = {
     "status": ("status", *ASKED),

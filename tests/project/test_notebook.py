@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "colab.ipynb"
 SMALL = "train.batch_blocks=2 corpus.block_tokens=32 sample.new_tokens=8 study.seeds=2"
 

@@ -11,7 +11,7 @@ import mlflow
 import optuna
 import pytest
 from conftest import Silent
-from test_study import metric_rows, results
+from stored import metric_rows, results
 from training_folder import Training, complete, hashes, plain_mirror
 
 import study.mirror.copies

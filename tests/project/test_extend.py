@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs/extend.md").read_text("utf-8"), re.M | re.S))
 MOST_FILES = {"A metric": 1, "An initialiser": 2, "A token form": 2, "An objective": 0, "An executor": 2}
 """Source files that an example may touch."""

@@ -17,7 +17,7 @@ from study.engine.driver import StudyOutcome
 from study.server.gate import cookie_name
 from study.server.process import dashboard_server
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TABLE = """
 import json
 from optuna.storages import InMemoryStorage

@@ -19,7 +19,7 @@ from study.tracking import relocate
 from wake2vec import ConfigError
 
 Done = tuple[Path, StudyOutcome]
-DOCUMENT = Path(__file__).parents[1] / "docs" / "export.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
 
