@@ -1,7 +1,7 @@
 """Validation: cross-entropy per token, by kind of target, and bits per byte."""
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -90,6 +90,7 @@ METRICS = (
 )
 
 
+@runtime_checkable  # the tests check types
 class LanguageModel(Protocol):
     """What is asked of a model that is validated."""
 
