@@ -80,7 +80,7 @@ def folder(done: tuple[Path, StudyOutcome], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.database, "WAIT_S", 0.2)
+    monkeypatch.setattr(study.runs.database, "WAIT_S", 0.2)
 
 
 def command(name: str, profile: str, folder: Path) -> Result:
