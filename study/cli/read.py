@@ -1,4 +1,4 @@
-"""Commands that read a study: `python -m study status`, `list`, `show`, `compare`. They write nothing."""
+"""Commands that read a study: `python -m study status`, `list`, `show`, `compare`. They change nothing that was trained."""
 
 import textwrap
 from collections.abc import Sequence
