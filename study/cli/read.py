@@ -1,4 +1,4 @@
-"""Commands that read a study: `python -m study status`, `list`, `show`, `compare`. They change nothing that was trained."""
+"""Commands that read a study: `status`, `list`, `show`, `compare`. They change nothing that was trained."""
 
 import textwrap
 from collections.abc import Sequence
