@@ -44,7 +44,7 @@ from wake2vec.config import CorpusConfig, MachineConfig, Precision, TrainConfig
 from wake2vec.data.corpus import Corpus
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.readings import Subject
-from wake2vec.products import row_products
+from wake2vec.metrics.rows import row_products
 from wake2vec.training.device import best_device, compute_dtype
 from wake2vec.training.machine import measure_pass, peak_bytes
 from wake2vec.training.model import merged_model

@@ -23,8 +23,7 @@ import optuna
 from bench.figures import Figure, publish
 from study.config import StudyConfig, load_config
 from study.engine.driver import Driver
-from study.engine.executor import Scheduler
-from study.engine.watcher import Watcher
+from study.engine.executor import Scheduler, Watcher
 from study.engine.worker import Abandoned, Outcome, Task
 from study.runs.run import Run
 from study.runs.storage import fingerprint_of, open_study

@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 from bench.browser import open_browser
 from study.config import StudyConfig, check_config
 from study.engine.driver import StudyOutcome, drive
-from study.engine.watcher import Watcher
+from study.engine.executor import Watcher
 from study.runs.run import Role, Run
 from wake2vec import Progress
 from wake2vec.config import (

@@ -33,8 +33,7 @@ from study.cli.options import (
     show,
 )
 from study.cli.status import cost_in_words, spent
-from study.commands import DEFAULT_PROFILE, RESULTS, make_command
-from study.config import load_config
+from study.config import DEFAULT_PROFILE, RESULTS, load_config, make_command
 from study.engine.measures import bring_up_to_date, stale_runs
 from study.engine.stop import Stop, seconds_of
 from study.format import duration

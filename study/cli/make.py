@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from study.cli.options import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console, opened_study, say
-from study.commands import DEFAULT_PROFILE, RESULTS
+from study.config import DEFAULT_PROFILE, RESULTS
 from study.engine.measures import opened
 from study.runs.database import check_database
 

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from study.commands import RESULTS, make_command
-from study.config import StudyConfig, check_config, load_config, read_profile
+from study.config import RESULTS, StudyConfig, check_config, load_config, make_command, read_profile
 from study.engine.measures import opened
 from study.runs.choose import preferring
 from study.runs.judge import is_done

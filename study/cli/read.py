@@ -21,7 +21,7 @@ from study.cli.options import (
     show,
 )
 from study.cli.status import bests_table, cost_in_words, line_of, lines_table, spent, stage, status_table
-from study.commands import DEFAULT_PROFILE, RESULTS
+from study.config import DEFAULT_PROFILE, RESULTS
 from study.runs.compare import Pair, evaluations, pair_of, shown_cautions
 from study.runs.judge import BEATS, front_runs, kind_of, standing
 from study.runs.record import StudyRecord, read_record

@@ -12,12 +12,11 @@ import optuna
 from optuna.trial import TrialState
 
 from study.config import StudyConfig
-from study.engine.executor import Executor, InProcess
+from study.engine.executor import Executor, InProcess, Watcher
 from study.engine.measures import measure_runs
 from study.engine.processes import Processes
 from study.engine.shared_faults import Faults, check_figures
 from study.engine.stop import Stop
-from study.engine.watcher import Watcher
 from study.engine.worker import Abandoned, Event, Failed, Outcome, Sample, Suspended, Task, ThreadsChosen
 from study.runs.choose import Choice
 from study.runs.database import check_database

@@ -1,11 +1,40 @@
-"""Who works runs off, as the driver sees it; and the plainest of them, one run at a time in this process."""
+"""Who works runs off and who looks on, as the driver sees them; and the plainest executor, one run at a time here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from study.engine.worker import Event, Outcome, Task, Worker, share_of_cores
+from study.runs.run import Run
+from wake2vec import Audit, Progress, RunConfig
+
+
+class Watcher(Protocol):
+    """Who looks on while a study runs; who inherits this need only write what it looks at."""
+
+    def study_started(self, audit: Audit) -> None:
+        return
+
+    def remeasuring(self, what: str) -> None:
+        """Figures that are new since runs were trained are measured, or can't be: in words."""
+        return
+
+    def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
+        """`seconds` of a pass by number of threads, as measured at the beginning of a run."""
+        return
+
+    def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
+        """`ended` trials had ended before it."""
+        return
+
+    def progressed(self, name: str, record: Progress) -> None:
+        """`name` is the run's label."""
+        return
+
+    def run_ended(self, run: Run) -> None:
+        """It is finished, stopped or failed."""
+        return
 
 
 class Scheduler(Protocol):

@@ -17,8 +17,7 @@ from study.charts import run_charts
 from study.charts.canvas import Panel, palette, svg
 from study.charts.run_charts import Side
 from study.charts.study_charts import MOST_ROWS, StudyCharts
-from study.commands import make_command, profile_text
-from study.config import StudyConfig
+from study.config import StudyConfig, make_command, profile_text
 from study.format import UNDEFINED, duration, shown, shown_name
 from study.report.issues import KNOWN, KnownIssue, Reading, reading
 from study.runs.compare import pair_of, shown_cautions, shown_figures, shown_values

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from study.server.gate import Application, Gate, Message, Receive, Send, respond
-from study.server.serve import serve
+from study.server.process import serve
 from study.tracking import tracking_uri
 
 LOOKING = (

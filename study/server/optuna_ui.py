@@ -10,7 +10,7 @@ from uvicorn.middleware.wsgi import WSGIMiddleware  # type: ignore[attr-defined]
 
 from study.runs.storage import storage_url
 from study.server.gate import Application, Gate
-from study.server.serve import serve
+from study.server.process import serve
 
 LOOKING = (
     "GET /",

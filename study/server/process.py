@@ -1,4 +1,4 @@
-"""Starts and stops the servers, on loopback."""
+"""Starts and stops the servers, on loopback; and what the process of one does, with the socket that it is given."""
 
 import contextlib
 import os
@@ -6,16 +6,42 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+import uvicorn
+
 from study.runs.database import check_database
-from study.server.gate import cookie_name
+from study.server.gate import Application, cookie_name
 from wake2vec import ConfigError
+
+
+def serve(build: Callable[[Path, str, int], Application]) -> None:
+    """Serve what `build` makes of folder, token and port until a signal comes.
+
+    Arguments of the process: the folder, and the number of the socket that it inherits. The token is the first line of
+    its input: arguments are shown to every user of the machine, and the environment is handed on. Where the input ends,
+    who started the server is gone, and so it goes too.
+    """
+    folder, descriptor = Path(sys.argv[1]), int(sys.argv[2])
+    token = sys.stdin.readline().strip()
+    with socket.socket(fileno=descriptor) as listening:
+        app = build(folder, token, listening.getsockname()[1])
+        # No log of requests: the first one's address holds the token.
+        server = uvicorn.Server(uvicorn.Config(app, access_log=False, proxy_headers=False, server_header=False))
+        threading.Thread(target=_end_with_input, args=[server], daemon=True).start()
+        server.run(sockets=[listening])
+
+
+def _end_with_input(server: uvicorn.Server) -> None:
+    sys.stdin.read()
+    server.should_exit = True
+
 
 SECONDS_TO_START = 180
 HOST = "127.0.0.1"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wake2vec.products import row_products
+from wake2vec.metrics.rows import row_products
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 700, 5), (256, 33, 2048), (0, 4, 3), (4, 0, 3)])

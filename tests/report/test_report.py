@@ -14,8 +14,7 @@ from conftest import Silent
 from playwright.sync_api import Browser, Page
 
 from bench.report import plant
-from study.commands import make_command, profile_text
-from study.config import StudyConfig, check_config
+from study.config import StudyConfig, check_config, make_command, profile_text
 from study.engine.driver import StudyOutcome, drive
 from study.format import signed
 from study.report.page import write_report

@@ -24,9 +24,8 @@ from wake2vec.metrics.registry import (
     each,
     with_null,
 )
-from wake2vec.metrics.rows import Group, covariance, principal_axes, split_chosen
+from wake2vec.metrics.rows import Group, covariance, principal_axes, row_products, split_chosen
 from wake2vec.metrics.statistics import sampled_share_interval
-from wake2vec.products import row_products
 
 LEAST_COHERENCE = 0.5
 """Reference rows with a lower mean cosine among themselves aren't one place to collapse onto."""

@@ -24,8 +24,7 @@ from wake2vec.metrics.registry import (
     with_interval,
     with_null,
 )
-from wake2vec.metrics.rows import ROUNDING, Axes, Group, cross_sums, pair_sums, row_slices
-from wake2vec.products import row_products
+from wake2vec.metrics.rows import ROUNDING, Axes, Group, cross_sums, pair_sums, row_products, row_slices
 from wake2vec.workfolder import Numbers
 
 SAMPLE_ROWS = 5000

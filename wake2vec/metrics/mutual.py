@@ -21,8 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from wake2vec.metrics.rows import TILE_COLUMNS, Group, Term, cross_sums, pair_sums, split_chosen
-from wake2vec.products import row_products
+from wake2vec.metrics.rows import TILE_COLUMNS, Group, Term, cross_sums, pair_sums, row_products, split_chosen
 
 SAMPLE_ROWS = 512
 AXES_SHARES = (1 / 12, 1 / 4, 1 / 2)

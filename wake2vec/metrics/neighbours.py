@@ -9,8 +9,7 @@ from torch import Tensor
 from wake2vec.data.tokenizer import KINDS
 from wake2vec.metrics.readings import Measured, Readings, by_exposure
 from wake2vec.metrics.registry import CLASSES, INVARIANT, Metric, When, each, with_null
-from wake2vec.metrics.rows import TILE_ROWS, Group
-from wake2vec.products import row_products
+from wake2vec.metrics.rows import TILE_ROWS, Group, row_products
 from wake2vec.workfolder import Numbers
 
 QUANTILES = 1000

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wake2vec.products import row_products
+from wake2vec.metrics.rows import row_products
 
 CHUNK_TOKENS = 512
 """Enough that the passes over the gradient of all rows, one a chunk, cost little beside the products; few enough that
