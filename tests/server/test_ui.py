@@ -275,7 +275,7 @@ def test_a_field_that_a_new_version_answers_by_graphql_shuts_it(
 def test_the_server_goes_when_who_started_it_is_gone() -> None:
     """Killed too: then nothing is left to end it. Control: it answers before."""
     code = (
-        "from study.server.serve import serve; from study.server.gate import Gate; "
+        "from study.server.process import serve; from study.server.gate import Gate; "
         "serve(lambda folder, token, port: Gate(None, (), token, port))"
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
