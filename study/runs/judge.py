@@ -95,6 +95,7 @@ class Standing:
 
 
 def standing(run: Run, record: StudyRecord) -> Standing:
+    """Of any run of the study; only a trial with a result is compared with others."""
     if not run.is_finished_trial:
         return Standing(run)
     choice, baseline = record.choice, record.baseline.number

@@ -1,4 +1,4 @@
-"""Projection: what work folders and study database hold, brought to MLflow and to pictures. It may be done again."""
+"""What work folders and study database hold, brought to MLflow and to pictures. Idempotent: again changes nothing."""
 
 import math
 from collections.abc import Mapping, Sequence
