@@ -7,8 +7,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from wake2vec import RunConfig
 from wake2vec.data.corpus import Corpus
 from wake2vec.training.device import best_device, compute_dtype
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.machine import micro_batch_blocks
-from wake2vec.training.model import EmbeddingModel
 from wake2vec.training.train import Training
 
 BASE_ROWS, NEW_ROWS, DIM = 32_000, 44_500, 2_048

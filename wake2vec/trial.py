@@ -21,10 +21,10 @@ from wake2vec.metrics.validation import validate
 from wake2vec.nearest import nearest_tokens
 from wake2vec.result import RESULT_FORMAT, Computed, RunResult, find_digest, read_result, versions_of_metrics
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial
 from wake2vec.training.machine import micro_batch_blocks, use_threads
-from wake2vec.training.model import EmbeddingModel
 from wake2vec.training.train import Stopwatch, Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
 

@@ -19,8 +19,8 @@ from study.cli.progress import mean_steps
 from study.config import StudyConfig
 from wake2vec import RunConfig, plan_trial, prepare
 from wake2vec.config import MachineConfig
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.machine import PassMemory, Phase, measure_pass, micro_batch_blocks, peak_bytes
-from wake2vec.training.model import EmbeddingModel
 from wake2vec.trial import start_training
 
 Vary = Callable[..., RunConfig]

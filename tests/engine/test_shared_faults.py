@@ -14,7 +14,7 @@ from study.engine.driver import drive
 from study.runs.run import State
 from wake2vec import METRICS, ConfigError, RunConfig, Wake2VecError, prepare, run, undefined_figures
 from wake2vec.metrics.validation import losses_without_targets
-from wake2vec.training.model import EmbeddingModel
+from wake2vec.training.embedding_model import EmbeddingModel
 
 BYTES = "geometry.byte_collapse_share"
 SPACING = "sample.spacing_rate"

@@ -12,7 +12,7 @@ from wake2vec.config import RunConfig, TrainConfig
 from wake2vec.data.corpus import Corpus
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.readings import Measured, Subject
-from wake2vec.training.model import EmbeddingModel
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.train import OPTIMIZERS, Training
 
 BYTES, USED, NEW, DIM = 12, 20, 60, 32

@@ -14,7 +14,7 @@ from bench.kills import CONTROLS, differs, every_step, killed_at_every_point, ou
 from wake2vec import RunConfig, StorageError, TrialStopped, WorkFolder, prepare, run
 from wake2vec.errors import MemoryExhaustedError
 from wake2vec.training.checkpoint import State, newest_checkpoint, write_checkpoint
-from wake2vec.training.model import EmbeddingModel
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.trial import start_training
 from wake2vec.workfolder import Progress
 

@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from wake2vec.config import MachineConfig
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import CHUNK_TOKENS
-from wake2vec.training.model import EmbeddingModel
 
 SHARE_OF_FREE = 0.9
 """What the allocator loses to fragments isn't planned with."""

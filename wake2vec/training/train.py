@@ -14,7 +14,7 @@ from wake2vec.data.corpus import Corpus
 from wake2vec.errors import MemoryExhaustedError, TrainingDivergedError
 from wake2vec.training.checkpoint import State
 from wake2vec.training.device import START_LOSS_SCALE
-from wake2vec.training.model import EmbeddingModel
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.optimizer import Adafactor, batch_at, lr_at
 from wake2vec.workfolder import Numbers
 
