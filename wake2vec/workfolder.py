@@ -45,6 +45,11 @@ class WorkFolder:
         return self.path / "fault.json"
 
     @property
+    def unmeasured_path(self) -> Path:
+        """Of a finished run: which figures of a newer version can't be had any more, and why."""
+        return self.path / "unmeasured.json"
+
+    @property
     def has_ended(self) -> bool:
         return self.result_path.exists() or self.fault_path.exists()
 

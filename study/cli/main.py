@@ -164,7 +164,7 @@ def measure(
     It happens by itself when a study is run, listed, shown, compared, reported or exported.
     """
     config = asked_to_read(profile, overrides, prefer)
-    measured = bring_up_to_date(config, folder, say)
+    measured = bring_up_to_date(config, folder, say, again=True)
     lacking = len(stale_runs(folder))
     rest = f"; {lacking} lack some" if lacking else ""
     say(f"{measured} runs measured again{rest}." if measured or lacking else "All runs have all figures.")

@@ -3,12 +3,13 @@
 It happens by itself when a study is opened. Nothing is trained: `wake2vec.remeasure` reads the rows that are kept.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from study.config import StudyConfig
 from study.runs.storage import driver_of, only_driver, study_names
-from wake2vec import Wake2VecError, WorkFolder, stale_metrics
+from wake2vec import Wake2VecError, WorkFolder, stale_metrics, write_json
 
 Say = Callable[[str], None]
 FEW = 3
@@ -16,16 +17,16 @@ FEW = 3
 
 def stale_runs(folder: Path) -> dict[str, list[str]]:
     """The digests of finished runs that lack figures of today, of whatever study, and the figures' addresses."""
-    works = [WorkFolder(path.parent) for path in sorted((folder / "trials").glob("*/result.json"))]
-    return {work.path.name: stale for work in works if (stale := stale_metrics(work))}
+    return {work.path.name: stale for work in _finished(folder) if (stale := stale_metrics(work))}
 
 
-def measure_runs(config: StudyConfig, folder: Path, say: Say) -> int:
+def measure_runs(config: StudyConfig, folder: Path, say: Say, again: bool = False) -> int:
     """Measure what is lacking, to be called by who holds the study's lock; how many runs were measured.
 
-    A run whose rows or inputs are gone keeps what it has, and it is said why.
+    A run of any study counts: an equal one of this study would take its result. One whose rows or inputs are gone keeps
+    what it has, and it is said why; these figures of it are tried once more only with `again`.
     """
-    runs = stale_runs(folder)
+    runs = _to_measure(folder, again)
     if not runs:
         return 0
     from wake2vec import remeasure  # loads torch
@@ -35,35 +36,77 @@ def measure_runs(config: StudyConfig, folder: Path, say: Say) -> int:
     say(f"measuring {shown} of {len(runs)} runs that are trained already")
     faults = []
     for digest, stale in runs.items():
+        work = WorkFolder(folder / "trials" / digest)
         try:
-            remeasure(WorkFolder(folder / "trials" / digest), stale, config.run, folder / "cache")
+            remeasure(work, stale, config.run, folder / "cache")
+            work.unmeasured_path.unlink(missing_ok=True)
         except Wake2VecError as fault:
             faults.append(str(fault))
+            write_json(work.unmeasured_path, {"figures": stale, "fault": str(fault)})
     if faults:
-        say(f"{len(faults)} of them stay without: {faults[0]}")
+        say(f"{len(faults)} of them stay without: {faults[0]}; then run `make measure`")
     return len(runs) - len(faults)
 
 
-def bring_up_to_date(config: StudyConfig, folder: Path, say: Say) -> int:
-    """The same where nobody drives the study, and MLflow is told; how many runs were measured.
+def bring_up_to_date(config: StudyConfig, folder: Path, say: Say, again: bool = False) -> int:
+    """The same where nobody drives the study, and its MLflow is told; how many runs were measured.
+
+    MLflow is told too of what another study's opening has measured.
 
     Raises:
         ConfigError: another process holds the study's lock.
     """
-    if not stale_runs(folder):
+    if not _to_measure(folder, again) and _told_s(config, folder) >= _measured_s(folder):
         return 0
     with only_driver(folder, config.study.name):
-        measured = measure_runs(config, folder, say)
-        if measured and config.study.name in study_names(folder):
-            from study.runs.record import read_record
-            from study.tracking.sync import Projection
-
-            record = read_record(config, folder)
-            projection = Projection(config, folder, record.inputs)
-            projection.missing(record)
-            if record.finished:
-                projection.study(record)
+        measured = measure_runs(config, folder, say, again)
+        if _told_s(config, folder) < _measured_s(folder):
+            _tell(config, folder)
     return measured
+
+
+def _tell(config: StudyConfig, folder: Path) -> None:
+    measured_s = _measured_s(folder)
+    if config.study.name in study_names(folder):
+        from study.runs.record import read_record
+        from study.tracking.sync import Projection
+
+        record = read_record(config, folder)
+        projection = Projection(config, folder, record.inputs)
+        projection.missing(record)
+        if record.finished:
+            projection.study(record)
+    write_json(_told_path(config, folder), measured_s)
+
+
+def _told_path(config: StudyConfig, folder: Path) -> Path:
+    return folder / f".{config.study.name}.told"
+
+
+def _told_s(config: StudyConfig, folder: Path) -> float:
+    """When the newest figures were measured again that the study's MLflow was told of; 0: it has been told of none."""
+    path = _told_path(config, folder)
+    return float(json.loads(path.read_text())) if path.exists() else 0.0
+
+
+def _measured_s(folder: Path) -> float:
+    """When figures of any run were last measured again, in seconds since 1970; 0: all are of the end of training."""
+    contents = (json.loads(work.result_path.read_text(encoding="utf-8")) for work in _finished(folder))
+    return max((content.get("remeasured_s") or 0.0 for content in contents), default=0.0)
+
+
+def _to_measure(folder: Path, again: bool) -> dict[str, list[str]]:
+    """The stale runs, without those whose figures were found not to be had, but `again`."""
+
+    def tried(digest: str) -> list[str]:
+        path = WorkFolder(folder / "trials" / digest).unmeasured_path
+        return json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else []
+
+    return {digest: stale for digest, stale in stale_runs(folder).items() if again or {*stale} - {*tried(digest)}}
+
+
+def _finished(folder: Path) -> list[WorkFolder]:
+    return [WorkFolder(path.parent) for path in sorted((folder / "trials").glob("*/result.json"))]
 
 
 def opened(config: StudyConfig, folder: Path, say: Say) -> StudyConfig:

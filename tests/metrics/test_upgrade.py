@@ -24,6 +24,7 @@ from study.engine.measures import bring_up_to_date, stale_runs
 from study.runs.record import read_record
 from study.runs.run import State
 from study.tracking.database import tracking_uri
+from study.tracking.sync import REMEASURED, Projection
 from wake2vec import (
     METRICS,
     ConfigError,
@@ -149,10 +150,35 @@ def test_without_its_rows_or_inputs_a_run_keeps_what_it_has_and_the_reason_is_sa
     for digest in stale_or_all(results):
         forget(WorkFolder(results / "trials" / digest), LATE[:1])
     before = len(stale_runs(results))
+    corpus = Path("inputs/corpus.txt").read_text()
     Path("inputs/corpus.txt").write_text("another text " * 5000)
     assert bring_up_to_date(config, results, said.append) == 0
     assert len(stale_runs(results)) == before
     assert said[-1].startswith(f"{before} of them stay without: figures are measured again with the model, corpus")
+    assert said.pop().endswith("put them back; then run `make measure`")
+    Path("inputs/corpus.txt").write_text(corpus)
+    said.clear()
+    assert bring_up_to_date(config, results, said.append) == 0
+    assert said == []  # what can't be had isn't looked for at each opening
+    assert bring_up_to_date(config, results, said.append, again=True) == before
+    assert stale_runs(results) == {}
+
+
+def test_mlflow_is_told_of_what_was_measured_when_another_study_was_opened(home: Path) -> None:
+    config, results, said = load_config("golden.yaml"), home / "mlruns", list[str]()
+    baseline = read_record(config, results).baseline
+    forget(WorkFolder(results / "trials" / baseline.digest), LATE[:1])
+
+    def told() -> str:
+        tracker = Projection(config, results, read_record(config, results).inputs).tracker
+        return tracker.ended_runs({baseline.label: baseline})[baseline.label].get(REMEASURED, "")
+
+    another = load_config("golden.yaml", ["study.name=another"])
+    before = told()
+    assert bring_up_to_date(another, results, said.append) == 1
+    assert told() == before  # the control
+    assert bring_up_to_date(config, results, said.append) == 0
+    assert told() == f"{read_result(WorkFolder(results / 'trials' / baseline.digest)).remeasured_s:.3f}"
 
 
 def stale_or_all(results: Path) -> list[str]:
