@@ -18,7 +18,7 @@ export MPLBACKEND := Agg
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
 	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
 
-.PHONY: help setup study measure status list show compare plan ui dashboard export report test check format bench gpu figures findings screenshots clean
+.PHONY: help setup study measure status list show compare plan ui dashboard export report model test check format bench gpu figures findings screenshots clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -59,6 +59,8 @@ export: .venv/run ## The chosen trial as a model folder, and in MLflow (TRIAL=7,
 report: .venv/run ## One HTML page about the study
 	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
 
+model: models/smollm2-135m ## A real small model for the profile smollm2, SmolLM2-135M (fetches 93 MB, takes 540)
+
 test: .venv/dev ## All tests
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -91,6 +93,14 @@ clean: .venv/run ## Delete all results, after asking
 	@$(or $(PYTHON),false) $(FITS) || { echo "error: set-up needs Python 3.11, 3.12 or 3.13," \
 		"found $(or $(PYTHON),none): install one, or give PYTHON=path/to/python" >&2; exit 1; }
 	@$(PYTHON) scripts/setup.py
+	@touch $@
+
+# Made once: a newer set-up makes it no better.
+models/smollm2-135m: | .venv/smollm2
+	@$(BIN)/python scripts/smollm2_folder.py $@
+
+.venv/smollm2: .venv/run
+	@$(BIN)/python scripts/setup.py smollm2
 	@touch $@
 
 .venv/dev: .venv/run

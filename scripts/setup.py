@@ -30,6 +30,9 @@ CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 
 WITHOUT_IT = f"torch's CPU build comes from {CPU_BUILDS}; TORCH=cuda takes pip's own, built for CUDA, gigabytes"
 
+ASK_FOR_TORCH = ("accelerate", "peft")
+"""Packages that name torch, which is there, and may be the machine's own: they are installed without what they name."""
+
 LOOK = """
 import importlib.metadata, json, os, torch
 print(json.dumps({
@@ -232,9 +235,12 @@ def set_up_extra(root: Path, extra: str) -> None:
     project, lines = read_project(root)
     megabytes = megabytes_of(lines)[extra]
     print(f"set-up: what `{extra}` needs; fetches about {megabytes} MB", flush=True)
-    # Benchmarks' accelerate asks for torch, which is there, and may be the machine's own.
-    alone = ["--no-deps"] if extra == "bench" else []
-    install(root, megabytes, *alone, *project["optional-dependencies"][extra])
+    needs = project["optional-dependencies"][extra]
+    rest = [need for need in needs if name(need) not in ASK_FOR_TORCH]
+    if alone := [need for need in needs if name(need) in ASK_FOR_TORCH]:
+        install(root, megabytes, "--no-deps", *alone)
+    if rest:
+        install(root, megabytes, *rest)
 
 
 def read_project(root: Path) -> tuple[dict[str, Any], list[str]]:

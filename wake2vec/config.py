@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
+MADE_MODEL = "models/smollm2-135m"
+"""Where `make model` puts the model of the profile `smollm2`."""
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Form = Literal["phase1", "word", "space"]
 Capitals = Literal["exact", "added"]

@@ -40,11 +40,15 @@ def test_help_teaches(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "tinny"], "error: no profile tinny: give one of t4, tiny"),
+        (["run", "tinny"], "error: no profile tinny: give one of smollm2, t4, tiny"),
         (["run", "t4"], "error: profile t4 needs corpus.path=... (CORPUS=... with make) and"),
         (
             ["run", "t4", "corpus.path=no.txt", "vocabulary.lexicon=no.txt"],
             "error: the corpus must be a text file: no.txt",
+        ),
+        (
+            ["run", "smollm2"],
+            "error: the base model must be a local folder: no folder models/smollm2-135m; `make model` makes",
         ),
         (["run", "tiny", "train.lr=fast"], "error: train.lr: Input should be a valid number"),
         (["export", "tiny"], "error: no study tiny in mlruns: run `make study` first"),

@@ -97,16 +97,16 @@ def test_the_projects_own_files_give_what_set_up_reads() -> None:
 
 
 def test_no_pinned_package_asks_for_torch_by_itself() -> None:
-    """If one did, pip would go after all that the machine's torch names; so benchmarks take theirs without needs."""
+    """If one did, pip would go after all that the machine's torch names; those that do are installed without needs."""
     pinned = {setup.name(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    pinned -= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["bench"])
     needs = {
         found.name
         for found in distributions()
         for line in found.requires or []
         if found.name in pinned and setup.name(line) == "torch" and "extra ==" not in line
     }
-    assert not needs
+    assert needs <= set(setup.ASK_FOR_TORCH)
+    assert needs, "no control"
 
 
 BACKEND = """

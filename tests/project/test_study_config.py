@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from study.config import PROFILES, StudyConfig, check_config, load_config
 from study.search.proposal import sampler_for, suggest
-from study.settings import Bound
+from study.settings import Bound, Range
 from wake2vec import ConfigError, flatten
-from wake2vec.config import InitialiserName, OptimizerName
+from wake2vec.config import MADE_MODEL, InitialiserName, OptimizerName
 from wake2vec.training.initialisers import INITIALISERS
 from wake2vec.training.train import OPTIMIZERS
 
+MAKEFILE = Path(__file__).parents[2] / "Makefile"
 GAUSSIAN = {"init.name": "gaussian"}
 
 
@@ -47,6 +48,18 @@ def test_the_defaults_are_phase_1s() -> None:
     assert (train.steps, train.lr, train.warmup_share, train.weight_decay) == (3000, 3e-4, 0.1, 0)
     assert (train.batch_blocks, train.max_grad_norm) == (16, 1.0)
     assert t4.run.corpus.block_tokens == 256
+
+
+def test_the_profile_of_a_real_model_has_phase_1s_recipe_and_what_make_makes() -> None:
+    config = load_config("smollm2")
+    baseline = config.run_config(config.study.baseline)
+    assert (baseline.init.name, baseline.init.noise_scale, baseline.train.lr) == ("gaussian", 0.1, 3e-4)
+    assert (baseline.vocabulary.form, baseline.train.rows) == ("phase1", "all")
+    steps = config.study.space["train.steps"]
+    assert isinstance(steps, Range)
+    assert steps.high == baseline.train.steps  # no trial beats the baseline by more steps
+    assert baseline.model.path == MADE_MODEL
+    assert f"\nmodel: {MADE_MODEL} " in MAKEFILE.read_text()
 
 
 def test_overrides_reach_every_knob_under_one_address() -> None:
@@ -207,5 +220,5 @@ def test_what_a_profile_needs_is_named() -> None:
         ConfigError, match=r"t4 needs corpus\.path=\.\.\. \(CORPUS=\.\.\. with make\) and vocabulary\.lexicon"
     ):
         load_config("t4")
-    with pytest.raises(ConfigError, match="no profile tinny: give one of t4, tiny"):
+    with pytest.raises(ConfigError, match="no profile tinny: give one of smollm2, t4, tiny"):
         load_config("tinny")

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wake2vec.config import Precision
+from wake2vec.config import MADE_MODEL, Precision
 from wake2vec.errors import ModelError
 from wake2vec.training.device import attention_for, best_device, compute_dtype, keep_freed_memory
 
@@ -37,6 +37,8 @@ def resolve_folder(path: str) -> Path:
     folder = Path(path)
     if folder.is_dir():
         return folder
+    if path == MADE_MODEL:
+        raise ModelError(f"the base model must be a local folder: no folder {path}; `make model` makes it")
     try:
         return Path(snapshot_download(path, allow_patterns=FILES))
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError):
