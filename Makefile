@@ -6,17 +6,19 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do $$nam
 PROFILE ?= tiny
 BIN := .venv/bin
 STUDY := $(BIN)/python -m study
-FOLDER = $(if $(RESULTS),--folder "$(RESULTS)")
+# A word for the shell, whatever stands in it.
+QUOTED = '$(subst ','\'',$(1))'
+FOLDER = $(if $(RESULTS),--folder $(call QUOTED,$(RESULTS)))
 # What counts more in the choice: make export PREFER="loss=2,collapse=1".
-CHOICE = $(if $(PREFER),--prefer "$(PREFER)")
+CHOICE = $(if $(PREFER),--prefer $(call QUOTED,$(PREFER)))
 export TORCH
 # A notebook's own backend isn't in .venv.
 export MPLBACKEND := Agg
 
 # What a user may set: make study TRIALS=20, make study PROFILE=t4 CORPUS=... LEXICON=... MODEL=..., or any knob
-# with SET="train.rows=new train.steps=100". RESULTS=folder: where results lie, mlruns without it.
-SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),"corpus.path=$(CORPUS)") \
-	$(if $(LEXICON),"vocabulary.lexicon=$(LEXICON)") $(if $(MODEL),"model.path=$(MODEL)") $(SET)
+# with SET="train.rows=new study.baseline.train.steps=100". RESULTS=folder: where results lie, mlruns without it.
+SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),$(call QUOTED,corpus.path=$(CORPUS))) \
+	$(if $(LEXICON),$(call QUOTED,vocabulary.lexicon=$(LEXICON))) $(if $(MODEL),$(call QUOTED,model.path=$(MODEL))) $(SET)
 
 .PHONY: help setup study measure status list show compare plan ui dashboard export report model test check format bench gpu figures findings screenshots clean
 
@@ -26,7 +28,7 @@ help: ## This list
 setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python, TORCH=cpu or cuda)
 
 study: .venv/run ## Run the study, or continue it (FOR=2h30m, MIRROR=folder, PREFER="loss=2,collapse=1")
-	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for "$(FOR)") $(if $(MIRROR),--mirror "$(MIRROR)") $(CHOICE)
+	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for $(call QUOTED,$(FOR))) $(if $(MIRROR),--mirror $(call QUOTED,$(MIRROR))) $(CHOICE)
 
 measure: .venv/run ## What the results lack of today's figures, from the rows that are kept: seconds, no training
 	@$(STUDY) measure $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
@@ -35,13 +37,13 @@ status: .venv/run ## Where the study stands, also while it runs
 	@$(STUDY) status $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
 
 list: .venv/run ## All its trials in a table (SORT=loss)
-	@$(STUDY) list $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE) $(if $(SORT),--sort "$(SORT)")
+	@$(STUDY) list $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE) $(if $(SORT),--sort $(call QUOTED,$(SORT)))
 
 show: .venv/run ## All about one trial, the chosen one without TRIAL=7
-	@$(STUDY) show "$(or $(TRIAL),chosen)" $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+	@$(STUDY) show $(call QUOTED,$(or $(TRIAL),chosen)) $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
 
 compare: .venv/run ## Two trials, the baseline and the chosen one without A=3 B=7
-	@$(STUDY) compare "$(or $(A),baseline)" "$(or $(B),chosen)" $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+	@$(STUDY) compare $(call QUOTED,$(or $(A),baseline)) $(call QUOTED,$(or $(B),chosen)) $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
 
 plan: .venv/run ## What the study will take, before it runs
 	@$(STUDY) plan $(PROFILE) $(SETTINGS)
@@ -53,8 +55,8 @@ dashboard: .venv/dashboard ## Optuna's own dashboard on loopback, to look at (PO
 	@$(STUDY) dashboard $(FOLDER) $(if $(PORT),--port $(PORT))
 
 export: .venv/run ## The chosen trial as a model folder, and in MLflow (TRIAL=7, OUT=folder, VECTORS=both, REGISTER=no)
-	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out "$(OUT)") \
-		$(if $(VECTORS),--vectors "$(VECTORS)") $(if $(RIGHTS),--rights "$(RIGHTS)") $(if $(filter no,$(REGISTER)),--no-register) $(CHOICE)
+	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out $(call QUOTED,$(OUT))) \
+		$(if $(VECTORS),--vectors $(call QUOTED,$(VECTORS))) $(if $(RIGHTS),--rights $(call QUOTED,$(RIGHTS))) $(if $(filter no,$(REGISTER)),--no-register) $(CHOICE)
 
 report: .venv/run ## One HTML page about the study
 	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)

@@ -38,7 +38,7 @@ from bench.tinyllama import (
     random_training,
     step_flops,
 )
-from study.config import load_config
+from study.config import load_knobs
 from wake2vec import RunConfig, prepare
 from wake2vec.config import CorpusConfig, MachineConfig, Precision, TrainConfig
 from wake2vec.data.corpus import Corpus
@@ -67,8 +67,8 @@ def main() -> None:
 
 
 def tiny_figures(steps: int) -> list[Figure]:
-    config = load_config("tiny", [f"train.steps={steps}"]).run
-    exact = load_config("tiny", [f"train.steps={steps}", "train.precision=float32"]).run  # as Phase 1's way is
+    config = load_knobs("tiny", [f"train.steps={steps}"])
+    exact = load_knobs("tiny", [f"train.steps={steps}", "train.precision=float32"])  # as Phase 1's way is
     material = prepare(config)
 
     def ours() -> tuple[list[float], list[float]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from bench.figures import Figure, publish
 from bench.phase1_report import report_phase1
 from bench.tinyllama import BASE_ROWS, DIM, NEW_ROWS
-from study.config import load_config
+from study.config import load_knobs
 from wake2vec import prepare
 from wake2vec.metrics import cosine, isotropy, norms, spectrum
 from wake2vec.metrics import rows as chunks
@@ -80,7 +80,7 @@ def main() -> None:
 
 def tiny_figures() -> list[Figure]:
     """The same at the size of the profile `tiny`, whose trials measure three times."""
-    config = load_config("tiny").run
+    config = load_knobs("tiny")
     material = prepare(config)
     base, new = material.base_rows, initialise(config, material)
     matrix = torch.cat([base, new])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.figures import Figure, publish
 from bench.tinyllama import BASE_ROWS, DIM, NEW_ROWS
-from study.config import load_config
+from study.config import load_knobs
 from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.inputs import Material
 from wake2vec.metrics.measure import measure
@@ -41,7 +41,7 @@ SHOWN = {
 def main() -> None:
     figures = []
     for variant, overrides in VARIANTS.items():
-        config = load_config("tiny", [*TRAINING, *overrides]).run
+        config = load_knobs("tiny", [*TRAINING, *overrides])
         material = prepare(config)
         seconds = timed_start(config, material)
         before, after = before_and_after(config, material)
@@ -81,7 +81,7 @@ def timed_start(config: RunConfig, material: Material) -> float:
 
 def full_size_s() -> float:
     """Seconds of `similarity` at Phase 1's size, on the strings of the default and pairs of them."""
-    material = prepare(load_config("tiny").run)
+    material = prepare(load_knobs("tiny"))
     words = grown(list(material.vocabulary.words), NEW_ROWS)
     texts = grown([text for text in material.base_texts if text.strip()], BASE_ROWS)
     rows: Tensor = torch.randn(BASE_ROWS, DIM, generator=torch.Generator().manual_seed(0))

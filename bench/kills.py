@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from bench.figures import Figure, publish
-from study.config import load_config
+from study.config import load_knobs
 from wake2vec import RunConfig, RunResult, TrialStopped, WorkFolder, prepare, run
 from wake2vec.training import checkpoint
 from wake2vec.training.train import Training
@@ -50,7 +50,7 @@ def main() -> None:
         *("train.steps=12", "train.evaluate_every_steps=6"),
         *("sample.new_tokens=8", "corpus.validation_share=0.02"),  # only to be done sooner
     ]
-    config = every_step(load_config("tiny", overrides).run)
+    config = every_step(load_knobs("tiny", overrides))
     points_config = config.model_copy(update={"train": config.train.model_copy(update={"steps": 4})})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from bench.figures import Figure, publish
-from study.config import load_config
+from study.config import load_config, load_knobs
 from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.data.corpus import exposure_classes
 from wake2vec.inputs import Material
@@ -59,7 +59,7 @@ def main() -> None:
 def config_of(overrides: list[str]) -> RunConfig:
     study = load_config("tiny")
     baseline = [f"{address}={value}" for address, value in study.study.baseline.items()]
-    return load_config("tiny", [*baseline, *overrides]).run
+    return load_knobs("tiny", [*baseline, *overrides])
 
 
 def census(config: RunConfig) -> Census:

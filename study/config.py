@@ -1,20 +1,18 @@
 """A study's configuration: a profile, which is YAML, with overrides from the command line."""
 
 import difflib
-import re
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError, model_validator
-from yaml import YAMLError
 
-from study.settings import Choices, StudySection, Value
+from study.profile import Tree, lay_over, read_yaml
+from study.settings import FORMS, Choices, Range, StudySection, Value
 from wake2vec import METRICS, ConfigError, RunConfig, Section, flatten, unflatten
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -31,7 +29,7 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "StudyConfig":
-        knobs = self.run.identity()
+        knobs = flatten(self.run.model_dump(exclude={"machine"}))
         faults = [_unknown("study.space", key, knobs) for key in self.study.space if key not in knobs]
         for key, space in self.study.space.items():
             if key not in self.study.baseline:
@@ -46,9 +44,8 @@ class StudyConfig(Section):
         faults += [
             fault
             for key, space in self.study.space.items()
-            if key in knobs and isinstance(space, Choices)
-            for choice in space.choices
-            for fault in self._faults_of("study.space", {key: choice})
+            if key in knobs
+            for fault in self._faults_of_space(key, space)
         ]
         results = [objective.result for objective in self.study.objectives]
         faults += [_unknown("study.objectives", result, METRICS) for result in results if result not in METRICS]
@@ -67,11 +64,28 @@ class StudyConfig(Section):
             raise ValueError("; ".join(faults))
         return self
 
+    def _faults_of_space(self, key: str, space: Range | Choices) -> list[str]:
+        """Of the ends of a range, or of each choice."""
+        if isinstance(space, Choices):
+            return [fault for choice in space.choices for fault in self._faults_of("study.space", {key: choice})]
+        default = flatten(RunConfig().model_dump())[key]
+        if isinstance(default, bool) or not isinstance(default, int | float):
+            return [f"study.space.{key} needs choices, as it is no number: {{choices: [...]}}"]
+        if isinstance(default, float):
+            return [fault for end in (space.low, space.high) for fault in self._faults_of("study.space", {key: end})]
+        odd = [f"{end:g}" for end in (space.low, space.high) if not end.is_integer()]
+        if odd:
+            return [f"study.space.{key} takes whole numbers: {', '.join(odd)}"]
+        return [fault for end in (space.low, space.high) for fault in self._faults_of("study.space", {key: int(end)})]
+
     def _faults_of(self, where: str, values: dict[str, Value]) -> list[str]:
         try:
             self.run_config(values)
         except ValidationError as fault:
-            return [f"{where}: {_one_line(error)}" for error in fault.errors()]
+            return [
+                f"{where}: {line}"
+                for line in _lines(fault.errors(), unflatten({**flatten(self.run.model_dump()), **values}))
+            ]
         except ConfigError as fault:
             return [f"{where}: {fault}"]
         return []
@@ -115,7 +129,20 @@ def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:
     return check_config(tree)
 
 
-def read_profile(profile: str, overrides: Sequence[str] = ()) -> dict[Any, Any]:
+def load_knobs(profile: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The knobs of a profile alone, of which none varies, with overrides laid over them.
+
+    Raises:
+        ConfigError: one line with all that is wrong.
+    """
+    tree = {key: value for key, value in read_profile(profile).items() if key != "study"}
+    try:
+        return RunConfig.model_validate(lay_over(tree, overrides))
+    except ValidationError as fault:
+        raise ConfigError("; ".join(_lines(fault.errors(), tree))) from None
+
+
+def read_profile(profile: str, overrides: Sequence[str] = ()) -> Tree:
     """The content of a profile with overrides laid over it; what the user must give is still `???`.
 
     Raises:
@@ -125,47 +152,76 @@ def read_profile(profile: str, overrides: Sequence[str] = ()) -> dict[Any, Any]:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
         raise ConfigError(f"no profile {profile}: give one of {known}, or the path of a YAML file")
-    wrong = [override for override in overrides if not re.match(r"^[\w.]+=", override)]
-    if wrong:
-        raise ConfigError(f"an override has the form key=value: {', '.join(wrong)}")
-    try:
-        loaded = OmegaConf.load(path)
-        if not isinstance(loaded, DictConfig):
-            raise ConfigError(f"{path}: a profile is a mapping of settings")
-        tree: Any = OmegaConf.to_container(
-            OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides))), resolve=True
-        )
-    except (OmegaConfBaseException, YAMLError, OSError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path}: {' '.join(str(fault).split())}") from None
-    return cast(dict[Any, Any], tree)
+    return lay_over(read_yaml(path), overrides)
 
 
-def missing_settings(tree: dict[Any, Any]) -> list[str]:
+def missing_settings(tree: Tree) -> list[str]:
     """Addresses of what a profile leaves to the user, and the user has not given."""
     return [key for key, value in flatten(tree).items() if value == "???"]
 
 
-def check_config(tree: dict[Any, Any]) -> StudyConfig:
+def check_config(tree: Tree) -> StudyConfig:
     """Raises ConfigError: one line with all that is wrong in a profile's content."""
     study = tree.get("study")
     run = {key: value for key, value in tree.items() if key != "study"}
     try:
         return StudyConfig.model_validate({"study": study, "run": run})
     except ValidationError as fault:
-        raise ConfigError("; ".join(map(_one_line, fault.errors()))) from None
+        raise ConfigError("; ".join(_lines(fault.errors(), tree))) from None
 
 
-def _one_line(error: Any) -> str:
-    where = [str(part) for part in error["loc"]]
-    if where and where[0] == "run":
-        where = where[1:]
+A_GROUP = "Input should be a group of settings, {key: value}"
+MESSAGES = {"model_type": A_GROUP, "dict_type": A_GROUP, "list_type": "Input should be a list, [value, value]"}
+"""What Pydantic says in Python's words."""
+
+
+def _lines(errors: Sequence[Any], tree: Tree) -> list[str]:
+    """A line for each setting that is wrong: what a type that has several forms says of each stands in one."""
+    by_place: dict[tuple[str, ...], list[Any]] = {}
+    for error in errors:
+        where = [str(part) for part in error["loc"]]
+        where = _known(where[1:] if where[:1] == ["run"] else where, tree, error["type"])
+        by_place.setdefault(tuple(where), []).append(error)
+    return [_one_line(list(where), found) for where, found in by_place.items()]
+
+
+def _known(where: list[str], tree: Any, kind: str) -> list[str]:
+    """The part of a place that a profile has; the rest names forms of a type."""
+    found: list[str] = []
+    for part in where:
+        if isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        elif isinstance(tree, dict) and part in tree:
+            tree = tree[part]
+        elif kind == "missing" and part == where[-1] and isinstance(tree, dict):
+            return [*found, part]
+        elif part in FORMS:
+            continue
+        else:
+            break
+        found.append(part)
+    return found
+
+
+def _one_line(where: list[str], errors: Sequence[Any]) -> str:
+    error = errors[0]
     if error["type"] == "extra_forbidden":
         parent = _section(where[:-1])
         return _unknown(".".join(where[:-1]) or "the profile", where[-1], parent)
-    message = error["msg"].removeprefix("Value error, ")
+    messages = list(
+        dict.fromkeys(MESSAGES.get(each["type"]) or each["msg"].removeprefix("Value error, ") for each in errors)
+    )
+    message = " or ".join([messages[0], *(rest.removeprefix("Input should be ") for rest in messages[1:])])
     given = error["input"]
-    shown = "" if isinstance(given, dict | list | Section) or given is None else f" (it is {given!r})"
+    shown = "" if isinstance(given, dict | list | Section) or given is None else f" (it is {_short(given)})"
     return f"{'.'.join(where)}: {message}{shown}" if where else message
+
+
+def _short(given: object) -> str:
+    try:
+        return textwrap.shorten(repr(given), 60, placeholder=" ...")
+    except ValueError:
+        return "a number of more than 4,300 digits"
 
 
 def _section(where: list[str]) -> list[str]:

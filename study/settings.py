@@ -4,13 +4,15 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from wake2vec import Section
 
 Value = float | int | str | bool
 AnchorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$")]
 
+MOST = 2**31 - 1
+"""Of whole numbers: what databases and libraries take everywhere."""
 NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?"
 BOUND = re.compile(
     r"^\s*(?P<bar>\|?)(?P<result>[\w.]+)(?P=bar)\s*(?P<relation><=|>=)\s*"
@@ -53,6 +55,16 @@ class Choices(Section):
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.choices))
+
+
+def _form(space: object) -> str:
+    """The tag of `Space` that what is given was meant for."""
+    return CHOICES if isinstance(space, Choices) or (isinstance(space, dict) and "choices" in space) else RANGE
+
+
+RANGE, CHOICES = FORMS = ("a range", "choices of a knob")
+"""Names of what a space may be, which stand in no profile."""
+Space = Annotated[Annotated[Range, Tag(RANGE)] | Annotated[Choices, Tag(CHOICES)], Discriminator(_form)]
 
 
 class Objective(Section):
@@ -101,9 +113,9 @@ class Bound(Section):
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, written: Any) -> Any:
-        if not isinstance(written, str):
+        if isinstance(written, dict | Bound):
             return written
-        match = BOUND.match(written)
+        match = BOUND.match(str(written))
         if match is None:
             raise ValueError(BOUND_RULE)
         measure = match["measure"]
@@ -162,7 +174,7 @@ class Bound(Section):
 class StoppingSettings(Section):
     """When a trial is ended early: see `study.search.stopping`."""
 
-    grace_steps: int = Field(ge=1)
+    grace_steps: int = Field(ge=1, le=MOST)
     """No trial is judged before it has trained so many steps."""
     diverged_nats: float | None = Field(0.5, gt=0)
     """A validation loss by so much above the trial's own at step 0 ends it; None: never."""
@@ -187,17 +199,17 @@ class ChoiceSettings(Section):
 
 class StudySection(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")
-    trials: int = Field(ge=1)
+    trials: int = Field(ge=1, le=MOST)
     """Ended trials that the study has when it is done, the baseline and stopped ones among them."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST)
     """Of the sampler."""
     sampler: Literal["gp", "tpe", "random"] = "gp"
     """What proposes trials: see `study.search.proposal`."""
-    startup_trials: int = Field(10, ge=1)
+    startup_trials: int = Field(10, ge=1, le=MOST)
     """Trials before the sampler models what it saw: baseline, anchors, and the rest drawn at random."""
-    aimed_trials: int = Field(0, ge=0)
+    aimed_trials: int = Field(0, ge=0, le=MOST)
     """So many of the study's last trials go for the choice: see `study.search.proposal`."""
-    space: dict[str, Range | Choices] = Field(min_length=1)
+    space: dict[str, Space] = Field(min_length=1)
     """What varies: the address of a knob, and its range or choices."""
     objectives: list[Objective] = Field(min_length=1)
     baseline: dict[str, Value]
@@ -211,13 +223,13 @@ class StudySection(Section):
     """Without it every trial runs to its end."""
     warm_start: list[str] = Field(default_factory=list)
     """Earlier studies in the same folder whose trials the sampler begins with."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1, le=MOST)
     """The study is done when so many trials in a row have not raised the hypervolume; None: when it has `trials`."""
-    workers: int = Field(1, ge=1)
+    workers: int = Field(1, ge=1, le=MOST)
     """Runs side by side, each in a process of its own; what a trial is proposed from then lacks those beside it."""
-    seeds: int = Field(1, ge=1)
+    seeds: int = Field(1, ge=1, le=MOST)
     """How many seeds the baseline and the finalists are run with."""
-    finalists: int = Field(3, ge=1)
+    finalists: int = Field(3, ge=1, le=MOST)
     """Trials of the front that are run with all seeds: the chosen one and its runners-up."""
     choice: ChoiceSettings = ChoiceSettings()
 

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 DEFAULT_FOLDER = Path(__file__).parent / "default"
 MADE_MODEL = "models/smollm2-135m"
 """Where `make model` puts the model of the profile `smollm2`."""
+MOST = 2**31 - 1
+"""Of whole numbers: what libraries take everywhere."""
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Form = Literal["phase1", "word", "space"]
 Capitals = Literal["exact", "added"]
@@ -41,7 +43,7 @@ class ModelConfig(Section):
 class CorpusConfig(Section):
     path: str = str(DEFAULT_FOLDER / "corpus.txt")
     """UTF-8 text to adapt to."""
-    block_tokens: int = Field(256, ge=8)
+    block_tokens: int = Field(256, ge=8, le=MOST)
     """Length of a training sequence."""
     validation_share: float = Field(0.1, gt=0, lt=0.5)
     """Share of the text, at its end, that is held out."""
@@ -66,14 +68,14 @@ class InitConfig(Section):
 
 
 class TrainConfig(Section):
-    steps: int = Field(3000, ge=1)
+    steps: int = Field(3000, ge=1, le=MOST)
     lr: float = Field(3e-4, gt=0)
     """Peak learning rate."""
     optimizer: OptimizerName = "adafactor"
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly from 0; then it falls linearly to 0."""
     weight_decay: float = Field(0.0, ge=0)
-    batch_blocks: int = Field(16, ge=1)
+    batch_blocks: int = Field(16, ge=1, le=MOST)
     """Sequences in one optimizer step."""
     max_grad_norm: float = Field(1.0, gt=0)
     rows: Literal["all", "new"] = "all"
@@ -81,7 +83,7 @@ class TrainConfig(Section):
     precision: Precision = "auto"
     """Of the frozen body and the head's products; trained rows and optimizer are always in float32. `auto`: bfloat16
     where the device multiplies it natively, else float16 on a GPU and float32 on a CPU: `wake2vec.training.device`."""
-    evaluate_every_steps: int = Field(300, ge=1)
+    evaluate_every_steps: int = Field(300, ge=1, le=MOST)
     """Validation and geometry are measured at step 0, every so many steps, and at the end."""
 
 
@@ -89,25 +91,25 @@ class SampleConfig(Section):
     """The texts that a trained model writes: Phase 1's sampling."""
 
     prompt: str = "riverrun, past Eve and Adam's,"
-    count: int = Field(8, ge=0)
+    count: int = Field(8, ge=0, le=MOST)
     """Texts, all after the same prompt; 0: none. Their words bound the error of `sample.spacing_rate`: one text says
     little."""
-    new_tokens: int = Field(160, ge=1)
+    new_tokens: int = Field(160, ge=1, le=MOST)
     """Length of each."""
     temperature: float = Field(0.9, gt=0)
     top_p: float = Field(0.92, gt=0, le=1)
-    top_k: int = Field(50, ge=1)
+    top_k: int = Field(50, ge=1, le=MOST)
     repetition_penalty: float = Field(1.15, ge=1)
 
 
 class MachineConfig(Section):
     """What this machine can bear: it moves no number by more than rounding, so a trial's digest leaves it out."""
 
-    micro_batch_blocks: int | None = Field(None, ge=1)
+    micro_batch_blocks: int | None = Field(None, ge=1, le=MOST)
     """Most sequences in one forward pass; None: as many as the memory holds."""
     memory_gb: float | None = Field(None, gt=0)
     """Most memory that a trial may take, in 10^9 bytes; None: what the device has free."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=1024)
     """Threads that compute on a CPU; None: in a study the quickest number, measured before each run, else torch's."""
     checkpoint_every_s: float = Field(60, ge=0)
     """Seconds from one checkpoint to the next: what a machine that is taken away costs at most."""
@@ -123,7 +125,7 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     sample: SampleConfig = SampleConfig()
     machine: MachineConfig = MachineConfig()
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, le=MOST)
     """Of the initialisation, the batch order and the sampling."""
 
     def identity(self) -> dict[str, Any]:

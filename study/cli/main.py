@@ -1,11 +1,9 @@
-"""`python -m study`: `run`, `plan`, `clean`, which functions the other commands are, and how all of them fail."""
+"""`python -m study`: `run`, `plan`, `measure`, which functions the other commands are, and how all of them fail."""
 
 import contextlib
 import logging
 import os
-import shutil
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ import optuna
 import typer
 
 from study.cli import lexicon, make, read
+from study.cli.clean import clean
 from study.cli.options import (
     MORE_TRIALS,
     Folder,
@@ -38,7 +37,7 @@ from study.engine.measures import bring_up_to_date, stale_runs
 from study.engine.stop import Stop, seconds_of
 from study.format import duration
 from study.runs.compare import pair_of, shown_cautions
-from study.runs.database import check_not_in_use, fault_in_words
+from study.runs.database import fault_in_words
 from study.runs.judge import why_enough
 from study.runs.record import StudyRecord
 from study.runs.storage import driver_of
@@ -170,32 +169,8 @@ def measure(
     say(f"{measured} runs measured again{rest}." if measured or lacking else "All runs have all figures.")
 
 
-@app.command()
-@one_line_errors
-def clean(
-    folder: Folder = RESULTS,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-) -> None:
-    """Delete all studies, results and tracking data, after asking. Exports and mirrors stay."""
-    kept = {"README.md", ".gitignore"}
-    doomed = sorted(path for path in folder.glob("*") if path.name not in kept) if folder.is_dir() else []
-    if not doomed:
-        say(f"{folder} holds no results.")
-        return
-    size = sum(file.stat().st_size for path in doomed for file in [path, *path.rglob("*")] if file.is_file())
-    say(f"{folder} holds {size / 1e6:.0f} MB: {', '.join(path.name for path in doomed)}")
-    if not yes and not (sys.stdin.isatty() and typer.confirm("Delete all of it?", default=False)):
-        say("Nothing was deleted.")
-        return
-    for path in doomed:
-        if path.suffix == ".db":
-            check_not_in_use(path)
-    for path in doomed:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)  # a journal went with the look
-    say("Deleted.")
-
-
 for name, command in (
+    ("clean", clean),
     ("status", read.status),
     ("list", read.list_),
     ("show", read.show_),

@@ -76,6 +76,8 @@ def random(seed: int, startup_trials: int) -> BaseSampler:
 
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {"gp": gp, "tpe": tpe, "random": random}
+SEEDS = 2**32
+"""NumPy's generators take seeds below it."""
 UNTAUGHT = ("random",)
 """Samplers that learn nothing from trials, and are told none: to copy a thousand takes .1 s."""
 
@@ -89,7 +91,7 @@ def sampler_for(number: int, config: StudyConfig) -> BaseSampler:
     startup_trials = max(1, config.study.startup_trials - (config.study.workers - 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SAMPLERS[config.study.sampler](config.study.seed * 1_000_003 + number, startup_trials)
+        return SAMPLERS[config.study.sampler]((config.study.seed * 1_000_003 + number) % SEEDS, startup_trials)
 
 
 def propose(record: StudyRecord, number: int) -> dict[str, Value]:

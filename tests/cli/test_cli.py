@@ -1,6 +1,7 @@
 """The commands as a person types them."""
 
 import re
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import Result
 from typer.testing import CliRunner
 
 from study.cli.main import app
 from study.engine.driver import StudyOutcome
+from study.runs.storage import only_driver
 
 
 def study(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -50,7 +53,7 @@ def test_help_teaches(command: list[str]) -> None:
             ["run", "smollm2"],
             "error: the base model must be a local folder: no folder models/smollm2-135m; `make model` makes",
         ),
-        (["run", "tiny", "train.lr=fast"], "error: train.lr: Input should be a valid number"),
+        (["run", "tiny", "train.weight_decay=fast"], "error: train.weight_decay: Input should be a valid number"),
         (["export", "tiny"], "error: no study tiny in mlruns: run `make study` first"),
         (["ui", "tiny"], "error: no study tiny in mlruns: run `make study` first"),
     ],
@@ -84,6 +87,48 @@ def test_clean_asks_and_without_a_yes_deletes_nothing(tmp_path: Path, monkeypatc
     assert (tmp_path / "mlruns" / "optuna.db").exists()
     assert "Deleted." in CliRunner().invoke(app, ["clean", "--yes"]).output
     assert [path.name for path in (tmp_path / "mlruns").iterdir()] == ["README.md"]
+
+
+def test_clean_takes_what_this_project_made_and_nothing_else(
+    done: tuple[Path, StudyOutcome], profile: str, tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
+    shutil.copytree(done[0], folder)
+    before = {path.name for path in folder.iterdir()}
+    for path in (folder / "thesis.txt", folder / "photos" / "a.jpg", folder / "model.db", elsewhere / "kept.txt"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (folder / "shelf").symlink_to(elsewhere)
+
+    def clean(where: Path) -> Result:
+        return CliRunner().invoke(app, ["clean", "--yes", "--folder", str(where)])
+
+    with only_driver(folder, "tiny"):
+        assert "is in use: tiny is held by process" in clean(folder).stderr
+    (tmp_path / "link").symlink_to(folder)
+    refused = clean(tmp_path / "link")
+    assert refused.exit_code == 2 and refused.stderr.strip().endswith(f"give --folder {folder}")
+    assert before <= {path.name for path in folder.iterdir()}
+    told = clean(folder)
+    assert "Deleted." in told.output
+    assert "project stays: model.db, photos, shelf, thesis.txt" in " ".join(told.output.split())
+    assert {path.name for path in folder.iterdir()} == {"thesis.txt", "photos", "model.db", "shelf"}
+    assert (elsewhere / "kept.txt").exists() and (folder / "photos" / "a.jpg").exists()
+    assert "no results." in clean(elsewhere).output and (elsewhere / "kept.txt").exists()
+
+
+def test_nothing_is_deleted_where_a_name_of_this_project_is_a_link(tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "mlruns"
+    for path in (elsewhere / "kept.txt", folder / "optuna.db"):
+        path.parent.mkdir()
+        path.write_text("x")
+    (folder / "trials").symlink_to(elsewhere)
+    told = CliRunner().invoke(app, ["clean", "--yes", "--folder", str(folder)])
+    assert told.exit_code == 2 and f"{folder / 'trials'} is one, to {elsewhere}" in told.stderr
+    assert (elsewhere / "kept.txt").exists() and (folder / "optuna.db").exists()
+    (folder / "trials").rename(tmp_path / "moved")  # as it says
+    assert "Deleted." in CliRunner().invoke(app, ["clean", "--yes", "--folder", str(folder)]).output
+    assert list(folder.iterdir()) == [] and (elsewhere / "kept.txt").exists()
 
 
 def test_the_ui_answers_on_loopback_with_links_to_the_trials_and_to_who_has_one_alone(

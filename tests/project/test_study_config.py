@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from study.config import PROFILES, StudyConfig, check_config, load_config
 from study.search.proposal import sampler_for, suggest
-from study.settings import Bound, Range
+from study.settings import Bound, Choices, Range
 from wake2vec import ConfigError, flatten
 from wake2vec.config import MADE_MODEL, InitialiserName, OptimizerName
 from wake2vec.training.initialisers import INITIALISERS
@@ -179,13 +179,46 @@ def test_any_value_in_any_field_is_accepted_or_refused_in_one_line(address: str,
         assert isinstance(config, StudyConfig)
 
 
+SPACES = st.sampled_from([*ADDRESSES, "train.lrr"])
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from([1, 0.001, 40, 120, 20261125])
+
+
+@given(
+    address=SPACES,
+    space=st.fixed_dictionaries({"low": NUMBERS, "high": NUMBERS}, optional={"log": st.booleans()})
+    | st.fixed_dictionaries({"choices": st.lists(NUMBERS | st.text(max_size=3) | st.booleans(), max_size=3)}),
+    start=NUMBERS | st.text(max_size=3),
+    seed=NUMBERS,
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_space_that_is_accepted_can_be_drawn_from(address: str, space: Any, start: Any, seed: Any) -> None:
+    study = {"space": {address: space}, "baseline": {address: start}, "seed": seed, "sampler": "random"}
+    try:
+        config = check_config(tree(**{f"study__{key}": value for key, value in study.items()}))
+    except ConfigError as fault:
+        assert "\n" not in str(fault)
+        return
+    for number in (1, 2**20):
+        drawn = suggest(optuna.create_study(sampler=sampler_for(number, config)).ask(), config)
+        assert config.run_config(drawn) and config.lies_in_space(drawn)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("study: [", "expected"),
         ("study: {name: a}\nstudy: {name: b}\n", "duplicate"),
         ("- 1\n", "a profile is a mapping"),
-        ("train:\n  lr: ${nowhere}\n", "nowhere"),
+        ("train:\n  lr: ${nowhere}\n", r"computes nothing: write the value out in place of \$\{nowhere\}"),
+        ("sample:\n  prompt: ${oc.env:HOME}\n", "computes nothing"),
+        ("a: &a [1]\nb: *a\n", "refers to nothing"),
+        ("a: !!python/object/apply:os.system [ls]\n", "has no tags"),
+        ("a: !!binary aGVsbG8=\n", "has no tags"),
+        (f"a: {'[' * 30}{']' * 30}\n", "at most 20 levels deep"),
+        (f"a: {'9' * 5000}\n", "more than 4,300 digits"),
+        ("# " + "x" * 1_000_000, "at most 1,000,000 bytes"),
+        ("a: \x00\n", "special characters"),
+        ("? {a: 1}\n: 2\n", "unhashable key"),
     ],
 )
 def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -194,6 +227,45 @@ def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path, text: str, messag
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_text_on_the_command_line_is_taken_as_it_is() -> None:
+    for written in ("run #2/book.txt", "[draft] x.txt", "2024", "a: b", "${oc.env:HOME}", "*x", "!", "null", "a=b", ""):
+        config = load_config("tiny", [f"corpus.path={written}", f"sample.prompt={written}"])
+        assert (config.run.corpus.path, config.run.sample.prompt) == (written, written)
+    assert load_config("tiny", ["study.name=2024"]).study.name == "2024"
+    fixed = ["study.space.train.lr=null", "train.lr=1e-3"]
+    assert load_config("tiny", fixed).run.train.lr == 0.001  # the control: a number is read as one
+
+
+@pytest.mark.parametrize(("address", "value"), [("train.steps", 100), ("train.lr", 0.002)])
+def test_a_knob_that_varies_cant_be_set_beside_the_space_and_each_remedy_works(address: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{address} varies in this study, so {address}={value} would do") as told:
+        load_config("tiny", [f"{address}={value}"])
+    baseline, fixed, set_ = (f"study.baseline.{address}={value}", f"study.space.{address}=null", f"{address}={value}")
+    assert all(remedy in str(told.value) for remedy in (baseline, f"{fixed} {set_}"))
+    assert load_config("tiny", [baseline]).study.baseline[address] == value
+    config = load_config("tiny", [fixed, set_])
+    assert address not in config.study.space and address not in config.study.baseline
+    assert flatten(config.run.model_dump())[address] == value
+    moved = load_config("tiny", [f"study.space.{address}.low={value / 2:g}", f"study.space.{address}.high=500"])
+    space = moved.study.space[address]
+    assert isinstance(space, Range) and (space.low, space.high, space.log) == (value / 2, 500, True)
+
+
+def test_each_part_of_a_space_has_an_address_of_its_own() -> None:
+    config = load_config(
+        "tiny",
+        [
+            "study.space.train.rows={choices: [all, new]}",
+            "study.baseline.train.rows=all",
+            "study.anchors.noise 1.0.init.noise_scale=1.5",
+            "study.space.init.noise_scale.choices=[0.1, 1.5]",
+        ],
+    )
+    assert config.study.anchors["noise 1.0"] == {"init.noise_scale": 1.5}
+    assert config.study.space["init.noise_scale"] == Choices(choices=[0.1, 1.5])
+    assert list(config.study.space) == ["init.noise_scale", "train.lr", "train.steps", "train.rows"]
 
 
 def test_a_profiles_anchors_can_be_left_out() -> None:
