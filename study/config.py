@@ -29,7 +29,7 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "StudyConfig":
-        knobs = flatten(self.run.model_dump(exclude={"machine"}))
+        knobs = self.run.knobs()
         faults = [_unknown("study.space", key, knobs) for key in self.study.space if key not in knobs]
         for key, space in self.study.space.items():
             if key not in self.study.baseline:

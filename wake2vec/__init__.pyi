@@ -1,6 +1,6 @@
 from .checkpoints.export import TEXT_FORMATS, ExportedFolder, export_folder
 from .checkpoints.stored import Source, StoredSubject, read_subject
-from .config import Capitals, CorpusConfig, Form, InitialiserName, RunConfig, Section, flatten, unflatten
+from .config import DECIDED_KNOBS, Capitals, CorpusConfig, Form, InitialiserName, RunConfig, Section, flatten, unflatten
 from .data.audit_record import COUNT_CLASSES, Audit
 from .data.candidates import (
     Candidates,
@@ -55,6 +55,7 @@ from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic
 __all__ = [
     "AVAILABLE_THREADS",
     "COUNT_CLASSES",
+    "DECIDED_KNOBS",
     "HEADLINE",
     "INITIALISERS",
     "METRICS",

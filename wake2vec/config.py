@@ -25,8 +25,11 @@ TRAINING_VERSION = 4
 """Raised when a change to the code makes trainings of equal configurations differ, and so all digests."""
 EARLIER_VERSIONS: tuple[int, ...] = ()
 """The training versions before it whose results are read, newest first, from 4 on. (It was the format of results.)"""
-ADDED_KNOBS: dict[str, Any] = {}
+ADDED_KNOBS: dict[str, Any] = {"corpus.bos": "never"}
 """Knobs that came after version 4, and the value that does what was done before: at it they aren't in the identity."""
+DECIDED_KNOBS = ("corpus.bos",)
+"""Added knobs that the inputs decide where they are `auto`: what they decide stands among the inputs' fingerprints, if
+it isn't what was done before. So an old digest holds wherever the same is done."""
 
 
 class Section(BaseModel):
@@ -47,6 +50,10 @@ class CorpusConfig(Section):
     """Length of a training sequence."""
     validation_share: float = Field(0.1, gt=0, lt=0.5)
     """Share of the text, at its end, that is held out."""
+    bos: Literal["auto", "always", "never"] = "auto"
+    """Whether each block, and each prompt, begins with the beginning-of-sequence token, which is never a target.
+    `auto`: where the base tokenizer puts it before a text by itself, as the model was trained; `never`: as before this
+    knob."""
 
 
 class VocabularyConfig(Section):
@@ -129,24 +136,37 @@ class RunConfig(Section):
     """Of the initialisation, the batch order and the sampling."""
 
     def identity(self) -> dict[str, Any]:
-        """The knobs that make a trial what it is, under their addresses: all but those of the machine."""
-        knobs = flatten(self.model_dump(exclude={"machine"}))
-        return {key: value for key, value in knobs.items() if key not in ADDED_KNOBS or value != ADDED_KNOBS[key]}
+        """The knobs that make a trial what it is, under their addresses: what holds for all trials is left out."""
+        return {key: value for key, value in self.knobs().items() if not _goes_without_saying(key, value)}
+
+    def knobs(self) -> dict[str, Any]:
+        """All knobs but those of the machine, under their addresses."""
+        return flatten(self.model_dump(exclude={"machine"}))
 
     def digest(self, fingerprints: dict[str, str], version: int | None = None) -> str:
         """Name of what is trained: 16 hex digits, the same wherever the input files lie.
 
         `fingerprints` maps `model.path`, `corpus.path` and `vocabulary.lexicon` to hashes of the files'
-        contents, which stand in the digest for the paths. `version` is one of `EARLIER_VERSIONS`; None: today's.
+        contents, which stand in the digest for the paths, and knobs that are `auto` to what the inputs decide for them,
+        if it isn't what was done before there was the knob. `version` is one of `EARLIER_VERSIONS`; None: today's.
         What is measured isn't part of it: `wake2vec.metrics.registry` has a version for each metric.
         """
-        content = {**self.identity(), **fingerprints, "format": version or TRAINING_VERSION}
+        knobs = self.knobs()
+        given = {key for key in DECIDED_KNOBS if knobs[key] != "auto"}
+        inputs = {key: value for key, value in fingerprints.items() if key not in given}
+        content = {**self.identity(), **inputs, "format": version or TRAINING_VERSION}
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def digests(self, fingerprints: dict[str, str]) -> list[str]:
         """Today's digest, then those of the earlier versions, newest first."""
         return [self.digest(fingerprints, version) for version in (TRAINING_VERSION, *EARLIER_VERSIONS)]
+
+
+def _goes_without_saying(address: str, value: Any) -> bool:
+    """Whether a knob does what was done before there was it, or is for the inputs to decide."""
+    is_decided = address in DECIDED_KNOBS and value == "auto"
+    return is_decided or (address in ADDED_KNOBS and value == ADDED_KNOBS[address])
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from torch import Tensor
 from wake2vec.config import TRAINING_VERSION, CorpusConfig, RunConfig, VocabularyConfig
 from wake2vec.data.audit import audit
 from wake2vec.data.audit_record import Audit
-from wake2vec.data.corpus import Corpus, build_corpus, corpus_of, split_text
+from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, split_text
 from wake2vec.data.lexicon import Lexicon, read_lexicon, read_text, with_capitals
 from wake2vec.data.tokenizer import (
     ExtendedVocabulary,
@@ -102,16 +102,26 @@ def prepare(config: RunConfig, cache: Path | None = None) -> Material:
 
 
 def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
-    """Hashes of the inputs' contents, under the addresses of their paths.
+    """Hashes of the inputs' contents, under the addresses of their paths; for knobs that are `auto`, what these decide.
 
     Raises:
         Wake2VecError: an input is missing.
     """
-    return {
+    folder = resolve_folder(config.model.path)
+    inputs = {
         "corpus.path": _hash(Path(config.corpus.path), "corpus"),
         "vocabulary.lexicon": _hash(Path(config.vocabulary.lexicon), "lexicon"),
-        "model.path": fingerprint(resolve_folder(config.model.path)),
+        "model.path": fingerprint(folder),
     }
+    if config.corpus.bos == "auto" and _begins_with_bos(folder, inputs["model.path"]):
+        inputs["corpus.bos"] = "always"
+    return inputs
+
+
+@lru_cache(maxsize=64)
+def _begins_with_bos(folder: Path, contents: str) -> bool:
+    """Whether the tokenizer begins a text with that token by itself; `contents` is the folder's fingerprint."""
+    return bos_id(load_tokenizer(folder), "auto") is not None
 
 
 def _hash(path: Path, what: Literal["corpus", "lexicon"]) -> str:
@@ -139,7 +149,8 @@ def _prepare(
 ) -> Material:
     text = read_text(Path(corpus.path), "corpus", CorpusError)
     lexicon = with_capitals(read_lexicon(vocabulary.lexicon), text, vocabulary.capitals)
-    extended = extend(load_tokenizer(base.folder), lexicon, vocabulary.form)
+    tokenizer = load_tokenizer(base.folder)
+    extended = replace(extend(tokenizer, lexicon, vocabulary.form), bos_id=bos_id(tokenizer, corpus.bos))
     train_text, validation_text = split_text(text, corpus.validation_share)
     choices = vocabulary.model_dump(exclude={"lexicon"})
     knobs = {**choices, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": TRAINING_VERSION}

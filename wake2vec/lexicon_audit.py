@@ -1,6 +1,7 @@
 """The audit of a lexicon on its own, before there is a study: each token form, and what to mind, in plain words."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -8,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from wake2vec.config import Capitals, CorpusConfig, Form
 from wake2vec.data.audit_record import Audit
+from wake2vec.data.corpus import bos_id
 from wake2vec.data.lexicon import Lexicon, parse_lexicon, read_text, with_capitals
 from wake2vec.data.tokenizer import extend
 from wake2vec.errors import CorpusError, LexiconError, ModelError
@@ -91,7 +93,8 @@ def warnings_of(found: LexiconAudit) -> dict[str, list[str]]:
 def _audit_form(
     tokenizer: PreTrainedTokenizerFast, lexicon: Lexicon, text: str, corpus: CorpusConfig, form: Form
 ) -> Audit:
-    return encode(text, corpus, extend(tokenizer, lexicon, form), lexicon)[1]
+    extended = replace(extend(tokenizer, lexicon, form), bos_id=bos_id(tokenizer, corpus.bos))
+    return encode(text, corpus, extended, lexicon)[1]
 
 
 def _of_lexicon(found: LexiconAudit) -> Iterator[str]:

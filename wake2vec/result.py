@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from wake2vec.config import RunConfig
+from wake2vec.config import ADDED_KNOBS, RunConfig, flatten, unflatten
 from wake2vec.data.audit_record import Audit
 from wake2vec.errors import ConfigError
 from wake2vec.metrics.registry import METRICS, When
@@ -96,6 +96,7 @@ def read_result(work: WorkFolder) -> RunResult:
             f"results are read from format {OLDEST_FORMAT} on: {work.result_path} has {given}, of an earlier version; "
             "use that one, or give study.name=<another name> for a new study"
         )
+    content["config"] = _with_added_knobs(content["config"])
     content["numbers"] = {**dict.fromkeys(METRICS), **content["numbers"], **dict.fromkeys(_outdated(content))}
     return RunResult.model_validate(content)
 
@@ -110,6 +111,11 @@ def stale_metrics(work: WorkFolder) -> list[str]:
         return []
     lacking = METRICS.keys() - content["numbers"].keys() | _outdated(content)
     return [address for address in METRICS if address in lacking and METRICS[address].when is not When.TRAINING]
+
+
+def _with_added_knobs(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a result; a knob that came after it did what was done before."""
+    return unflatten({**ADDED_KNOBS, **flatten(config)})
 
 
 def _outdated(content: dict[str, Any]) -> set[str]:

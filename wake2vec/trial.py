@@ -120,7 +120,9 @@ def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"
 
 def start_training(config: RunConfig, material: Material) -> Training:
     """A trial at step 0, with as many blocks in one pass as the memory holds."""
-    model = EmbeddingModel(material.base.body, material.base_rows, initialise(config, material), config.train.rows)
+    base = material.base
+    new_rows = initialise(config, material)
+    model = EmbeddingModel(base.body, material.base_rows, new_rows, config.train.rows, base.scales)
     blocks = micro_batch_blocks(model, config.corpus.block_tokens, config.train.batch_blocks, config.machine)
     return Training(model, material.corpus, config, blocks)
 

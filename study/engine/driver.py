@@ -25,6 +25,7 @@ from study.runs.objectives import objective_values, violations
 from study.runs.record import StudyReader, StudyRecord
 from study.runs.run import Role, Run, State, config_of, note_fault
 from study.runs.storage import (
+    INPUTS,
     fingerprint_of,
     only_driver,
     open_study,
@@ -309,7 +310,7 @@ class Driver:
     def _checked_inputs(self, run_config: RunConfig) -> dict[str, str]:
         """Hashes of the run's inputs. Raises ConfigError: a file was changed since the study was opened."""
         now = fingerprint_inputs(run_config)
-        changed = [key for key in now if key not in self._config.study.space and now[key] != self._inputs[key]]
+        changed = [key for key in INPUTS if key not in self._config.study.space and now[key] != self._inputs[key]]
         if changed:
             raise ConfigError(
                 f"the inputs of a study must not change: {', '.join(changed)} has another content now; "

@@ -24,7 +24,7 @@ from study.runs.compare import pair_of, shown_cautions, shown_figures, shown_val
 from study.runs.judge import standing
 from study.runs.record import StudyRecord, read_record
 from study.runs.run import Run
-from study.runs.storage import check_fingerprint, fingerprint_of, load_study
+from study.runs.storage import INPUTS, check_fingerprint, fingerprint_of, load_study
 from study.search.importance import Importances, importances
 from study.show import sentences, tables
 from study.show.table import Table, escaped, in_markdown, table_of
@@ -250,7 +250,10 @@ def _tables(
         "space": tables.space_table(record),
         "cost": tables.cost_table(record),
         "neighbours": _neighbours_table([tables.head_of(run, record) for run in compared], results),
-        "hashes": table_of(["input", "SHA-256, first digits"], list(results[-1].fingerprints.items())),
+        "hashes": table_of(
+            ["input", "SHA-256, first digits"],
+            [(key, given) for key, given in results[-1].fingerprints.items() if key in INPUTS],
+        ),
         "versions": table_of(["what", "version"], list(versions.items())),
         "digests": tables.digests_table(record),
     }

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from study.config import StudyConfig
 from study.runs.database import opened
 from study.runs.run import Run, State
-from wake2vec import ConfigError
+from wake2vec import DECIDED_KNOBS, ConfigError
 
 ALWAYS = ("seed", "sampler", "startup_trials", "space", "objectives", "baseline")
 WHERE_GIVEN = ("anchors", "bounds", "stopping", "warm_start", "aimed_trials")
@@ -165,9 +165,10 @@ def run_of(trial: FrozenTrial) -> Run:
 
 
 def input_hashes(study: optuna.Study) -> dict[str, str]:
-    """Of base model, corpus and lexicon, under the addresses of their paths; one that varies is left out."""
+    """Of base model, corpus and lexicon, under the addresses of their paths, and what these decide; one that varies is
+    left out."""
     fingerprint = json.loads(study.user_attrs.get("fingerprint", "{}"))
-    return {address: fingerprint[address] for address in INPUTS if address in fingerprint}
+    return {address: fingerprint[address] for address in (*INPUTS, *DECIDED_KNOBS) if address in fingerprint}
 
 
 def study_names(folder: Path) -> list[str]:

@@ -224,6 +224,7 @@ class Tracker:
                 [InputTag(MLFLOW_DATASET_CONTEXT, INPUTS[key])],
             )
             for key, digest in inputs.items()
+            if key in INPUTS
         ]
         self._client.log_inputs(run_id, sets)
 

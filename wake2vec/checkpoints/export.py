@@ -189,7 +189,7 @@ def _check_before(result: RunResult, target: Path, text_formats: Sequence[str] |
         if origin is None or origin.digest != result.digest:
             raise _holds_another(target)
     now = fingerprint_inputs(result.config)
-    changed = [address for address in now if now[address] != result.fingerprints[address]]
+    changed = [address for address in now if now[address] != result.fingerprints.get(address)]
     if changed:
         raise ExportError(
             f"the inputs of a trial must be as they were in training: {', '.join(changed)} has another content now; "
@@ -238,6 +238,7 @@ def _write_origin(result: RunResult, material: Material, folder: Path) -> None:
             base_size=material.vocabulary.base_size,
             block_tokens=corpus.block_tokens,
             validation_share=corpus.validation_share,
+            bos=material.vocabulary.bos_id is not None,
         ),
     )
 
@@ -248,7 +249,7 @@ def _reloaded_loss(folder: Path, material: Material) -> float:
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = material.corpus.validation["input_ids"][:]
-    text = material.vocabulary.tokenizer.decode(ids[0])
+    text = material.vocabulary.tokenizer.decode(ids[0], skip_special_tokens=True)
     if tokenizer(text)["input_ids"] != material.vocabulary.tokenizer(text)["input_ids"]:
         raise ExportError(
             f"the exported tokenizer must cut text as in training: {folder} doesn't; nothing was exported"

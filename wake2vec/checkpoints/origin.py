@@ -31,6 +31,8 @@ class Origin(BaseModel):
     """Tokens of a training block."""
     validation_share: float
     """Share of the text, at its end, that was held out."""
+    bos: bool = False
+    """Whether each block began with the beginning-of-sequence token, one of its tokens."""
 
 
 def write_origin(folder: Path, origin: Origin) -> None:

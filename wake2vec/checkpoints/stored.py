@@ -196,7 +196,7 @@ def _with_counts(
     if tokenizer is None:
         raise ConfigError(f"to count tokens in {source.corpus} a tokenizer is needed: {no_tokenizer}")
     cut = origin or CorpusConfig(path=str(source.corpus))
-    block = source.block_tokens or cut.block_tokens
+    block = (source.block_tokens or cut.block_tokens) - (origin is not None and origin.bos)
     share = cut.validation_share if source.validation_share is None else source.validation_share
     text = split_text(read_text(source.corpus, "corpus", CorpusError), share)[0]
     encoded = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)

@@ -1,6 +1,7 @@
 """The corpus: one text, one split by position, cut into blocks of tokens."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,15 +12,15 @@ from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.audit_record import COUNT_CLASSES
 from wake2vec.data.tokenizer import ExtendedVocabulary
-from wake2vec.errors import CorpusError
+from wake2vec.errors import CorpusError, ModelError
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Blocks to train on and to validate on, with the columns `input_ids` and `target_bytes`.
 
-    A block's first token is given, every other one is a target. `target_bytes` is the UTF-8 length of the
-    text that a block's targets stand for.
+    A block's first token is given, every other one is a target: the beginning-of-sequence token, where blocks have it,
+    or a token of the text. `target_bytes` is the UTF-8 length of the text that a block's targets stand for.
     """
 
     train: Dataset
@@ -29,6 +30,27 @@ class Corpus:
     new_counts_validation: Int[Tensor, " new"]
     base_ids_seen: Int[Tensor, " seen"]
     """Base ids that occur in the training blocks."""
+
+
+def bos_id(tokenizer: PreTrainedTokenizerFast, choice: Literal["auto", "always", "never"]) -> int | None:
+    """The beginning-of-sequence token with which each block begins; None: blocks are of the text alone.
+
+    A model that was trained with it on every sequence reads badly without: Gemma 3 270M reads plain English at 3.99
+    nats a token without it, at 2.43 with it. `auto` takes it where the tokenizer itself puts it before a text.
+
+    Raises:
+        ModelError: `always`, and the tokenizer has no such token.
+    """
+    bos: int | None = tokenizer.bos_token_id
+    if choice == "always" and bos is None:
+        raise ModelError(
+            "corpus.bos=always needs a tokenizer that has a beginning-of-sequence token: "
+            f"{tokenizer.name_or_path} has none; give corpus.bos=auto"
+        )
+    if choice == "auto":
+        ids: list[int] = tokenizer("x")["input_ids"]
+        return bos if ids[0] == bos else None
+    return bos if choice == "always" else None
 
 
 def split_text(text: str, validation_share: float) -> tuple[str, str]:
@@ -53,8 +75,8 @@ def build_corpus(train_text: str, validation_text: str, vocabulary: ExtendedVoca
         CorpusError: a part is shorter than one block, or no new token occurs in the training blocks.
     """
     return corpus_of(
-        _encode_blocks(vocabulary.tokenizer, train_text, block_tokens, "training"),
-        _encode_blocks(vocabulary.tokenizer, validation_text, block_tokens, "validation"),
+        _encode_blocks(vocabulary, train_text, block_tokens, "training"),
+        _encode_blocks(vocabulary, validation_text, block_tokens, "validation"),
         vocabulary,
     )
 
@@ -81,18 +103,24 @@ def corpus_of(train: Blocks, validation: Blocks, vocabulary: ExtendedVocabulary)
     )
 
 
-def _encode_blocks(tokenizer: PreTrainedTokenizerFast, text: str, block_tokens: int, part: str) -> Blocks:
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    count = len(encoded["input_ids"]) // block_tokens
+def _encode_blocks(vocabulary: ExtendedVocabulary, text: str, block_tokens: int, part: str) -> Blocks:
+    encoded = vocabulary.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    bos = vocabulary.bos_id
+    length = block_tokens - (bos is not None)
+    count = len(encoded["input_ids"]) // length
     if count == 0:
         raise CorpusError(
-            f"the {part} part of the corpus must fill a block of {block_tokens} tokens: "
+            f"the {part} part of the corpus must fill a block of {length} tokens: "
             f"it has {len(encoded['input_ids'])}; give more text or a smaller corpus.block_tokens"
         )
-    ids = np.asarray(encoded["input_ids"])[: count * block_tokens].reshape(count, block_tokens)
-    ends = np.asarray(encoded["offset_mapping"])[: count * block_tokens, 1].reshape(count, block_tokens)
+    ids = np.asarray(encoded["input_ids"])[: count * length].reshape(count, length)
+    ends = np.asarray(encoded["offset_mapping"])[: count * length, 1].reshape(count, length)
     bytes_before = np.concatenate([[0], np.cumsum([len(letter.encode()) for letter in text])])
-    return {"input_ids": ids, "target_bytes": bytes_before[ends[:, -1]] - bytes_before[ends[:, 0]]}
+    # Where the text of a block's targets begins: after its first token, or where the block before ends.
+    starts = ends[:, 0] if bos is None else np.concatenate([[0], ends[:-1, -1]])
+    if bos is not None:
+        ids = np.insert(ids, 0, bos, axis=1)
+    return {"input_ids": ids, "target_bytes": bytes_before[ends[:, -1]] - bytes_before[starts]}
 
 
 def _counts(ids: np.ndarray, vocabulary_size: int) -> Int[Tensor, " vocabulary"]:

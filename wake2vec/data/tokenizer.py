@@ -47,6 +47,8 @@ class ExtendedVocabulary:
     words: tuple[str, ...]
     words_in_base: int
     """Words of the lexicon that got no new id, since the base vocabulary has them."""
+    bos_id: int | None = None
+    """The beginning-of-sequence token, where each block and each prompt begins with it: `wake2vec.data.corpus`."""
 
     @property
     def size(self) -> int:

@@ -37,13 +37,13 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def attention_for(dtype: torch.dtype, device: torch.device) -> str:
-    """transformers' name of the attention that is quickest here.
+def attention_for(dtype: torch.dtype, device: torch.device) -> str | None:
+    """transformers' name of the attention that is quickest here; None: the one that it takes for the model by itself.
 
-    torch's fused attention takes ten times as long backwards in half precision on a CPU as in float32: there the plain
-    products are quicker.
+    That is torch's fused attention for all models that have it. It takes ten times as long backwards in half precision
+    on a CPU as in float32: there the plain products are quicker.
     """
-    return "eager" if device.type == "cpu" and dtype is not torch.float32 else "sdpa"
+    return "eager" if device.type == "cpu" and dtype is not torch.float32 else None
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h

@@ -8,13 +8,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wake2vec.training.loss import add_loss_gradients, token_losses
+from wake2vec.training.probe import PLAIN, Scales
 
 
 class EmbeddingModel:
     """A frozen transformer body whose tied embedding matrix, or its new rows alone, is trained.
 
-    The matrix is both the input embedding and the head: `logits = hidden @ matrix.T`. Its rows are float32; where the
-    body is in half precision the products read a copy of them in the body's type.
+    The matrix is both the input embedding and the head: `logits = hidden @ matrix.T`, but for the factors and the cap
+    in `scales`. Its rows are float32; where the body is in half precision the products read a copy of them in the
+    body's type.
     """
 
     def __init__(
@@ -23,6 +25,7 @@ class EmbeddingModel:
         base_rows: Float[Tensor, "base dim"],
         new_rows: Float[Tensor, "new dim"],
         rows: Literal["all", "new"],
+        scales: Scales = PLAIN,
     ) -> None:
         self.body = body.eval().requires_grad_(False)
         self.matrix: Float[Tensor, "vocabulary dim"] = torch.cat([base_rows, new_rows])
@@ -32,6 +35,9 @@ class EmbeddingModel:
         self.trained_rows.grad = torch.zeros_like(self.trained_rows)
         # What the products read: the matrix in the body's type, itself where that is float32.
         self.operand = self.matrix.to(next(body.parameters()).dtype)
+        # The embedding module rounds its factor to its type.
+        self._input_factor = torch.tensor(scales.inputs, dtype=self.operand.dtype).item()
+        self._scales = scales
 
     @property
     def device(self) -> torch.device:
@@ -46,30 +52,47 @@ class EmbeddingModel:
     @torch.no_grad()
     def losses(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens-1"]:
         """Cross-entropy in nats of each token but a block's first, given those before it."""
-        hidden = self._hidden(F.embedding(ids[:, :-1], self.operand))
-        return token_losses(hidden.flatten(0, 1), self.operand, ids[:, 1:].flatten()).view(len(ids), -1)
+        scales = self._scales
+        hidden = _times(scales.logits, self._hidden(self._inputs(ids)).flatten(0, 1))
+        return token_losses(hidden, self.operand, ids[:, 1:].flatten(), scales.cap).view(len(ids), -1)
 
     def add_gradients(self, ids: Int[Tensor, "blocks tokens"], scale: float) -> Float[Tensor, ""]:
         """The sum of the blocks' `losses`; its gradient, times `scale`, is added to `trained_rows.grad`."""
-        inputs = F.embedding(ids[:, :-1], self.operand).requires_grad_()
+        scales = self._scales
+        inputs = self._inputs(ids).requires_grad_()
         hidden = self._hidden(inputs)
         gradients: Tensor = self.trained_rows.grad  # type: ignore[assignment]
         losses, hidden_gradients = add_loss_gradients(
-            hidden.detach().flatten(0, 1), self.operand, ids[:, 1:].flatten(), scale, gradients
+            _times(scales.logits, hidden.detach().flatten(0, 1)),
+            self.operand,
+            ids[:, 1:].flatten(),
+            scale,
+            gradients,
+            scales.cap,
         )
-        hidden.backward(hidden_gradients.view_as(hidden))
+        hidden.backward(_times(scales.logits, hidden_gradients).view_as(hidden))
         assert inputs.grad is not None
-        _add_rows(gradients, ids[:, :-1].flatten(), inputs.grad.flatten(0, 1), len(self.matrix) - len(gradients))
+        input_gradients = _times(self._input_factor, inputs.grad.flatten(0, 1))
+        _add_rows(gradients, ids[:, :-1].flatten(), input_gradients, len(self.matrix) - len(gradients))
         return losses.sum()
 
     def pass_body(self, ids: Int[Tensor, "blocks tokens"]) -> None:
         """Forward and backward through the body alone, to no effect: what it takes is measured."""
-        hidden = self._hidden(F.embedding(ids[:, :-1], self.operand).requires_grad_())
+        hidden = self._hidden(self._inputs(ids).requires_grad_())
         hidden.backward(torch.zeros_like(hidden))
+
+    def _inputs(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens-1 dim"]:
+        """What the body is given: of each token but a block's last."""
+        return _times(self._input_factor, F.embedding(ids[:, :-1], self.operand))
 
     def _hidden(self, inputs: Float[Tensor, "blocks tokens dim"]) -> Float[Tensor, "blocks tokens dim"]:
         hidden: Tensor = self.body(inputs_embeds=inputs, use_cache=False).last_hidden_state
         return hidden
+
+
+def _times(factor: float, rows: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape dim"]:
+    """The product; the rows themselves where the factor is 1, as for most models."""
+    return rows if factor == 1 else factor * rows
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Samples: the texts that a trained model writes."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -24,6 +25,8 @@ def sample_ids(
     """The same texts as tokens, all in one batch."""
     encoded = vocabulary.tokenizer([config.prompt] * config.count, add_special_tokens=False, return_tensors="pt")
     ids = encoded["input_ids"].to(model.device)
+    if vocabulary.bos_id is not None:  # as the blocks began
+        ids = F.pad(ids, (1, 0), value=vocabulary.bos_id)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         written: Tensor = model.generate(

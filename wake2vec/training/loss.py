@@ -32,9 +32,15 @@ def workspace_bytes(tokens: int, vocabulary: int, dtype: torch.dtype, device: to
 
 @torch.no_grad()
 def token_losses(
-    hidden: Float[Tensor, "tokens dim"], matrix: Float[Tensor, "vocabulary dim"], targets: Int[Tensor, " tokens"]
+    hidden: Float[Tensor, "tokens dim"],
+    matrix: Float[Tensor, "vocabulary dim"],
+    targets: Int[Tensor, " tokens"],
+    cap: float | None = None,
 ) -> Float[Tensor, " tokens"]:
-    """Cross-entropy of each target in nats, in float32, for the logits `hidden @ matrix.T`."""
+    """Cross-entropy of each target in nats, in float32, for the logits `hidden @ matrix.T`.
+
+    With a soft cap (Gemma Team 2024, arXiv 2408.00118) the logits are `cap * tanh(hidden @ matrix.T / cap)`.
+    """
     losses = torch.empty(len(hidden), device=hidden.device)
     workspace = _workspace(hidden, matrix)
     for start in range(0, len(hidden), CHUNK_TOKENS):
@@ -42,6 +48,8 @@ def token_losses(
         part, target, loss = hidden[rows], targets[rows, None], losses[rows]
         products = torch.mm(part, matrix.T, out=workspace[: len(part)])
         for at, logits in _float32_parts(products):
+            if cap is not None:
+                _cap(logits, cap)
             torch.log_softmax(logits, 1, out=logits)
             loss[at] = -logits.gather(1, target[at]).squeeze(1)
     return losses
@@ -54,6 +62,7 @@ def add_loss_gradients(
     targets: Int[Tensor, " tokens"],
     scale: float,
     row_gradients: Float[Tensor, "trained dim"],
+    cap: float | None = None,
 ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, "tokens dim"]]:
     """`token_losses`, and the gradient of `scale` times their sum for `hidden`.
 
@@ -69,6 +78,7 @@ def add_loss_gradients(
         part, target, loss = hidden[rows], targets[rows, None], losses[rows]
         gradient = torch.mm(part, matrix.T, out=workspace[: len(part)])  # the logits: their gradient takes their place
         for at, logits in _float32_parts(gradient):
+            slopes = None if cap is None else _cap(logits, cap)
             highest = logits.amax(1, keepdim=True)
             of_target = logits.gather(1, target[at])
             torch.softmax(logits, 1, out=logits)  # takes half as long as exp_ alone
@@ -76,11 +86,21 @@ def add_loss_gradients(
             loss[at] = (highest - logits.amax(1, keepdim=True).log() - of_target).squeeze(1)
             # scale * (softmax - one at the target)
             logits.mul_(scale).scatter_add_(1, target[at], torch.full_like(of_target, -scale))
+            if slopes is not None:
+                logits.mul_(slopes)
             if logits.dtype is not gradient.dtype:
                 gradient[at] = logits
         hidden_gradients[rows] = row_products(gradient, matrix.T)
         _add_product(row_gradients, gradient[:, first_trained:].T, part)
     return losses, hidden_gradients
+
+
+def _cap(logits: Float[Tensor, "part vocabulary"], cap: float) -> Float[Tensor, "part vocabulary"]:
+    """Put logits under a soft cap where they stand, and give the slope of the cap at each: 1 - tanh(logit / cap)^2."""
+    shares = logits.div_(cap).tanh_()
+    slopes = 1 - shares.square()
+    logits.mul_(cap)
+    return slopes
 
 
 def _float32_parts(

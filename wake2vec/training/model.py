@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jaxtyping import Float
@@ -24,6 +23,7 @@ from transformers import (
 from wake2vec.config import MADE_MODEL, Precision
 from wake2vec.errors import ModelError
 from wake2vec.training.device import attention_for, best_device, compute_dtype, keep_freed_memory
+from wake2vec.training.probe import Scales, read_scales
 
 FILES = ["*.json", "*.safetensors", "tokenizer.model"]
 
@@ -72,7 +72,6 @@ def load_model(folder: Path) -> PreTrainedModel:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
-            attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -85,7 +84,6 @@ def load_model(folder: Path) -> PreTrainedModel:
     broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if broken:
         raise ModelError(f"all weights must be finite: {folder}: {', '.join(broken[:5])} aren't; get the model again")
-    check_head(model, folder)
     return model.eval()
 
 
@@ -97,6 +95,8 @@ class BaseModel:
     causal_model: PreTrainedModel
     """In the type in which the trials compute; it has no matrix of its own but in `with_matrix`."""
     rows: Float[Tensor, "rows dim"]
+    """One for each token at least."""
+    scales: Scales
     stored_dtype: torch.dtype
     """Of the weights in the folder."""
 
@@ -123,7 +123,7 @@ def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
     """Load a base model once a process; `contents` is its `fingerprint`, so that a changed folder is read again.
 
     Raises:
-        ModelError: see `load_model`.
+        ModelError: see `load_model`, `read_scales`.
     """
     device = best_device()
     if device.type == "cpu":
@@ -131,13 +131,16 @@ def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
     # Sums of float16 products that are split over a GPU would be put together in float16.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     model = load_model(folder).requires_grad_(False)
-    rows = model.get_input_embeddings().weight.detach().to(device)
+    scales = read_scales(model, folder)
+    rows = with_missing_rows(model.get_input_embeddings().weight.detach(), folder).to(device)
     _set_matrix(model, rows[:0])
     dtype = compute_dtype(precision, device)
-    model.set_attn_implementation(attention_for(dtype, device))
+    attention = attention_for(dtype, device)
+    if attention:
+        model.set_attn_implementation(attention)
     for weight in model.parameters():  # not the buffers: rotary frequencies stay in float32
         weight.data = weight.data.to(dtype)
-    return BaseModel(folder, model.to(device), rows, stored_dtype(folder))
+    return BaseModel(folder, model.to(device), rows, scales, stored_dtype(folder))
 
 
 def _set_matrix(model: PreTrainedModel, matrix: Float[Tensor, "vocabulary dim"]) -> None:
@@ -151,19 +154,14 @@ def stored_dtype(folder: Path) -> torch.dtype:
     return AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype or torch.float32
 
 
-@torch.no_grad()
-def check_head(model: PreTrainedModel, folder: Path) -> None:
-    """Refuse a model whose logits aren't the plain product of the last hidden state and the head.
+def with_missing_rows(rows: Float[Tensor, "rows dim"], folder: Path) -> Float[Tensor, "rows_or_more dim"]:
+    """The rows, and the mean row for each token beyond them: Gemma 3 has a token more than rows.
 
-    Raises:
-        ModelError: a head with a bias, a scale or a soft cap.
+    New ids follow the tokenizer's last token, so each of its tokens must have a row. None of the base model's own text
+    was encoded to such a token; the mean row is where one that is never met does least.
     """
-    ids = torch.arange(1, 9).view(1, -1)
-    rows = model.get_input_embeddings().weight
-    hidden = model.base_model(inputs_embeds=F.embedding(ids, rows), use_cache=False).last_hidden_state
-    product = F.linear(hidden, model.get_output_embeddings().weight)
-    if not torch.allclose(product, model(input_ids=ids).logits, rtol=1e-3, atol=1e-3):
-        raise ModelError(f"the head must be a plain matrix product: {folder} scales or caps its logits")
+    missing = 1 + max(load_tokenizer(folder).get_vocab().values()) - len(rows)
+    return torch.cat([rows, rows.mean(0).expand(missing, -1)]) if missing > 0 else rows
 
 
 def merged_model(folder: Path, matrix: Float[Tensor, "vocabulary dim"]) -> PreTrainedModel:

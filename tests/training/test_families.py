@@ -1,0 +1,209 @@
+"""Families of models: what each is like, what works with it, and that nothing of the model is lost on the way.
+
+`docs/models.md` has the table; a change that is meant: `GOLDEN=write .venv/bin/pytest tests/training/test_families.py`.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from families import FAMILIES, Family, learn
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from wake2vec.checkpoints.export import export_folder
+from wake2vec.config import (
+    CorpusConfig,
+    MachineConfig,
+    ModelConfig,
+    RunConfig,
+    SampleConfig,
+    TrainConfig,
+    VocabularyConfig,
+)
+from wake2vec.data.tokenizer import FORMS
+from wake2vec.errors import ModelError, Wake2VecError
+from wake2vec.inputs import Material, prepare
+from wake2vec.training.embedding_model import EmbeddingModel
+from wake2vec.training.probe import PLAIN, Scales
+from wake2vec.trial import run
+from wake2vec.workfolder import WorkFolder
+
+DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+HEADER = (
+    "| family | architecture | head | inputs x | logits x | cap | rows - tokens | begins with | forms |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+)
+WORDS = ["neuer", "enemie", "downe", "vertue", "selues", "zephyrous"]
+OLD_WORDS = "What is he that did make it? See, my good lord, what is become of him."
+Measured = Callable[[Family], "Facts"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found of a family. Differences are the largest of all tokens' or rows'."""
+
+    tied: bool
+    scales: Scales
+    spare_rows: int
+    begins_with: str
+    forms: tuple[str, ...]
+    loss_difference: float
+    """Nats of a token on text without new words, from plain transformers."""
+    unscaled_loss_difference: float
+    """The same where factors and cap are left out."""
+    gradient_difference: float
+    """Of the matrix, from a stock backward pass; in shares of its largest."""
+    export_faults: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, text: str) -> Measured:
+    """Facts of a family; each is measured once."""
+    folder = tmp_path_factory.mktemp("families")
+    short = text[:12_000]
+    learned = learn(short)
+    (folder / "corpus.txt").write_text(short, encoding="utf-8")
+    (folder / "lexicon.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+
+    @cache
+    def measure(family: Family) -> Facts:
+        home = folder / re.sub(r"\W+", "-", family.name)
+        family.build(home / "model", learned)
+        return facts_of(config_of(home / "model", folder), home)
+
+    return measure
+
+
+def config_of(model: Path, inputs: Path) -> RunConfig:
+    return RunConfig(
+        model=ModelConfig(path=str(model)),
+        corpus=CorpusConfig(path=str(inputs / "corpus.txt"), block_tokens=32),
+        vocabulary=VocabularyConfig(lexicon=str(inputs / "lexicon.txt")),
+        train=TrainConfig(steps=2, lr=3e-3, batch_blocks=4, precision="float32", evaluate_every_steps=2),
+        sample=SampleConfig(prompt="Enter the King", count=1, new_tokens=2),
+        machine=MachineConfig(threads=1, micro_batch_blocks=4),
+    )
+
+
+def facts_of(config: RunConfig, home: Path) -> Facts:
+    material = prepare(config)
+    base, tokenizer = material.base, material.vocabulary.base_tokenizer
+    plain = AutoModelForCausalLM.from_pretrained(base.folder)
+    tied = plain.config.tie_word_embeddings
+    if not tied:  # so it is trained
+        plain.get_output_embeddings().weight = plain.get_input_embeddings().weight
+    stored = len(plain.get_input_embeddings().weight)
+    ids = tokenizer(OLD_WORDS, return_tensors="pt")["input_ids"]
+    assert material.vocabulary.tokenizer(OLD_WORDS)["input_ids"] == ids[0].tolist()
+    losses, gradient = plain_losses(plain, ids, len(tokenizer))
+    rows = material.base_rows[:stored]
+    model, unscaled = (EmbeddingModel(base.body, rows, rows[:0], "all", scales) for scales in (base.scales, PLAIN))
+    model.add_gradients(ids, scale=1.0)
+    assert model.trained_rows.grad is not None
+    of_rows = (model.trained_rows.grad - gradient[: len(rows)]).abs().max() / gradient.abs().max()
+    begins = [] if material.vocabulary.bos_id is None else [material.vocabulary.bos_id]
+    return Facts(
+        tied,
+        base.scales,
+        stored - len(tokenizer),
+        "".join(tokenizer.convert_ids_to_tokens(begins)),
+        tuple(form for form in FORMS if can_be_had(config, form)),
+        (model.losses(ids) - losses).abs().max().item(),
+        (unscaled.losses(ids) - losses).abs().max().item(),
+        of_rows.item(),
+        tuple(export_faults(config, material, home)),
+    )
+
+
+def plain_losses(model: PreTrainedModel, ids: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    """Of plain transformers: each token's loss among the tokens that there are, and the gradient of their sum."""
+    logits = model(input_ids=ids).logits[0, :-1, :tokens]
+    losses = F.cross_entropy(logits, ids[0, 1:], reduction="none")
+    losses.sum().backward()
+    gradient = model.get_input_embeddings().weight.grad
+    assert gradient is not None
+    return losses.detach(), gradient
+
+
+def can_be_had(config: RunConfig, form: str) -> bool:
+    vocabulary = config.vocabulary.model_copy(update={"form": form})
+    try:
+        prepare(config.model_copy(update={"vocabulary": vocabulary}))
+    except Wake2VecError:
+        return False
+    return True
+
+
+def export_faults(config: RunConfig, material: Material, home: Path) -> list[str]:
+    """Train two steps, export (which loads the folder again and compares the loss), and look at ids and rows."""
+    result = run(config, home / "trials")
+    work = WorkFolder(home / "trials" / result.digest)
+    exported = export_folder(result, work, home / "export", "card")
+    model, tokenizer = (kind.from_pretrained(home / "export") for kind in (AutoModelForCausalLM, AutoTokenizer))
+    base = material.vocabulary.base_tokenizer
+    before, now = base.get_vocab(), tokenizer.get_vocab()
+    trained = torch.from_numpy(work.read_arrays("rows")["rows"])
+    ids = [now[word] for word in material.vocabulary.words]
+    rows = model.get_input_embeddings().weight
+    said = {
+        "the loss isn't the logged one": abs(exported.loss - (result.numbers["validation.loss"] or 0.0)) > 1e-4,
+        "a base token moved": any(now[token] != id_ for token, id_ in before.items()),
+        "new ids don't follow the last token": ids != list(range(len(before), len(before) + len(ids))),
+        "a new id has another's row": not torch.equal(rows[ids], trained[-len(ids) :]),
+        "there are rows without a token": len(rows) != len(now),
+        "texts begin in another way": tokenizer("x")["input_ids"] != base("x")["input_ids"],
+    }
+    return [fault for fault, is_so in said.items() if is_so]
+
+
+@pytest.mark.parametrize("family", [one for one in FAMILIES if not one.refusal], ids=lambda family: family.name)
+def test_what_plain_transformers_computes_is_what_is_trained_and_exported(family: Family, measured: Measured) -> None:
+    facts = measured(family)
+    assert facts.loss_difference <= 1e-5 and facts.gradient_difference <= 1e-5
+    assert (facts.unscaled_loss_difference > 0.01) == (facts.scales != PLAIN)  # the control
+    assert facts.export_faults == ()
+    assert (facts.tied, facts.spare_rows) == (family.tied, family.padding)
+
+
+@pytest.mark.parametrize("family", [one for one in FAMILIES if one.refusal], ids=lambda family: family.name)
+def test_what_cannot_be_trained_as_it_computes_is_refused_with_its_own_reason(
+    family: Family, measured: Measured
+) -> None:
+    with pytest.raises(ModelError, match=family.refusal):
+        measured(family)
+
+
+def test_the_table_says_what_was_measured(measured: Measured) -> None:
+    table = HEADER + "".join(row_of(family, measured) for family in FAMILIES)
+    before = DOCS.read_text(encoding="utf-8")
+    begin, end = "<!-- families -->\n\n", "\n<!-- end of families -->"
+    now = before[: before.index(begin) + len(begin)] + table + before[before.index(end) :]
+    if os.environ.get("GOLDEN") == "write":
+        DOCS.write_text(now, encoding="utf-8")
+        return
+    assert now == before, "".join(difflib.unified_diff(before.splitlines(True), now.splitlines(True), "before", "now"))
+
+
+def row_of(family: Family, measured: Measured) -> str:
+    if family.refusal:
+        return f"| {family.name} | `{family.model_type}` | refused: it must {family.refusal} | | | | | | |\n"
+    facts = measured(family)
+    scales = facts.scales
+    cells = [
+        "tied" if facts.tied else "its own",
+        "" if scales.inputs == 1 else f"{scales.inputs:g}",
+        "" if scales.logits == 1 else f"{scales.logits:g}",
+        "" if scales.cap is None else f"{scales.cap:g}",
+        str(facts.spare_rows or ""),
+        f"`{facts.begins_with}`".replace("|", r"\|") if facts.begins_with else "",
+        ", ".join(facts.forms),
+    ]
+    return f"| {family.name} | `{family.model_type}` | {' | '.join(cells)} |\n".replace("  ", " ")
