@@ -95,10 +95,10 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _migrations_run_once() -> Iterator[None]:
+def migrate() -> Iterator[Callable[[Engine], None]]:
     """MLflow makes a database by all its migrations: an eighth of a small study's time.
 
-    The first one of this process is made so; others that are empty begin as copies of it.
+    The first one of this process is made so; others that are empty begin as copies of it. Gives MLflow's own function.
     """
     migrate = mlflow_tables._initialize_tables
     with contextlib.closing(sqlite3.connect(":memory:")) as made, pytest.MonkeyPatch.context() as patch:
@@ -115,7 +115,7 @@ def _migrations_run_once() -> Iterator[None]:
                     connection.driver_connection.backup(made)
 
         patch.setattr(mlflow_tables, "_initialize_tables", initialize)
-        yield
+        yield migrate
 
 
 @pytest.fixture(scope="session")

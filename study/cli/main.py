@@ -37,7 +37,7 @@ from study.engine.measures import bring_up_to_date, stale_runs
 from study.engine.stop import Stop, seconds_of
 from study.format import duration
 from study.runs.compare import pair_of, shown_cautions
-from study.runs.database import fault_in_words
+from study.runs.database import check_folder, fault_in_words
 from study.runs.judge import why_enough
 from study.runs.record import StudyRecord
 from study.runs.storage import driver_of
@@ -62,6 +62,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
         _quiet_libraries()
         signal.signal(signal.SIGTERM, _terminated)
         try:
+            if isinstance(folder := options.get("folder"), Path):
+                check_folder(folder)
             command(*arguments, **options)
         except KeyboardInterrupt:
             typer.echo("\nstopped", err=True)

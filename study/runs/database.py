@@ -6,15 +6,21 @@ may write: whoever reads opens so too. It never does that under a living writer,
 
 import contextlib
 import errno
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import filelock
 
 from wake2vec import ConfigError
 
 WAIT_S = 5.0
 """How long a lock is waited for. Our own transactions take milliseconds."""
+IN_ADDRESSES = "%?{}"
 LEFT_OVERS = ("-journal", "-wal")
+MAKING = ".making"
+"""Of the name of a lock: one process makes a folder's databases."""
 IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 NO_DATABASE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
 NOT_PERMITTED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
@@ -24,6 +30,73 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 class DatabaseInUseError(ConfigError):
     """Another program holds a lock on a database."""
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ConfigError: databases can't lie there; nothing is made."""
+    try:
+        odd = sorted({letter for letter in str(folder.resolve()) if letter in IN_ADDRESSES})
+        is_file = folder.exists() and not folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as fault:  # too long, links in a circle, a NUL
+        raise ConfigError(f"a results folder must be one that can be made: {str(folder)[:80]}: {fault}") from None
+    if odd:
+        raise ConfigError(
+            f"a results folder's path can't have the letter {odd[0]}, which addresses of databases have a meaning for: "
+            f"{folder.resolve()}; give another --folder (RESULTS=... with make)"
+        )
+    if is_file:
+        raise ConfigError(f"a results folder must be a folder: {folder} is a file; give another --folder")
+
+
+def database_url(path: Path) -> str:
+    """SQLAlchemy's address of an SQLite file in a folder that `check_folder` takes.
+
+    Quoted letters would be right for SQLAlchemy; but MLflow makes a folder of the address as it is written.
+    """
+    return f"sqlite:///{path.resolve()}"
+
+
+def make_database(path: Path, filled: str, make: Callable[[str], None]) -> None:
+    """Let a library make a database, unless it is there: whole or not at all, whatever happens meanwhile.
+
+    Libraries make their tables in many transactions. What a kill or a full disk left of them they take for a database
+    and fail on for ever. So `make` gets the address of a file beside, which is renamed when it is done. A database
+    whose table `filled` has no row, or which hasn't got it, holds nothing of a study: such a left-over is replaced.
+
+    Raises:
+        ConfigError: the folder doesn't take it, or another process makes it for longer than `WAIT_S`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if _is_filled(path, filled):
+        return
+    try:
+        with filelock.FileLock(path.with_name(f".{path.name}{MAKING}"), timeout=12 * WAIT_S):
+            if _is_filled(path, filled):
+                return
+            beside = path.with_name(f".{path.name}.part")
+            _forget(beside)
+            make(database_url(beside))
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            beside.chmod(0o600)
+            _forget(path)
+            beside.replace(path)
+    except filelock.Timeout:
+        raise DatabaseInUseError(f"{path} is being made by another process: try again when it is done") from None
+
+
+def _is_filled(path: Path, table: str) -> bool:
+    if not path.exists():
+        return False
+    with opened(path) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+            return False
+        return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608
+
+
+def _forget(path: Path) -> None:
+    for ending in ("", *LEFT_OVERS, "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config import StudyConfig
-from study.runs.database import opened
+from study.runs.database import database_url, make_database, opened
 from study.runs.run import Run, State
 from wake2vec import DECIDED_KNOBS, ConfigError
 
@@ -68,6 +68,7 @@ def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -
     Raises:
         ConfigError: the study was made with another configuration; the message says what differs.
     """
+    make_database(folder / "optuna.db", "version_info", _make)
     directions = [objective.direction for objective in config.study.objectives]
     study = optuna.create_study(
         study_name=config.study.name,
@@ -90,6 +91,10 @@ def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -
     return study
 
 
+def _make(url: str) -> None:
+    optuna.storages.RDBStorage(url).engine.dispose()
+
+
 def load_study(folder: Path, name: str) -> optuna.Study:
     """Raises ConfigError: there is no such study."""
     if name in study_names(folder):
@@ -98,7 +103,7 @@ def load_study(folder: Path, name: str) -> optuna.Study:
 
 
 def storage_url(folder: Path) -> str:
-    return f"sqlite:///{folder.resolve() / 'optuna.db'}"
+    return database_url(folder / "optuna.db")
 
 
 def fingerprint_of(config: StudyConfig, inputs: dict[str, str]) -> dict[str, Any]:

@@ -4,6 +4,10 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from study.runs.database import database_url, make_database
+
 LOCATIONS = (  # of MLflow 3.17's tables, the columns that hold absolute addresses of artifacts
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -16,7 +20,16 @@ LOCATIONS = (  # of MLflow 3.17's tables, the columns that hold absolute address
 
 
 def tracking_uri(folder: Path) -> str:
-    return f"sqlite:///{folder.resolve() / 'mlflow.db'}"
+    return database_url(folder / "mlflow.db")
+
+
+def make_tracking(folder: Path) -> None:
+    """Make MLflow's database, unless it is there. Raises ConfigError: the folder doesn't take it."""
+
+    def make(url: str) -> None:
+        SqlAlchemyStore(url, (folder.resolve() / "artifacts").as_uri()).engine.dispose()
+
+    make_database(folder / "mlflow.db", "experiments", make)
 
 
 def relocate(database: Path, old: Path, new: Path) -> None:

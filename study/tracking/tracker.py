@@ -30,7 +30,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from study.config import StudyConfig
 from study.runs.run import Role, Run, State
 from study.settings import Range, Value
-from study.tracking.database import tracking_uri
+from study.tracking.database import make_tracking, tracking_uri
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view
 from wake2vec import ConfigError, Progress, RunConfig, flatten
 
@@ -65,6 +65,7 @@ class Tracker:
     def __init__(self, folder: Path, config: StudyConfig) -> None:
         self._folder = folder.resolve()
         self._config = config
+        make_tracking(folder)
         self._client = MlflowClient(tracking_uri(folder))
         self._experiment = self._open_experiment()
         self.parent = self._open_parent()
