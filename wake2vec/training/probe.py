@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from wake2vec.errors import ModelError
 
 PROBE_TOKENS = 8
-SMALL, LARGE = 1e-3, 1e6
-"""The largest raw logit of each probe: no cap bends the one, every cap flattens the other."""
+SIZES = [10.0**power for power in range(-3, 7)]
+"""The largest raw logit of each probe: no cap bends the first, every cap flattens the last, its form shows between."""
 TOLERANCE = 1e-4
 """Of the largest value, by which two ways to compute the same in float32 may differ."""
 
@@ -52,12 +52,14 @@ def read_scales(model: PreTrainedModel, folder: Path) -> Scales:
     factor = _factor(embedding(ids), rows)
     if factor is None:
         raise _refusal(folder, "make its inputs of rows, times one factor", "it transforms them in another way")
-    hidden: Tensor = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    fed: Tensor = model.base_model(inputs_embeds=factor * rows, use_cache=False).last_hidden_state
+    alone = "take from a token its row alone"
+    try:
+        hidden: Tensor = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        fed: Tensor = model.base_model(inputs_embeds=factor * rows, use_cache=False).last_hidden_state
+    except (AttributeError, TypeError, ValueError, RuntimeError) as fault:  # as Gemma 4's, which looks its tokens up
+        raise _refusal(folder, alone, f"its body can't be given rows ({str(fault).strip().splitlines()[0]})") from None
     if not _is_close(fed, hidden):
-        raise _refusal(
-            folder, "take from a token its row alone", "given rows it computes something else than given their tokens"
-        )
+        raise _refusal(folder, alone, "given rows it computes something else than given their tokens")
     if head.bias is not None:
         raise _refusal(folder, "have a head without a bias", "it adds one to its logits, and new words have none")
     return Scales(factor, *_read_logits(model, head, hidden, ids, folder))
@@ -66,22 +68,22 @@ def read_scales(model: PreTrainedModel, folder: Path) -> Scales:
 def _read_logits(
     model: PreTrainedModel, head: nn.Linear, hidden: Float[Tensor, "1 tokens dim"], ids: Tensor, folder: Path
 ) -> tuple[float, float | None]:
-    """Factor and cap of the logits, from a head of a few rows in two sizes."""
+    """Factor and cap of the logits, from a head of a few rows in several sizes."""
     rows = head.weight[ids[0]]
     largest = F.linear(hidden, rows).abs().max()
-    own, head.weight = head.weight, nn.Parameter(torch.cat([SMALL / largest * rows, LARGE / largest * rows]))
+    own, head.weight = head.weight, nn.Parameter(torch.cat([size / largest * rows for size in SIZES]))
     try:
-        logits: Tensor = model(input_ids=ids, use_cache=False).logits
-        small, large = F.linear(hidden, head.weight).tensor_split(2, dim=-1)
+        made: Tensor = model(input_ids=ids, use_cache=False).logits
+        plain = F.linear(hidden, head.weight).split(PROBE_TOKENS, dim=-1)
     finally:
         head.weight = own
-    of_small, of_large = logits.tensor_split(2, dim=-1)
-    factor = _factor(of_small, small)
-    if factor is not None and _is_close(of_large, factor * large):
-        return factor, None
-    cap = _rounded(of_large.abs().max())
-    if factor is not None and _is_close(of_large, cap * (factor / cap * large).tanh()):
-        return factor, cap
+    logits = made.split(PROBE_TOKENS, dim=-1)
+    factor, cap = _factor(logits[0], plain[0]), _rounded(logits[-1].abs().max())
+    if factor is not None:
+        if all(_is_close(one, factor * raw) for one, raw in zip(logits, plain, strict=True)):
+            return factor, None
+        if all(_is_close(one, cap * (factor / cap * raw).tanh()) for one, raw in zip(logits, plain, strict=True)):
+            return factor, cap
     raise _refusal(
         folder,
         "make its logits by one matrix product, times a factor or under a soft cap",
