@@ -84,7 +84,8 @@ def outcome(result: RunResult, trials_folder: Path) -> Outcome:
     """All that must not depend on how often a trial was killed."""
     work = WorkFolder(trials_folder / result.digest)
     records = [(record.step, record.numbers) for record in work.progress()]
-    return result.numbers, result.samples, records, work.read_arrays("rows")["rows"].tobytes()
+    rows = {name: rows.tobytes() for name, rows in work.read_arrays("rows").items()}
+    return result.numbers, result.samples, records, rows
 
 
 def random_kills(config: RunConfig, folder: Path, kills: int, random_: random.Random) -> tuple[int, int, int]:

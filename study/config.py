@@ -13,12 +13,12 @@ from pydantic import ValidationError, model_validator
 
 from study.profile import Tree, lay_over, read_yaml
 from study.settings import FORMS, Choices, Range, StudySection, Value
-from wake2vec import METRICS, ConfigError, RunConfig, Section, flatten, unflatten
+from wake2vec import ALL_METRICS, ConfigError, RunConfig, Section, flatten, unflatten
 
 PROFILES = Path(__file__).parent / "profiles"
 GPU_MEMORY = "computed.gpu_memory_gb"
 """Most memory that a trial's tensors took on a GPU, in 10^9 bytes; 0 on a CPU."""
-BOUNDABLE = (*METRICS, GPU_MEMORY)
+BOUNDABLE = (*ALL_METRICS, GPU_MEMORY)
 MAKE_NAMES = {"model.path": "MODEL", "corpus.path": "CORPUS", "vocabulary.lexicon": "LEXICON"}
 
 
@@ -48,7 +48,7 @@ class StudyConfig(Section):
             for fault in self._faults_of_space(key, space)
         ]
         results = [objective.result for objective in self.study.objectives]
-        faults += [_unknown("study.objectives", result, METRICS) for result in results if result not in METRICS]
+        faults += [_unknown("study.objectives", result, ALL_METRICS) for result in results if result not in ALL_METRICS]
         if len(set(results)) < len(results):
             faults.append("study.objectives names a result twice")
         for where, bounds in (("study.bounds", self.study.bounds), ("study.choice.bars", self.study.choice.bars)):

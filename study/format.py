@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from study.noise import Interval
 from study.settings import Objective
-from wake2vec import METRICS, Numbers, Shown
+from wake2vec import ALL_METRICS, Numbers, Shown
 
 BESIDE = {"geometry.collapse_share": "geometry.byte_collapse_share"}
 """A figure that stands right after an objective wherever that is shown: `collapse_share` holds byte collapse, which is
@@ -75,10 +75,10 @@ def _measured(objective: Objective, words: str) -> str:
 
 def _name(address: str) -> Shown:
     """Without one of its own: the address in words, but for the geometry's section, which most figures have."""
-    if address in METRICS and (own := METRICS[address].shown) is not None:
+    if address in ALL_METRICS and (own := ALL_METRICS[address].shown) is not None:
         return own
     words = address.removeprefix("geometry.").replace(".", " ").replace("_", " ")
-    return Shown(words, address.rsplit(".", 1)[-1].replace("_", " "))
+    return Shown(words, words if address.startswith("geometry.") else address.rsplit(".", 1)[-1].replace("_", " "))
 
 
 UNDEFINED = "–"

@@ -161,6 +161,37 @@ def vary(config: RunConfig) -> Callable[..., RunConfig]:
     return varied
 
 
+@pytest.fixture(scope="session")
+def twins(inputs: Path, text: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One function in two folders, a little trained: in `tied` the final norm weighs each column, in `untied` the head.
+
+    So a head that is thrown away is missed.
+    """
+    folder = tmp_path_factory.mktemp("twins")
+    tokenizer = LlamaTokenizer.from_pretrained(inputs / "model")
+    model = LlamaForCausalLM.from_pretrained(inputs / "model")
+    weights = 2 * torch.randn(model.config.hidden_size, generator=torch.Generator().manual_seed(3))
+    norm = model.model.norm.weight.requires_grad_(False)
+    norm.data.copy_(weights)
+    optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight is not norm], lr=1e-2)
+    ids = tokenizer(text, return_tensors="pt")["input_ids"][0]
+    for step in range(60):
+        block = ids[torch.arange(16)[:, None] * 512 + 32 * (step % 16) + torch.arange(32)]
+        optimizer.zero_grad()
+        model(input_ids=block, labels=block).loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder / "tied")
+    untied = LlamaForCausalLM(LlamaConfig(**{**model.config.to_dict(), "tie_word_embeddings": False}))
+    head = model.get_input_embeddings().weight * weights
+    untied.load_state_dict(
+        {**model.state_dict(), "model.norm.weight": torch.ones_like(weights), "lm_head.weight": head}
+    )
+    untied.save_pretrained(folder / "untied")
+    for name in ("tied", "untied"):
+        tokenizer.save_pretrained(folder / name)
+    return {name: folder / name for name in ("tied", "untied")}
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """A study that an earlier version kept, of `tests/golden`."""
     with tarfile.open(archive) as content:

@@ -1,6 +1,19 @@
 from .checkpoints.export import TEXT_FORMATS, ExportedFolder, export_folder
 from .checkpoints.stored import Source, StoredSubject, read_subject
-from .config import DECIDED_KNOBS, Capitals, CorpusConfig, Form, InitialiserName, RunConfig, Section, flatten, unflatten
+from .config import (
+    ADDED_KNOBS,
+    DECIDED_KNOBS,
+    Capitals,
+    CorpusConfig,
+    Form,
+    HeadKind,
+    InitialiserName,
+    RunConfig,
+    Section,
+    content_hash,
+    flatten,
+    unflatten,
+)
 from .data.audit_record import COUNT_CLASSES, Audit
 from .data.candidates import (
     Candidates,
@@ -32,6 +45,8 @@ from .metrics.measure import measure_fully
 from .metrics.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
 from .metrics.readings import Measured
 from .metrics.registry import (
+    ALL_METRICS,
+    HEAD_METRICS,
     HEADLINE,
     METRICS,
     READ_FIRST,
@@ -53,10 +68,13 @@ from .trial import run
 from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
 __all__ = [
+    "ADDED_KNOBS",
+    "ALL_METRICS",
     "AVAILABLE_THREADS",
     "COUNT_CLASSES",
     "DECIDED_KNOBS",
     "HEADLINE",
+    "HEAD_METRICS",
     "INITIALISERS",
     "METRICS",
     "PHASE1_ADDRESSES",
@@ -74,6 +92,7 @@ __all__ = [
     "ExportedFolder",
     "Filters",
     "Form",
+    "HeadKind",
     "InitialiserName",
     "LexiconAudit",
     "LexiconError",
@@ -104,6 +123,7 @@ __all__ = [
     "WorkFolder",
     "audit_lexicon",
     "cautions",
+    "content_hash",
     "export_folder",
     "find_candidates",
     "find_digest",

@@ -6,6 +6,7 @@ The defaults are Phase 1's values, on the embedded default model and texts.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,15 +22,21 @@ Form = Literal["phase1", "word", "space"]
 Capitals = Literal["exact", "added"]
 InitialiserName = Literal["gaussian", "base_normal", "library_default", "mean", "sphere", "piece_mean", "similarity"]
 OptimizerName = Literal["adafactor", "adamw"]
+HeadName = Literal["native", "tied"]
+HeadKind = Literal["shared", "own", "replaced"]
+"""What a trial's head is: the input embedding itself, as the base has it; a matrix of its own, as the base has it; the
+input embedding, in place of the base's own head."""
 TRAINING_VERSION = 4
 """Raised when a change to the code makes trainings of equal configurations differ, and so all digests."""
 EARLIER_VERSIONS: tuple[int, ...] = ()
 """The training versions before it whose results are read, newest first, from 4 on. (It was the format of results.)"""
-ADDED_KNOBS: dict[str, Any] = {"corpus.bos": "never"}
+ADDED_KNOBS: dict[str, Any] = {"corpus.bos": "never", "model.head": "tied"}
 """Knobs that came after version 4, and the value that does what was done before: at it they aren't in the identity."""
 DECIDED_KNOBS = ("corpus.bos",)
 """Added knobs that the inputs decide where they are `auto`: what they decide stands among the inputs' fingerprints, if
 it isn't what was done before. So an old digest holds wherever the same is done."""
+OWN_HEAD = "+head"
+"""Ends the hash of a base model whose head is a matrix of its own, since a digest must tell it without the model."""
 
 
 class Section(BaseModel):
@@ -41,6 +48,9 @@ class Section(BaseModel):
 class ModelConfig(Section):
     path: str = str(DEFAULT_FOLDER / "base_model")
     """Folder of a Hugging Face causal language model, or its name on the hub."""
+    head: HeadName = "native"
+    """`native`: where the base has a head of its own, it is kept, and its rows are trained beside those of the input
+    embedding. `tied`: it is thrown away for the input embedding, as in Phase 1. One and the same on a tied base."""
 
 
 class CorpusConfig(Section):
@@ -135,13 +145,20 @@ class RunConfig(Section):
     seed: int = Field(42, ge=0, le=MOST)
     """Of the initialisation, the batch order and the sampling."""
 
-    def identity(self) -> dict[str, Any]:
-        """The knobs that make a trial what it is, under their addresses: what holds for all trials is left out."""
-        return {key: value for key, value in self.knobs().items() if not _goes_without_saying(key, value)}
-
     def knobs(self) -> dict[str, Any]:
         """All knobs but those of the machine, under their addresses."""
         return flatten(self.model_dump(exclude={"machine"}))
+
+    def identity(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+        """What makes a trial what it is: the knobs, less what goes without saying, with hashes in place of paths."""
+        knobs = self.knobs() | {"model.head": "native" if self.head(fingerprints) == "own" else "tied"}
+        given = {key for key in DECIDED_KNOBS if knobs[key] != "auto"}
+        named = {key: value for key, value in knobs.items() if not _goes_without_saying(key, value)}
+        return named | {key: value for key, value in fingerprints.items() if key not in given}
+
+    def head(self, fingerprints: Mapping[str, str]) -> HeadKind:
+        """What the head is, for a base model of that hash."""
+        return head_kind(self.model.head, fingerprints)
 
     def digest(self, fingerprints: dict[str, str], version: int | None = None) -> str:
         """Name of what is trained: 16 hex digits, the same wherever the input files lie.
@@ -151,10 +168,8 @@ class RunConfig(Section):
         if it isn't what was done before there was the knob. `version` is one of `EARLIER_VERSIONS`; None: today's.
         What is measured isn't part of it: `wake2vec.metrics.registry` has a version for each metric.
         """
-        knobs = self.knobs()
-        given = {key for key in DECIDED_KNOBS if knobs[key] != "auto"}
-        inputs = {key: value for key, value in fingerprints.items() if key not in given}
-        content = {**self.identity(), **inputs, "format": version or TRAINING_VERSION}
+        content = {**self.identity(fingerprints), "format": version or TRAINING_VERSION}
+        content |= {key: content_hash(content[key]) for key in fingerprints if key in content}
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -167,6 +182,18 @@ def _goes_without_saying(address: str, value: Any) -> bool:
     """Whether a knob does what was done before there was it, or is for the inputs to decide."""
     is_decided = address in DECIDED_KNOBS and value == "auto"
     return is_decided or (address in ADDED_KNOBS and value == ADDED_KNOBS[address])
+
+
+def head_kind(head: HeadName, fingerprints: Mapping[str, str]) -> HeadKind:
+    """What a trial's head is by its knob and the hash of its base model."""
+    if not fingerprints.get("model.path", "").endswith(OWN_HEAD):
+        return "shared"
+    return "own" if head == "native" else "replaced"
+
+
+def content_hash(fingerprint: str) -> str:
+    """An input's hash alone: what it was before a base with a head of its own was marked, and what a digest is of."""
+    return fingerprint.removesuffix(OWN_HEAD)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

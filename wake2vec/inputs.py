@@ -74,12 +74,25 @@ class Material:
         """In float32; a model may have more rows than its tokenizer has tokens: those are dropped."""
         return self.base.rows[: self.vocabulary.base_size]
 
-    def subject(self, matrix: Float[Tensor, "vocabulary dim"], new_before: Tensor | None = None) -> Subject:
-        """A trained matrix, with what is known of its rows."""
+    @property
+    def head_rows(self) -> Float[Tensor, "base dim"] | None:
+        """The same of a head that is a matrix of its own; on the CPU."""
+        return None if self.base.head_rows is None else self.base.head_rows[: self.vocabulary.base_size]
+
+    def base_rows_of(self, name: str) -> Float[Tensor, "base dim"]:
+        """The base rows of `rows` or `head_rows`, as `EmbeddingModel.trained` names its matrices, on the device."""
+        rows = self.base_rows if name == "rows" else self.head_rows
+        assert rows is not None
+        return rows.to(self.device)
+
+    def subject(
+        self, matrix: Float[Tensor, "vocabulary dim"], new_before: Tensor | None = None, name: str = "rows"
+    ) -> Subject:
+        """A trained matrix of that name, with what is known of its rows."""
         return Subject(
             matrix,
             self.vocabulary.base_size,
-            base_before=self.base_rows,
+            base_before=self.base_rows_of(name),
             new_before=new_before,
             reference_ids=self.references.ids,
             occurring_ids=self.corpus.base_ids_seen,

@@ -2,17 +2,20 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wake2vec.config import RunConfig
+from wake2vec.config import RunConfig, content_hash
 from wake2vec.errors import ConfigError, Wake2VecError
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
-from wake2vec.metrics.measure import FILES, measure_of
-from wake2vec.metrics.registry import METRICS, SOURCES
+from wake2vec.metrics.measure import FILES, measure_of, of_head, of_rows
+from wake2vec.metrics.readings import Measured
+from wake2vec.metrics.registry import ALL_METRICS, SOURCES
 from wake2vec.metrics.spacing import sample_numbers
 from wake2vec.result import RESULT_FORMAT, RunResult, read_result
 from wake2vec.training.machine import use_threads
@@ -35,35 +38,62 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
     use_threads(result.config.machine.threads)
     material = prepare(config, cache)
     try:
-        rows = torch.from_numpy(work.read_arrays("rows")["rows"])
+        trained = work.read_arrays("rows")
         arrays = work.read_arrays("geometry")
     except OSError as fault:
         raise ConfigError(f"figures are measured again from a trial's rows: {fault}; train it again for them") from None
-    files = {source.module for source in SOURCES for metric in source.metrics if metric.address in stale}
-    subject = material.subject(matrix_of(config, material, rows), initialise(config, material).cpu())
-    measured = measure_of(subject, files.intersection(FILES), result.numbers)
+    numbers: Numbers = {}
+    found_arrays: dict[str, np.ndarray] = {}
+    for name, rows in trained.items():
+        measured = _measured_of(name, config, material, torch.from_numpy(rows), stale, result.numbers)
+        numbers |= measured.numbers
+        found_arrays |= measured.arrays
     found: Numbers = {
-        **measured.numbers,
+        **numbers,
         **sample_numbers(result.samples, config.sample.prompt, material.words, material.spacing),
         **material.constants,
     }
     content = json.loads(work.result_path.read_text(encoding="utf-8"))
     content["numbers"] |= {address: found[address] for address in stale}
-    raised = {address: METRICS[address].version for address in stale if METRICS[address].version > 1}
+    raised = {address: ALL_METRICS[address].version for address in stale if ALL_METRICS[address].version > 1}
     content |= {
         "format": RESULT_FORMAT,
         "measured": content.get("measured", {}) | raised,
         "remeasured_s": time.time(),
     }
-    if measured.arrays:
-        work.write_arrays("geometry", arrays | measured.arrays)
+    if found_arrays:
+        work.write_arrays("geometry", arrays | found_arrays)
     write_json(work.result_path, content)
 
 
-def matrix_of(config: RunConfig, material: Material, rows: Tensor) -> Float[Tensor, "vocabulary dim"]:
-    """A trial's whole matrix, on the material's device, from its trained rows."""
+def _measured_of(
+    name: str, config: RunConfig, material: Material, rows: Tensor, stale: list[str], known: Numbers
+) -> Measured:
+    """What the files give that declare these figures, of the input embedding or of the head."""
+    is_head = name != "rows"
+    wanted = of_rows(dict.fromkeys(stale)) if is_head else stale
+    files = {source.module for source in SOURCES for metric in source.metrics if metric.address in wanted}
+    if not files.intersection(FILES):
+        return Measured({})
+    before = initialise(config, material, name).cpu()
+    subject = material.subject(matrix_of(config, material, rows, name), before, name)
+    measured = measure_of(subject, files.intersection(FILES), of_rows(known) if is_head else known)
+    return of_head(measured) if is_head else measured
+
+
+def matrix_of(
+    config: RunConfig, material: Material, rows: Tensor, name: str = "rows"
+) -> Float[Tensor, "vocabulary dim"]:
+    """A trial's whole matrix of that name, on the material's device, from its trained rows."""
     rows = rows.to(material.device)
-    return rows if config.train.rows == "all" else torch.cat([material.base_rows, rows])
+    return rows if config.train.rows == "all" else torch.cat([material.base_rows_of(name), rows])
+
+
+def is_same_inputs(now: Mapping[str, str], then: Mapping[str, str]) -> bool:
+    """Whether the hashes are of the same contents, whichever versions wrote them."""
+    return {at: content_hash(value) for at, value in now.items()} == {
+        at: content_hash(value) for at, value in then.items()
+    }
 
 
 def _with_inputs(result: RunResult, now: RunConfig, work: WorkFolder) -> RunConfig:
@@ -72,13 +102,13 @@ def _with_inputs(result: RunResult, now: RunConfig, work: WorkFolder) -> RunConf
     for paths in (own, now):
         config = own.model_copy(
             update={
-                "model": paths.model,
+                "model": own.model.model_copy(update={"path": paths.model.path}),
                 "corpus": own.corpus.model_copy(update={"path": paths.corpus.path}),
                 "vocabulary": own.vocabulary.model_copy(update={"lexicon": paths.vocabulary.lexicon}),
             }
         )
         try:
-            if fingerprint_inputs(config) == result.fingerprints:
+            if is_same_inputs(fingerprint_inputs(config), result.fingerprints):
                 return config
         except Wake2VecError:
             continue

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from wake2vec.config import ADDED_KNOBS, RunConfig, flatten, unflatten
+from wake2vec.config import ADDED_KNOBS, HeadKind, RunConfig, flatten, head_kind, unflatten
 from wake2vec.data.audit_record import Audit
 from wake2vec.errors import ConfigError
-from wake2vec.metrics.registry import METRICS, When
+from wake2vec.metrics.registry import ALL_METRICS, HEAD_METRICS, METRICS, Metric, When
 from wake2vec.workfolder import Numbers, WorkFolder
 
 RESULT_FORMAT = 5
@@ -72,6 +72,16 @@ class RunResult(BaseModel):
     seconds: dict[str, float]
     """Wall time by part, of the run that finished the trial: see `wake2vec.trial`."""
 
+    @property
+    def head(self) -> HeadKind:
+        """What the trial's head was."""
+        return self.config.head(self.fingerprints)
+
+    @property
+    def figures(self) -> dict[str, Metric]:
+        """The figures that such a result has, under their addresses."""
+        return _figures_of(self.head)
+
 
 def read_result(work: WorkFolder) -> RunResult:
     """The result of a finished trial, of this version or an earlier one; `work.result_path` must stand.
@@ -84,7 +94,7 @@ def read_result(work: WorkFolder) -> RunResult:
     content = json.loads(work.result_path.read_text(encoding="utf-8"))
     given = content["format"]
     measured = content.get("measured", {}).items()
-    newer = [at for at in measured if at[0] in METRICS and at[1] > METRICS[at[0]].version]
+    newer = [at for at in measured if at[0] in ALL_METRICS and at[1] > ALL_METRICS[at[0]].version]
     if given > RESULT_FORMAT or newer:
         what = f"format {given}" if given > RESULT_FORMAT else f"version {newer[0][1]} of {newer[0][0]}"
         raise ConfigError(
@@ -96,8 +106,9 @@ def read_result(work: WorkFolder) -> RunResult:
             f"results are read from format {OLDEST_FORMAT} on: {work.result_path} has {given}, of an earlier version; "
             "use that one, or give study.name=<another name> for a new study"
         )
+    has = _figures_of(_head_of(content))
     content["config"] = _with_added_knobs(content["config"])
-    content["numbers"] = {**dict.fromkeys(METRICS), **content["numbers"], **dict.fromkeys(_outdated(content))}
+    content["numbers"] = {**dict.fromkeys(has), **content["numbers"], **dict.fromkeys(_outdated(content))}
     return RunResult.model_validate(content)
 
 
@@ -109,8 +120,9 @@ def stale_metrics(work: WorkFolder) -> list[str]:
     content = json.loads(work.result_path.read_text(encoding="utf-8"))
     if not OLDEST_FORMAT <= content["format"] <= RESULT_FORMAT:
         return []
-    lacking = METRICS.keys() - content["numbers"].keys() | _outdated(content)
-    return [address for address in METRICS if address in lacking and METRICS[address].when is not When.TRAINING]
+    has = _figures_of(_head_of(content))
+    lacking = has.keys() - content["numbers"].keys() | _outdated(content)
+    return [address for address in has if address in lacking and has[address].when is not When.TRAINING]
 
 
 def _with_added_knobs(config: dict[str, Any]) -> dict[str, Any]:
@@ -121,13 +133,23 @@ def _with_added_knobs(config: dict[str, Any]) -> dict[str, Any]:
 def _outdated(content: dict[str, Any]) -> set[str]:
     """The figures of a result whose formula has changed since."""
     measured: dict[str, int] = content.get("measured", {})
-    raised = versions_of_metrics()
+    raised = versions_of_metrics(_head_of(content))
     return {address for address in raised if measured.get(address, 1) < raised[address]}
 
 
-def versions_of_metrics() -> dict[str, int]:
-    """What `RunResult.measured` is of a result that is measured now."""
-    return {address: metric.version for address, metric in METRICS.items() if metric.version > 1}
+def versions_of_metrics(head: HeadKind) -> dict[str, int]:
+    """What `RunResult.measured` is of a result with that head that is measured now."""
+    return {address: metric.version for address, metric in _figures_of(head).items() if metric.version > 1}
+
+
+def _figures_of(head: HeadKind) -> dict[str, Metric]:
+    """The figures of a result with that head."""
+    return METRICS | {address: metric for address, metric in HEAD_METRICS.items() if metric.head == head}
+
+
+def _head_of(content: dict[str, Any]) -> HeadKind:
+    """Of a stored result."""
+    return head_kind(content["config"]["model"].get("head", ADDED_KNOBS["model.head"]), content["fingerprints"])
 
 
 def find_digest(config: RunConfig, fingerprints: dict[str, str], trials_folder: Path) -> str:

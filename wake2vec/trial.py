@@ -15,13 +15,13 @@ from torch import Tensor
 from wake2vec.config import RunConfig
 from wake2vec.errors import TrialAbandoned, TrialFailedError, TrialStopped
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
-from wake2vec.metrics.measure import measure, measure_end
+from wake2vec.metrics.measure import joined, measure, measure_end, of_head, of_rows
 from wake2vec.metrics.spacing import sample_numbers
 from wake2vec.metrics.validation import validate
 from wake2vec.nearest import nearest_tokens
 from wake2vec.result import RESULT_FORMAT, Computed, RunResult, find_digest, read_result, versions_of_metrics
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
-from wake2vec.training.embedding_model import EmbeddingModel
+from wake2vec.training.embedding_model import EmbeddingModel, TrainedMatrix
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial
 from wake2vec.training.machine import micro_batch_blocks, use_threads
@@ -72,13 +72,17 @@ def run(
         discard_checkpoints(folder.checkpoints_path)
         raise
     model = training.model
-    with watch("sample"), material.base.with_matrix(model.operand) as causal_model:
+    with watch("sample"), material.base.with_matrix(model.operand, model.head.operand) as causal_model:
         samples = sample_texts(causal_model, material.vocabulary, config.sample, config.seed)
     numbers |= sample_numbers(samples, config.sample.prompt, material.words, material.spacing)
     with watch("geometry"):
         at_end = measure_end(material.subject(model.matrix), numbers)
+        if model.has_own_head:
+            subject = material.subject(model.head.matrix, name="head_rows")
+            at_end = joined(at_end, of_head(measure_end(subject, of_rows(numbers))))
     with watch("write"):
-        folder.write_arrays("rows", {"rows": model.trained_rows.detach().cpu().numpy()})
+        kept = {name: matrix.trained_rows.detach().cpu().numpy() for name, matrix in model.trained.items()}
+        folder.write_arrays("rows", kept)
         folder.write_arrays("geometry", arrays | at_end.arrays)
     result = RunResult(
         format=RESULT_FORMAT,
@@ -86,7 +90,7 @@ def run(
         config=config,
         fingerprints=fingerprints,
         numbers=numbers | at_end.numbers | material.constants,
-        measured=versions_of_metrics(),
+        measured=versions_of_metrics(config.head(fingerprints)),
         audit=material.audit,
         references=material.references.meaning,
         neighbours=nearest_tokens(at_end.arrays, material.vocabulary.row_names, material.corpus.new_counts_train),
@@ -100,13 +104,23 @@ def run(
     return result
 
 
-def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"]:
-    """The new rows at step 0, drawn on the CPU: the same on every device."""
-    generator = torch.Generator().manual_seed(config.seed)
+HEAD_STREAM = 1
+"""Of the draws for the head's new rows, beside those for the input's, which are the seed's own."""
+
+
+def initialise(config: RunConfig, material: Material, name: str = "rows") -> Float[Tensor, "new dim"]:
+    """The new rows at step 0, drawn on the CPU: the same on every device.
+
+    Those of `head_rows` are made by the same rule from the base rows of the head, with random numbers of their own.
+    """
+    seed = config.seed
+    if name != "rows":
+        seed = int(np.random.SeedSequence(seed, spawn_key=(HEAD_STREAM,)).generate_state(1, np.uint64)[0])
+    generator = torch.Generator().manual_seed(seed)
     init = config.init
     rows = INITIALISERS[init.name](
         InitMaterial(
-            base_rows=material.base_rows.cpu(),
+            base_rows=material.base_rows_of(name).cpu(),
             base_texts=material.base_texts,
             words=material.vocabulary.words,
             pieces=material.pieces,
@@ -120,9 +134,10 @@ def initialise(config: RunConfig, material: Material) -> Float[Tensor, "new dim"
 
 def start_training(config: RunConfig, material: Material) -> Training:
     """A trial at step 0, with as many blocks in one pass as the memory holds."""
-    base = material.base
-    new_rows = initialise(config, material)
-    model = EmbeddingModel(base.body, material.base_rows, new_rows, config.train.rows, base.scales)
+    base, new_rows, head = material.base, initialise(config, material), None
+    if base.head_rows is not None and config.model.head == "native":
+        head = material.base_rows_of("head_rows"), initialise(config, material, "head_rows")
+    model = EmbeddingModel(base.body, material.base_rows, new_rows, config.train.rows, base.scales, head)
     blocks = micro_batch_blocks(model, config.corpus.block_tokens, config.train.batch_blocks, config.machine)
     return Training(model, material.corpus, config, blocks)
 
@@ -140,15 +155,26 @@ def _train_and_measure(
     model = training.model
     arrays: dict[str, np.ndarray] = {}
     # Before a checkpoint is read; on a GPU its memory is for training.
-    new_before = model.matrix[material.vocabulary.base_size :].to("cpu", copy=True)
+    new_before = {
+        name: matrix.matrix[material.vocabulary.base_size :].to("cpu", copy=True)
+        for name, matrix in model.trained.items()
+    }
 
     def evaluate() -> Numbers:
         with watch("validate"):
             losses = training.evaluate(
                 lambda blocks: validate(model, material.corpus, material.vocabulary.base_size, blocks)
             )
+            if training.step == 0 and (own := with_own_head(model, material, config)):
+                before = training.evaluate(
+                    lambda blocks: validate(own, material.corpus, material.vocabulary.base_size, blocks)
+                )
+                losses["validation.start_loss_own_head"] = before["validation.loss"]
         with watch("geometry"):
-            geometry = measure(material.subject(model.matrix, new_before))
+            geometry = measure(material.subject(model.matrix, new_before["rows"]))
+            if model.has_own_head:
+                subject = material.subject(model.head.matrix, new_before["head_rows"], "head_rows")
+                geometry = joined(geometry, of_head(measure(subject)))
         arrays.update(geometry.arrays)
         return losses | geometry.numbers
 
@@ -176,6 +202,14 @@ def _train_and_measure(
         checkpoints.settle()  # whoever deletes checkpoints now must be alone with them
     checkpoints.wait()
     return summary(folder.progress()), arrays
+
+
+def with_own_head(model: EmbeddingModel, material: Material, config: RunConfig) -> EmbeddingModel | None:
+    """The model at step 0 with the head that is thrown away for its input embedding; None: it throws none away."""
+    if material.head_rows is None or model.has_own_head:
+        return None
+    base, new = material.base_rows_of("head_rows"), initialise(config, material, "head_rows")
+    return model.with_head(TrainedMatrix(base, new, "new", model.operand.dtype))
 
 
 def summary(records: list[Progress]) -> Numbers:

@@ -13,7 +13,7 @@ from study.runs.judge import is_done, kind_of, standing, verdict
 from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State
 from study.show.tables import step_of
-from wake2vec import HEADLINE, METRICS, READ_FIRST, null_of
+from wake2vec import HEADLINE, READ_FIRST, null_of
 
 Content = dict[str, Any]
 
@@ -80,7 +80,7 @@ def show_content(record: StudyRecord, run: Run, pair: Pair | None) -> Content:
         "beside": beside,
         "step": pair and pair.step,
         "bounds": [{"bound": str(bound), "violation": by, "is_kept": by <= 0} for bound, by in bounds],
-        "figures": result and {address: result.numbers[address] for address in (*HEADLINE, *METRICS)},
+        "figures": result and {address: result.numbers[address] for address in (*HEADLINE, *result.figures)},
         "issues": result
         and {
             address: {"value": result.numbers[address], "null": null_of(address, result.numbers)}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from study.config import GPU_MEMORY, StudyConfig
 from wake2vec import (
+    HEAD_METRICS,
     ConfigError,
     MemoryExhaustedError,
     TrainingDivergedError,
@@ -28,11 +29,12 @@ def check_figures(config: StudyConfig, folder: Path) -> None:
         ConfigError: an objective or a bounded figure is undefined from the first step on; the message says why.
     """
     baseline = config.run_config(config.study.baseline)
-    digest = find_digest(baseline, fingerprint_inputs(baseline), folder / "trials")
+    inputs = fingerprint_inputs(baseline)
+    digest = find_digest(baseline, inputs, folder / "trials")
     if WorkFolder(folder / "trials" / digest).result_path.exists():
         return
     judged = dict(_judged(config))
-    undefined = undefined_figures(prepare(baseline, folder / "cache"), judged)
+    undefined = undefined_figures(prepare(baseline, folder / "cache"), judged, baseline.head(inputs))
     if undefined:
         faults = "; ".join(f"{judged[address]} names {address}: {reason}" for address, reason in undefined.items())
         where = " and ".join(dict.fromkeys(judged[address] for address in undefined))
@@ -81,7 +83,9 @@ def _judged(config: StudyConfig) -> Iterator[tuple[str, str]]:
 
 def _others(undefined: dict[str, str]) -> Iterator[str]:
     """Ways out that aren't leaving the figure out."""
-    if any("byte_collapse" in address or "reference" in address for address in undefined):
+    if any(address in HEAD_METRICS for address in undefined):
+        yield "take the same figure of the input, without `head.`"
+    elif any("byte_collapse" in address or "reference" in address for address in undefined):
         yield "take geometry.collapse_share, which every model defines"
         yield "a model with unused rows that lie in one place"
     else:

@@ -16,8 +16,8 @@ from study.show.sentences import baseline_told
 from study.show.table import in_markdown
 from study.show.tables import comparison_table, legend
 from wake2vec import (
+    ALL_METRICS,
     INITIALISERS,
-    METRICS,
     READ_FIRST,
     InitialiserName,
     RunConfig,
@@ -68,7 +68,9 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
             for address, *row in _figures(baseline_result, result, READ_FIRST)
             if address not in aimed_at
         ],
-        figures=_figures(baseline_result, result, [name for name in METRICS if not name.startswith("vocabulary.")]),
+        figures=_figures(
+            baseline_result, result, [name for name in result.figures if not name.startswith("vocabulary.")]
+        ),
         initialiser=_initialiser(result.config.init.name),
         inputs=_inputs(result),
         rights=rights,
@@ -107,8 +109,8 @@ def _figures(baseline: RunResult, result: RunResult, names: list[str] | tuple[st
     return [
         (
             name,
-            METRICS[name].meaning,
-            shown(baseline.numbers[name]),
+            ALL_METRICS[name].meaning,
+            shown(baseline.numbers.get(name)),
             shown(result.numbers[name]),
             _interval(result, name),
             _null(result, name),

@@ -9,7 +9,7 @@ from study.runs.judge import kind_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.settings import Objective, Value
-from wake2vec import METRICS, ConfigError, Numbers, Progress, cautions, flatten, read_result
+from wake2vec import ALL_METRICS, ConfigError, Numbers, Progress, cautions, flatten, read_result
 
 Row = tuple[float, ...]
 """A value for each of `shown_figures`; empty without a result."""
@@ -128,7 +128,7 @@ def relative_differences(before: Numbers, after: Numbers) -> list[tuple[str, flo
     From -2 to 2; the unit is at least `LEAST_UNIT`.
     """
     found = []
-    for address, metric in METRICS.items():
+    for address, metric in ALL_METRICS.items():
         a, b = before.get(address), after.get(address)
         if a is None or b is None or not metric.compares:
             continue

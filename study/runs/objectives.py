@@ -65,4 +65,4 @@ def _defined(result: RunResult, address: str, what: str) -> float:
 
 def _figure(result: RunResult, address: str) -> float | None:
     """None: undefined. A trial on a CPU takes 0 of a GPU's memory."""
-    return (result.computed.peak_memory_gb or 0.0) if address == GPU_MEMORY else result.numbers[address]
+    return (result.computed.peak_memory_gb or 0.0) if address == GPU_MEMORY else result.numbers.get(address)

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from study.config import StudyConfig
 from study.runs.database import database_url, make_database, opened
 from study.runs.run import Run, State
-from wake2vec import DECIDED_KNOBS, ConfigError
+from study.settings import Choices, Range
+from wake2vec import DECIDED_KNOBS, ConfigError, content_hash
 
 ALWAYS = ("seed", "sampler", "startup_trials", "space", "objectives", "baseline")
 WHERE_GIVEN = ("anchors", "bounds", "stopping", "warm_start", "aimed_trials")
@@ -82,7 +83,10 @@ def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([objective.name for objective in config.study.objectives])
         study.set_user_attr("fingerprint", json.dumps(fingerprint, sort_keys=True))
-    check_fingerprint(config.study.name, json.loads(study.user_attrs["fingerprint"]), fingerprint)
+    written = json.loads(study.user_attrs["fingerprint"])
+    check_fingerprint(config.study.name, written, fingerprint)
+    if written != fingerprint:  # an older version's: readers learn from it whether the base has a head of its own
+        study.set_user_attr("fingerprint", json.dumps(fingerprint, sort_keys=True))
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(config.study.baseline)
         for name, values in config.study.anchors.items():
@@ -113,7 +117,7 @@ def fingerprint_of(config: StudyConfig, inputs: dict[str, str]) -> dict[str, Any
 
     `inputs` are the hashes of base model, corpus and lexicon, which stand for their paths.
     """
-    knobs = {**config.run.identity(), **inputs}
+    knobs = config.run.identity(inputs)
     varied = config.study.space
     study = config.study.model_dump(include=set(ALWAYS))
     study |= config.study.model_dump(include=set(WHERE_GIVEN), exclude_defaults=True)
@@ -124,6 +128,7 @@ def fingerprint_of(config: StudyConfig, inputs: dict[str, str]) -> dict[str, Any
 
 def check_fingerprint(name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raises ConfigError: with each address at which the two differ."""
+    old, new = _comparable(old), _comparable(new)
     differences = [
         f"{address}: {old.get(address)} -> {new.get(address)}"
         for address in sorted(old.keys() | new.keys())
@@ -134,6 +139,24 @@ def check_fingerprint(name: str, old: dict[str, Any], new: dict[str, Any]) -> No
             f"the study {name} was made with another configuration ({'; '.join(differences)}): "
             "its trials don't compare; give study.name=<another name>, or the old values"
         )
+
+
+def _comparable(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """What two must have in common: of the inputs' hashes what older versions wrote too, of the anchors the trials.
+
+    An anchor outside the space is a run beside the trials, which no sampler sees: one may come later.
+    """
+    compared = fingerprint | {key: content_hash(fingerprint[key]) for key in INPUTS if key in fingerprint}
+    spaces = {
+        key: Range.model_validate(space) if "low" in space else Choices.model_validate(space)
+        for key, space in compared.get("study.space", {}).items()
+    }
+    trials = {
+        name: values
+        for name, values in compared.pop("study.anchors", {}).items()
+        if all(key in spaces and spaces[key].holds(value) for key, value in values.items())
+    }
+    return compared | ({"study.anchors": trials} if trials else {})
 
 
 def check_shape(study: optuna.Study, config: StudyConfig) -> None:

@@ -12,7 +12,16 @@ from study.runs.objectives import objective_values, violations
 from study.runs.storage import load_study
 from study.search.proposal import distributions
 from study.settings import Value
-from wake2vec import ConfigError, RunResult, TrialFailedError, WorkFolder, find_digest, read_result
+from wake2vec import (
+    ADDED_KNOBS,
+    ConfigError,
+    RunResult,
+    TrialFailedError,
+    WorkFolder,
+    content_hash,
+    find_digest,
+    read_result,
+)
 
 
 def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -> None:
@@ -29,8 +38,9 @@ def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, finger
         return
     for name in config.study.warm_start:
         earlier = load_study(folder, name)
-        old_knobs = _knobs(json.loads(earlier.user_attrs["fingerprint"]))
-        new_knobs = _knobs(fingerprint)
+        old_knobs = ADDED_KNOBS | _knobs(json.loads(earlier.user_attrs["fingerprint"]))
+        new_knobs = {key: value for key, value in ADDED_KNOBS.items() if key not in config.study.space}
+        new_knobs |= _knobs(fingerprint)
         taken = 0
         for trial in earlier.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             knobs = {**old_knobs, **trial.params}
@@ -79,4 +89,8 @@ def _baseline(folder: Path, config: StudyConfig, result: RunResult) -> RunResult
 
 
 def _knobs(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in fingerprint.items() if not key.startswith("study.")}
+    return {
+        key: content_hash(value) if isinstance(value, str) else value
+        for key, value in fingerprint.items()
+        if not key.startswith("study.")
+    }

@@ -23,7 +23,7 @@ from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State
 from study.settings import Choices, Range
 from study.show.table import HARD_SPACE, NAME, WIDTH, Column, Table, facts, table_of
-from wake2vec import METRICS, READ_FIRST, Numbers, null_of
+from wake2vec import ALL_METRICS, READ_FIRST, Numbers, null_of
 
 if TYPE_CHECKING:
     from study.search.importance import Importances  # scikit-learn comes with it, half a second
@@ -260,7 +260,7 @@ def _costs(record: StudyRecord, runs: Sequence[Run], state: State) -> list[Cost]
 def _aim(address: str, goal: str, numbers: Numbers) -> str:
     """`Phase 1's isotropy, new rows: maximize; null 0.997`."""
     null = null_of(address, numbers)
-    return f"{METRICS[address].meaning}: {goal}{'' if null is None else f'; null {shown(null, 3)}'}"
+    return f"{ALL_METRICS[address].meaning}: {goal}{'' if null is None else f'; null {shown(null, 3)}'}"
 
 
 def _lead(record: StudyRecord, runs: Sequence[Run]) -> Column:

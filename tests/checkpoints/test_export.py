@@ -186,3 +186,34 @@ def test_a_trial_that_isnt_there_is_refused(done: Done, study_config: StudyConfi
         export_trial(study_config, done[0], 99, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"no study small in .*: run `make study` first"):
         export_trial(study_config, tmp_path, None, tmp_path / "out")
+
+
+@pytest.mark.parametrize("rows", ["all", "new"])
+def test_two_matrices_stay_two_and_load_with_the_logged_loss(
+    rows: str, vary: Callable[..., RunConfig], twins: dict[str, Path], tmp_path: Path
+) -> None:
+    config = vary(model={"path": str(twins["untied"])}, train={"rows": rows})
+    result = run(config, tmp_path)
+    work = WorkFolder(tmp_path / result.digest)
+    export_folder(result, work, tmp_path / "out", "card")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    assert not model.config.tie_word_embeddings
+    matrices = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+    material = prepare(config)
+    ids = material.corpus.validation["input_ids"][:]
+    with torch.no_grad():
+        loss = model(input_ids=ids, labels=ids).loss.item()
+    assert loss == pytest.approx(result.numbers["validation.loss"], rel=1e-6)
+    new = load_file(tmp_path / "out" / "vectors" / "new_rows.safetensors")
+    for name, matrix in zip(("rows", "head_rows"), matrices, strict=True):
+        kept = work.read_arrays("rows")[name]
+        assert torch.equal(matrix[len(matrix) - len(kept) :], torch.from_numpy(kept))
+        assert (new[name] == kept[len(kept) - len(new[name]) :]).all()
+    # The controls: the head that was exchanged, and a trial of the same base whose head is tied.
+    with torch.no_grad():
+        matrices[1].copy_(matrices[0])
+        assert abs(model(input_ids=ids, labels=ids).loss.item() - loss) > 0.01
+    tied = run(vary(model={"path": str(twins["untied"]), "head": "tied"}), tmp_path)
+    export_folder(tied, WorkFolder(tmp_path / tied.digest), tmp_path / "tied", "card")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "tied").config.tie_word_embeddings
+    assert load_file(tmp_path / "tied" / "vectors" / "new_rows.safetensors").keys() == {"rows"}

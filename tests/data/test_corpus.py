@@ -65,8 +65,8 @@ def test_the_digest_names_what_is_done_and_old_digests_hold(
 ) -> None:
     never, always = vary(corpus={"bos": "never"}), vary(corpus={"bos": "always"})
     inputs = fingerprint_inputs(config)  # of a tokenizer that adds none
-    before = {key: value for key, value in config.knobs().items() if key not in ADDED_KNOBS}
-    assert never.identity() == config.identity() == before
+    before = {key: value for key, value in config.knobs().items() if key not in ADDED_KNOBS} | inputs
+    assert never.identity(inputs) == config.identity(inputs) == before
     assert config.digest(inputs) == never.digest(inputs) != always.digest(inputs)
     monkeypatch.setattr("wake2vec.inputs._begins_with_bos", lambda folder, contents: True)
     assert fingerprint_inputs(config) == {**inputs, "corpus.bos": "always"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wake2vec import METRICS, ConfigError
+from wake2vec import HEAD_METRICS, METRICS, ConfigError
 from wake2vec.metrics import registry
 from wake2vec.metrics.registry import Metric, Source, gathered, read_source
 
@@ -41,3 +41,17 @@ def test_a_family_has_its_members_words_and_what_belongs_to_each() -> None:
     assert (new.meaning, new.family_meaning) == ("Phase 1's isotropy, new rows", "Phase 1's isotropy")
     assert METRICS["geometry.isotropy_all"].shown is None and new.shown is not None
     assert METRICS["geometry.norm_all_mean"].phase1 == "norms.global.mean"
+
+
+def test_the_figures_of_a_head_are_the_inputs_under_addresses_of_their_own() -> None:
+    of_head = {address: metric for address, metric in HEAD_METRICS.items() if metric.head == "own"}
+    geometry = [address for address in METRICS if address.startswith("geometry.")]
+    assert list(of_head) == [address.replace("geometry.", "geometry.head.") for address in geometry]
+    new = of_head["geometry.head.isotropy_new"]
+    assert (new.null, new.family, new.meaning) == (
+        "geometry.head.isotropy_new_null",
+        "geometry.head.isotropy",
+        "Phase 1's isotropy, new rows, of the head",
+    )
+    assert of_head["geometry.head.isotropy_new_low"].of == new.address
+    assert new.better == METRICS["geometry.isotropy_new"].better and not new.phase1

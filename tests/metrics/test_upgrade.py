@@ -112,6 +112,23 @@ def test_a_figure_that_is_measured_again_is_the_one_of_the_end_of_training_bit_f
     assert read_result(work).numbers["geometry.norm_gap_d"] == before["numbers"]["geometry.norm_gap_d"]
 
 
+def test_of_two_matrices_each_is_measured_again_by_itself(vary: Vary, twins: dict[str, Path], tmp_path: Path) -> None:
+    config = vary(model={"path": str(twins["untied"])}, train={"rows": "new"})
+    result = run(config, tmp_path)
+    work, late = WorkFolder(tmp_path / result.digest), LATE[:3]
+    of_head = tuple(address.replace("geometry.", "geometry.head.") for address in late)
+    before, pictures = json.loads(work.result_path.read_text())["numbers"], work.read_arrays("geometry")
+    assert stale_metrics(work) == []
+    assert all(before[address] != before[own] for address, own in zip(of_head, late, strict=True))
+    forget(work, (*late, *of_head))
+    assert set(stale_metrics(work)) == {*late, *of_head}
+    remeasure(work, stale_metrics(work), config)
+    assert json.loads(work.result_path.read_text())["numbers"] == before
+    assert {key: array.tobytes() for key, array in work.read_arrays("geometry").items()} == {
+        key: array.tobytes() for key, array in pictures.items()
+    }
+
+
 def test_a_formula_that_changed_is_measured_again_and_never_taken_for_the_old_one(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +259,7 @@ def test_a_knob_that_came_later_changes_no_digest_where_it_does_what_was_done_be
     before = config.digest(inputs)
     monkeypatch.setitem(wake2vec.config.ADDED_KNOBS, "init.noise_scale", config.init.noise_scale)
     assert config.digest(inputs) != before  # made without it, as by a version that had no such knob
-    assert "init.noise_scale" not in config.identity() and "init.noise_scale" in louder.identity()
+    assert "init.noise_scale" not in config.identity(inputs) and "init.noise_scale" in louder.identity(inputs)
 
 
 def test_a_checkpoint_of_another_format_is_put_aside_and_training_starts_over(

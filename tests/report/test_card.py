@@ -80,7 +80,7 @@ def test_the_study_that_it_tells_to_repeat_is_the_one_that_was_run(
     tree["vocabulary"]["lexicon"] = study_config.run.vocabulary.lexicon
     (tmp_path / "repeat.yaml").write_text(yaml.safe_dump(tree))
     again = load_config(str(tmp_path / "repeat.yaml"))
-    assert again.run.identity() == study_config.run.identity()
+    assert again.run.knobs() == study_config.run.knobs()
     assert again.study.model_dump(exclude={"trials"}) == study_config.study.model_dump(exclude={"trials"})
 
 

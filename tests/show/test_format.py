@@ -22,7 +22,7 @@ from study.format import (
 from study.noise import Interval, interval
 from study.settings import Objective
 from study.tracking import objective_key
-from wake2vec import HEADLINE, METRICS
+from wake2vec import ALL_METRICS, HEADLINE, METRICS
 
 LOSS = Objective(result="validation.loss", goal="minimize")
 COLLAPSE = Objective(result="geometry.collapse_share", goal="minimize")
@@ -30,7 +30,9 @@ COLLAPSE = Objective(result="geometry.collapse_share", goal="minimize")
 
 def test_every_figure_has_a_name_of_its_own() -> None:
     assert all(METRICS[address].shown for address in HEADLINE)
-    assert len({figure_name(address) for address in METRICS}) == len(METRICS)
+    assert len({figure_name(address) for address in ALL_METRICS}) == len(ALL_METRICS)
+    assert figure_name("geometry.head.norm_gap_d") == "head norm gap d"
+    assert short_label("geometry.head.norm_ks") == "head norm ks"
     assert figure_name("geometry.isotropy_new") == "isotropy of new rows"
     assert figure_name("validation.start_loss") == "validation start loss"  # without one: the address in words
     assert (figure_name("geometry.norm_ks"), short_label("train.lr")) == ("norm ks", "lr")
@@ -57,7 +59,7 @@ def test_a_distance_has_bars_but_in_mlflow(result: str, goal: float, name: str, 
 
 
 def test_mlflow_takes_the_key_of_any_objective() -> None:
-    for address in METRICS:
+    for address in ALL_METRICS:
         for goal in ("minimize", 0.0, -1e-5, 1e30):
             validated(objective_key(Objective(result=address, goal=goal)))
     with pytest.raises(MlflowException):

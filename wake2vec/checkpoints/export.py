@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from wake2vec.checkpoints.origin import Origin, read_origin, write_origin
-from wake2vec.config import RunConfig
+from wake2vec.config import RunConfig, content_hash
 from wake2vec.errors import ExportError
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
 from wake2vec.remeasure import matrix_of
@@ -58,12 +58,16 @@ class Vectors:
     """Times that each word's token occurs in the training blocks."""
     nearest: tuple[str, ...]
     """The base token of the highest cosine to each row; empty where a row has no direction."""
+    head_rows: Float[np.ndarray, "new dim"] | None = None
+    """The same words' rows of a head of its own; the text formats leave them out."""
 
 
 def write_vectors(vectors: Vectors, folder: Path, formats: tuple[str, ...]) -> None:
     """Write the rows into `folder`, and in those of `TEXT_FORMATS` that are named: the same bytes every time."""
     folder.mkdir()
-    save_file({"rows": np.ascontiguousarray(vectors.rows)}, folder / "new_rows.safetensors")
+    arrays = {"rows": vectors.rows, "head_rows": vectors.head_rows}
+    kept = {name: np.ascontiguousarray(rows) for name, rows in arrays.items() if rows is not None}
+    save_file(kept, folder / "new_rows.safetensors")
     (folder / "words.txt").write_text("".join(f"{word}\n" for word in vectors.words), encoding="utf-8", newline="\n")
     for name in formats:
         TEXT_FORMATS[name](vectors, folder)
@@ -146,14 +150,15 @@ def export_folder(
     """
     _check_before(result, target, text_formats)
     material = prepare(result.config)
-    rows = work.read_arrays("rows")["rows"]
+    trained = work.read_arrays("rows")
+    rows = trained["rows"]
     formats = fitting_formats(len(material.vocabulary.words), rows.shape[1]) if text_formats is None else text_formats
     beside = target.with_name(f".{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
-        _write_model(result.config, material, rows, beside)
-        write_vectors(_vectors(material, rows, work), beside / "vectors", tuple(formats))
+        _write_model(result.config, material, trained, beside)
+        write_vectors(_vectors(material, trained, work), beside / "vectors", tuple(formats))
         (beside / "README.md").write_text(card, encoding="utf-8")
         _write_origin(result, material, beside)
         loss = _reloaded_loss(beside, material)
@@ -189,7 +194,8 @@ def _check_before(result: RunResult, target: Path, text_formats: Sequence[str] |
         if origin is None or origin.digest != result.digest:
             raise _holds_another(target)
     now = fingerprint_inputs(result.config)
-    changed = [address for address in now if now[address] != result.fingerprints.get(address)]
+    then = result.fingerprints
+    changed = [address for address in now if content_hash(now[address]) != content_hash(then.get(address, ""))]
     if changed:
         raise ExportError(
             f"the inputs of a trial must be as they were in training: {', '.join(changed)} has another content now; "
@@ -201,9 +207,10 @@ def _holds_another(target: Path) -> ExportError:
     return ExportError(f"{target} holds another export: remove it, or give another OUT=<folder>")
 
 
-def _write_model(config: RunConfig, material: Material, trained: np.ndarray, folder: Path) -> None:
-    matrix = matrix_of(config, material, torch.from_numpy(trained)).cpu()
-    model = merged_model(material.base.folder, matrix)
+def _write_model(config: RunConfig, material: Material, trained: dict[str, np.ndarray], folder: Path) -> None:
+    matrices = {name: matrix_of(config, material, torch.from_numpy(rows), name) for name, rows in trained.items()}
+    head = matrices.get("head_rows")
+    model = merged_model(material.base.folder, matrices["rows"].cpu(), None if head is None else head.cpu())
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=config.sample.temperature,
@@ -217,15 +224,17 @@ def _write_model(config: RunConfig, material: Material, trained: np.ndarray, fol
     material.vocabulary.tokenizer.save_pretrained(folder)
 
 
-def _vectors(material: Material, trained: np.ndarray, work: WorkFolder) -> Vectors:
+def _vectors(material: Material, trained: dict[str, np.ndarray], work: WorkFolder) -> Vectors:
     words = material.vocabulary.words
+    new = {name: rows[len(rows) - len(words) :] for name, rows in trained.items()}
     nearest = work.read_arrays("geometry")["neighbour_ids"][:, :1].ravel().tolist()
     tokens = material.vocabulary.base_tokenizer.convert_ids_to_tokens([max(id_, 0) for id_ in nearest])
     return Vectors(
         words,
-        trained[len(trained) - len(words) :],
+        new["rows"],
         material.corpus.new_counts_train.numpy(),
         tuple(str(token) if id_ >= 0 else "" for id_, token in zip(nearest, tokens, strict=True)),
+        new.get("head_rows"),
     )
 
 

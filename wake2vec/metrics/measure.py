@@ -10,10 +10,12 @@ from importlib import import_module
 import numpy as np
 
 from wake2vec.metrics.readings import Measured, Readings, Subject
-from wake2vec.metrics.registry import SOURCES
+from wake2vec.metrics.registry import GEOMETRY, OF_HEAD, SOURCES
 from wake2vec.workfolder import Numbers
 
 AT_EVALUATION, AT_END = "at_evaluation", "at_end"
+HEAD_ARRAYS = "head."
+"""Begins the names of the arrays of a head of its own."""
 
 
 def measure(subject: Subject) -> Measured:
@@ -38,6 +40,26 @@ def measure_of(subject: Subject, files: Collection[str], known: Numbers) -> Meas
     readings.known = known | now.numbers
     end = _measured(AT_END, readings, files)
     return Measured(now.numbers | end.numbers, now.arrays | end.arrays)
+
+
+def of_head(measured: Measured) -> Measured:
+    """What was measured of a head's rows, under the head's addresses and names."""
+    return Measured(
+        {address.replace(GEOMETRY, OF_HEAD, 1): value for address, value in measured.numbers.items()},
+        {f"{HEAD_ARRAYS}{name}": array for name, array in measured.arrays.items()},
+    )
+
+
+def joined(*parts: Measured) -> Measured:
+    """One report of several that have no figure in common."""
+    numbers = {address: value for part in parts for address, value in part.numbers.items()}
+    return Measured(numbers, {name: array for part in parts for name, array in part.arrays.items()})
+
+
+def of_rows(numbers: Numbers) -> Numbers:
+    """The head's figures of these, under the addresses that the rows' formulas know: the way back of `of_head`."""
+    of_head = {address: value for address, value in numbers.items() if address.startswith(OF_HEAD)}
+    return {address.replace(OF_HEAD, GEOMETRY, 1): value for address, value in of_head.items()}
 
 
 FILES = tuple(source.module for source in SOURCES if source.functions & {AT_EVALUATION, AT_END})

@@ -10,12 +10,14 @@ results has no use for it. So `METRICS` is one expression that uses nothing but 
 
 import ast
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from wake2vec.config import HeadKind
 from wake2vec.data.audit_record import COUNT_CLASSES, FIGURES, Audit
 from wake2vec.errors import ConfigError
 
@@ -85,6 +87,8 @@ class Metric:
     """Whether its difference between two runs says something of them."""
     version: int = 1
     """Raised when its formula changes: older values are then measured again."""
+    head: HeadKind | None = None
+    """The kind of head that a trial has which has this figure; None: any."""
     family: str = ""
     """Its address without the member: `geometry.norm_mean`; its own where it has no family."""
     member: str = ""
@@ -95,6 +99,8 @@ class Metric:
     """The address of the figure that it is a part of: the null or an end of the interval."""
 
 
+GEOMETRY, OF_HEAD = "geometry.", "geometry.head."
+"""Beginnings of the addresses of what is measured from rows: of the input embedding, and of a head of its own."""
 ROTATION, ORDER, SCALE = "rotation", "order", "scale"
 GROUPS = {"base": "base rows", "new": "new rows"}
 ALL_GROUPS = {"all": "all rows", **GROUPS}
@@ -183,6 +189,30 @@ def with_interval(
     return metric, ends[0], ends[1]
 
 
+def of_head(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    """The figures of a head of its own: those of the input embedding, under addresses and names that say so."""
+
+    def moved(address: str) -> str:
+        return address.replace(GEOMETRY, OF_HEAD, 1)
+
+    return tuple(
+        replace(
+            metric,
+            address=moved(metric.address),
+            meaning=f"{metric.meaning}, of the head",
+            null=moved(metric.null) if isinstance(metric.null, str) else metric.null,
+            shown=metric.shown
+            and metric.shown._replace(words=f"head {metric.shown.words}", label=f"head {metric.shown.label}", first=0),
+            phase1="",
+            head="own",
+            family=moved(metric.family),
+            family_meaning=f"{metric.family_meaning}, of the head",
+            of=moved(metric.of),
+        )
+        for metric in metrics
+    )
+
+
 def of_audit() -> tuple[Metric, ...]:
     """The audit's figures, which its record declares: `wake2vec.data.audit_record`."""
     return tuple(
@@ -253,8 +283,16 @@ def gathered(sources: Iterable[Source]) -> dict[str, Metric]:
 
 
 SOURCES = read_sources(Path(__file__).parent)
-METRICS = gathered(SOURCES) | gathered([Source(__name__, of_audit(), frozenset())])
-"""Every figure of a result, under its address."""
+_DECLARED = gathered(SOURCES) | gathered([Source(__name__, of_audit(), frozenset())])
+METRICS = {address: metric for address, metric in _DECLARED.items() if metric.head is None}
+"""Every figure that every result has, under its address."""
+HEAD_METRICS = {address: metric for address, metric in _DECLARED.items() if metric.head is not None} | {
+    metric.address: metric
+    for metric in of_head(metric for metric in METRICS.values() if metric.address.startswith(GEOMETRY))
+}
+"""Those that results have whose trials had a certain kind of head."""
+ALL_METRICS: Mapping[str, Metric] = ChainMap(HEAD_METRICS, METRICS)
+"""What an objective, a bound or a bar may name."""
 RANKS = {address: metric.shown.first for address, metric in METRICS.items() if metric.shown and metric.shown.first}
 READ_FIRST = tuple(sorted(RANKS, key=RANKS.__getitem__))
 """The figures of the known issues, the objectives before the others."""
@@ -264,7 +302,7 @@ HEADLINE = tuple(address for address in READ_FIRST if RANKS[address] <= FIRST_OF
 
 def null_of(address: str, numbers: Mapping[str, float | None]) -> float | None:
     """The null of a figure, for the sizes at hand; None: it has none, or it is undefined here."""
-    null = METRICS[address].null
+    null = ALL_METRICS[address].null
     return numbers.get(null) if isinstance(null, str) else null
 
 
@@ -272,7 +310,7 @@ def cautions(addresses: Iterable[str], numbers: Mapping[str, float | None]) -> l
     """Of those figures that mislead, a sentence each, with the null for the sizes at hand."""
     found = []
     for address in addresses:
-        shown = METRICS[address].shown
+        shown = ALL_METRICS[address].shown
         if shown is not None and shown.caution:
             null = null_of(address, numbers)
             found.append(shown.caution.format(null="nearly 1" if null is None else f"{null:.3f}"))

@@ -80,6 +80,14 @@ METRICS = (
     ),
     Metric("validation.start_loss", "validation loss at step 0", unit="nats a token", when=When.TRAINING),
     Metric(
+        "validation.start_loss_own_head",
+        "validation loss at step 0 with the base's own head",
+        unit="nats a token",
+        when=When.TRAINING,
+        compares=False,
+        head="replaced",
+    ),
+    Metric(
         "validation.best_loss",
         "lowest validation loss of all evaluations",
         unit="nats a token",

@@ -33,9 +33,10 @@ class State:
     loss_scale: float
     micro_batch_blocks: int
     optimizer: dict[str, Any]
-    """The optimizer's numbers, by its own names."""
+    """The optimizer's numbers, by its own names: the same for both matrices."""
     tensors: dict[str, Tensor]
-    """`rows`: the trained rows; `optimizer.<name>`: the optimizer's tensors."""
+    """`rows`: the trained rows; `optimizer.<name>`: the optimizer's tensors. `head_rows` and `head_optimizer.<name>`
+    are those of a head of its own."""
     threads: int | None = None
     """That computed it on a CPU: with others the next step's last digits may differ. None: it isn't known."""
 

@@ -1,5 +1,6 @@
-"""The model that is trained: a frozen body between one tied embedding matrix."""
+"""The model that is trained: a frozen body between the input embedding and the head, in one matrix or in two."""
 
+import copy
 from typing import Literal
 
 import torch
@@ -11,12 +12,46 @@ from wake2vec.training.loss import add_loss_gradients, token_losses
 from wake2vec.training.probe import PLAIN, Scales
 
 
-class EmbeddingModel:
-    """A frozen transformer body whose tied embedding matrix, or its new rows alone, is trained.
+class TrainedMatrix:
+    """Base rows and new rows in float32, of which all or the new ones alone are trained.
 
-    The matrix is both the input embedding and the head: `logits = hidden @ matrix.T`, but for the factors and the cap
-    in `scales`. Its rows are float32; where the body is in half precision the products read a copy of them in the
-    body's type.
+    Where the body is in half precision the products read a copy of them in the body's type.
+    """
+
+    def __init__(
+        self,
+        base_rows: Float[Tensor, "base dim"],
+        new_rows: Float[Tensor, "new dim"],
+        rows: Literal["all", "new"],
+        dtype: torch.dtype,
+    ) -> None:
+        self.matrix: Float[Tensor, "vocabulary dim"] = torch.cat([base_rows, new_rows])
+        first_trained = len(base_rows) if rows == "new" else 0
+        # A view: what the optimizer writes stands in the matrix.
+        self.trained_rows = nn.Parameter(self.matrix[first_trained:])
+        self.trained_rows.grad = torch.zeros_like(self.trained_rows)
+        # What the products read: the matrix in the body's type, itself where that is float32.
+        self.operand = self.matrix.to(dtype)
+
+    @property
+    def gradient(self) -> Float[Tensor, "trained dim"]:
+        """Of the trained rows; it is added to until somebody sets it to zero."""
+        assert self.trained_rows.grad is not None
+        return self.trained_rows.grad
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Bring `operand` up to date, after the rows were changed."""
+        if self.operand is not self.matrix:
+            self.operand.copy_(self.matrix)
+
+
+class EmbeddingModel:
+    """A frozen transformer body whose input embedding and head, or their new rows alone, are trained.
+
+    `logits = hidden @ head.matrix.T`, but for the factors and the cap in `scales`. Where the head is tied it is the
+    input embedding itself: one matrix, whose gradient is the sum of both uses. Else they are two, with nothing in
+    common but their ids.
     """
 
     def __init__(
@@ -26,52 +61,79 @@ class EmbeddingModel:
         new_rows: Float[Tensor, "new dim"],
         rows: Literal["all", "new"],
         scales: Scales = PLAIN,
+        head: tuple[Float[Tensor, "base dim"], Float[Tensor, "new dim"]] | None = None,
     ) -> None:
+        """`head`: base rows and new rows of a head of its own; None: it is tied."""
         self.body = body.eval().requires_grad_(False)
-        self.matrix: Float[Tensor, "vocabulary dim"] = torch.cat([base_rows, new_rows])
-        first_trained = len(base_rows) if rows == "new" else 0
-        # A view: what the optimizer writes stands in the matrix.
-        self.trained_rows = nn.Parameter(self.matrix[first_trained:])
-        self.trained_rows.grad = torch.zeros_like(self.trained_rows)
-        # What the products read: the matrix in the body's type, itself where that is float32.
-        self.operand = self.matrix.to(next(body.parameters()).dtype)
+        dtype = next(body.parameters()).dtype
+        self.input = TrainedMatrix(base_rows, new_rows, rows, dtype)
+        self.head = self.input if head is None else TrainedMatrix(*head, rows, dtype)
         # The embedding module rounds its factor to its type.
-        self._input_factor = torch.tensor(scales.inputs, dtype=self.operand.dtype).item()
+        self._input_factor = torch.tensor(scales.inputs, dtype=dtype).item()
         self._scales = scales
+
+    @property
+    def trained(self) -> dict[str, TrainedMatrix]:
+        """All there is to train, under the names that checkpoints and results keep the trained rows by."""
+        return {"rows": self.input, **({"head_rows": self.head} if self.has_own_head else {})}
+
+    @property
+    def has_own_head(self) -> bool:
+        return self.head is not self.input
+
+    @property
+    def matrix(self) -> Float[Tensor, "vocabulary dim"]:
+        """Of the input."""
+        return self.input.matrix
+
+    @property
+    def operand(self) -> Float[Tensor, "vocabulary dim"]:
+        """The input's matrix in the type of the body."""
+        return self.input.operand
+
+    @property
+    def trained_rows(self) -> nn.Parameter:
+        """Of the input."""
+        return self.input.trained_rows
 
     @property
     def device(self) -> torch.device:
         return self.matrix.device
 
-    @torch.no_grad()
     def refresh(self) -> None:
-        """Bring `operand` up to date, after the rows were changed."""
-        if self.operand is not self.matrix:
-            self.operand.copy_(self.matrix)
+        """Bring what the products read up to date, after the rows were changed."""
+        for matrix in self.trained.values():
+            matrix.refresh()
+
+    def with_head(self, head: TrainedMatrix) -> "EmbeddingModel":
+        """The same model in front of another head; what is changed in the input or the body is changed in both."""
+        other = copy.copy(self)
+        other.head = head
+        return other
 
     @torch.no_grad()
     def losses(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens-1"]:
         """Cross-entropy in nats of each token but a block's first, given those before it."""
         scales = self._scales
         hidden = _times(scales.logits, self._hidden(self._inputs(ids)).flatten(0, 1))
-        return token_losses(hidden, self.operand, ids[:, 1:].flatten(), scales.cap).view(len(ids), -1)
+        return token_losses(hidden, self.head.operand, ids[:, 1:].flatten(), scales.cap).view(len(ids), -1)
 
     def add_gradients(self, ids: Int[Tensor, "blocks tokens"], scale: float) -> Float[Tensor, ""]:
-        """The sum of the blocks' `losses`; its gradient, times `scale`, is added to `trained_rows.grad`."""
+        """The sum of the blocks' `losses`; its gradient, times `scale`, is added to that of each trained matrix."""
         scales = self._scales
         inputs = self._inputs(ids).requires_grad_()
         hidden = self._hidden(inputs)
-        gradients: Tensor = self.trained_rows.grad  # type: ignore[assignment]
         losses, hidden_gradients = add_loss_gradients(
             _times(scales.logits, hidden.detach().flatten(0, 1)),
-            self.operand,
+            self.head.operand,
             ids[:, 1:].flatten(),
             scale,
-            gradients,
+            self.head.gradient,
             scales.cap,
         )
         hidden.backward(_times(scales.logits, hidden_gradients).view_as(hidden))
         assert inputs.grad is not None
+        gradients = self.input.gradient
         input_gradients = _times(self._input_factor, inputs.grad.flatten(0, 1))
         _add_rows(gradients, ids[:, :-1].flatten(), input_gradients, len(self.matrix) - len(gradients))
         return losses.sum()

@@ -51,7 +51,7 @@ class PassMemory:
 
 def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
     """Measure passes over so many blocks that the loss has its full workspace in each; once for each shape."""
-    shape = (len(model.matrix), len(model.trained_rows), block_tokens)
+    shape = (len(model.matrix), len(model.trained_rows), block_tokens, model.has_own_head)
     measured = _MEASURED.setdefault(model.body, {})
     if shape not in measured:
         measured[shape] = _measure_pass(model, block_tokens)
@@ -72,8 +72,8 @@ def _measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
         return Phase(max(first - few * block, 0), block)
 
     phases = phase_of(lambda ids: model.add_gradients(ids, scale=1.0)), phase_of(model.pass_body)
-    assert model.trained_rows.grad is not None
-    model.trained_rows.grad.zero_()
+    for matrix in model.trained.values():
+        matrix.gradient.zero_()
     return PassMemory(phases)
 
 
@@ -116,7 +116,9 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
     return allocations.peak
 
 
-_MEASURED: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, int, int], PassMemory]] = weakref.WeakKeyDictionary()
+_MEASURED: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, int, int, bool], PassMemory]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class _Allocations(TorchDispatchMode):

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wake2vec.config import MADE_MODEL, Precision
+from wake2vec.config import MADE_MODEL, OWN_HEAD, Precision
 from wake2vec.errors import ModelError
 from wake2vec.training.device import attention_for, best_device, compute_dtype, keep_freed_memory
 from wake2vec.training.probe import Scales, read_scales
@@ -95,7 +95,9 @@ class BaseModel:
     causal_model: PreTrainedModel
     """In the type in which the trials compute; it has no matrix of its own but in `with_matrix`."""
     rows: Float[Tensor, "rows dim"]
-    """One for each token at least."""
+    """Of the input embedding: one for each token at least."""
+    head_rows: Float[Tensor, "rows dim"] | None
+    """The same of the head, on the CPU, where it is a matrix of its own; None: it is the input embedding."""
     scales: Scales
     stored_dtype: torch.dtype
     """Of the weights in the folder."""
@@ -105,16 +107,18 @@ class BaseModel:
         return self.causal_model.base_model
 
     @contextlib.contextmanager
-    def with_matrix(self, matrix: Float[Tensor, "vocabulary dim"]) -> Iterator[PreTrainedModel]:
-        """The whole model with `matrix` as its embedding and head, for as long as the context lasts."""
+    def with_matrix(
+        self, matrix: Float[Tensor, "vocabulary dim"], head: Float[Tensor, "vocabulary dim"] | None = None
+    ) -> Iterator[PreTrainedModel]:
+        """The whole model with `matrix` as its embedding, for as long as the context lasts; `head` None: tied to it."""
         model = self.causal_model
         sizes = model.config.vocab_size
-        _set_matrix(model, matrix)
+        _set_matrices(model, matrix, matrix if head is None else head)
         model.config.vocab_size = len(matrix)
         try:
             yield model
         finally:
-            _set_matrix(model, matrix[:0])
+            _set_matrices(model, matrix[:0], matrix[:0])
             model.config.vocab_size = sizes
 
 
@@ -132,21 +136,34 @@ def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     model = load_model(folder).requires_grad_(False)
     scales = read_scales(model, folder)
+    head = model.get_output_embeddings().weight.detach() if has_own_head(folder) else None
+    head_rows = None if head is None else with_missing_rows(head, folder)
     rows = with_missing_rows(model.get_input_embeddings().weight.detach(), folder).to(device)
-    _set_matrix(model, rows[:0])
+    _set_matrices(model, rows[:0], rows[:0])
     dtype = compute_dtype(precision, device)
     attention = attention_for(dtype, device)
     if attention:
         model.set_attn_implementation(attention)
     for weight in model.parameters():  # not the buffers: rotary frequencies stay in float32
         weight.data = weight.data.to(dtype)
-    return BaseModel(folder, model.to(device), rows, scales, stored_dtype(folder))
+    return BaseModel(folder, model.to(device), rows, head_rows, scales, stored_dtype(folder))
 
 
-def _set_matrix(model: PreTrainedModel, matrix: Float[Tensor, "vocabulary dim"]) -> None:
+def _set_matrices(
+    model: PreTrainedModel, matrix: Float[Tensor, "vocabulary dim"], head: Float[Tensor, "vocabulary dim"]
+) -> None:
     weight = nn.Parameter(matrix, requires_grad=False)
     model.get_input_embeddings().weight = weight
-    model.get_output_embeddings().weight = weight
+    model.get_output_embeddings().weight = weight if head is matrix else nn.Parameter(head, requires_grad=False)
+
+
+def has_own_head(folder: Path) -> bool:
+    """Whether the model's head is a matrix of its own, by its config; False where that can't be read."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError):
+        return False  # `load_model` says why
+    return not config.get_text_config().tie_word_embeddings
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
@@ -164,25 +181,33 @@ def with_missing_rows(rows: Float[Tensor, "rows dim"], folder: Path) -> Float[Te
     return torch.cat([rows, rows.mean(0).expand(missing, -1)]) if missing > 0 else rows
 
 
-def merged_model(folder: Path, matrix: Float[Tensor, "vocabulary dim"]) -> PreTrainedModel:
-    """The base model of `folder` with `matrix` as its tied input embedding and head, in float32."""
+def merged_model(
+    folder: Path, matrix: Float[Tensor, "vocabulary dim"], head: Float[Tensor, "vocabulary dim"] | None = None
+) -> PreTrainedModel:
+    """The base model of `folder` with `matrix` as its input embedding, in float32; tied to it where `head` is None."""
     model = load_model(folder)
-    model.config.tie_word_embeddings = True
+    model.config.tie_word_embeddings = head is None
     model.resize_token_embeddings(len(matrix), mean_resizing=False)
     with torch.no_grad():
         model.get_input_embeddings().weight.copy_(matrix)
-    model.get_output_embeddings().weight = model.get_input_embeddings().weight
+        if head is not None:
+            model.get_output_embeddings().weight.copy_(head)
+    if head is None:
+        model.get_output_embeddings().weight = model.get_input_embeddings().weight
     return model
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over names and contents of the files that make a base model, 16 hex digits."""
+    """SHA-256 over names and contents of the files that make a base model, 16 hex digits.
+
+    `OWN_HEAD` stands behind it where the model's head is a matrix of its own.
+    """
     digest = hashlib.sha256()
     for pattern in FILES:
         for file in sorted(folder.glob(pattern)):
             digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
             digest.update(bytes.fromhex(file_hash(file)))
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16] + (OWN_HEAD if has_own_head(folder) else "")
 
 
 def file_hash(path: Path) -> str:

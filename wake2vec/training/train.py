@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,8 @@ class Stopwatch:
 Optimizer = torch.optim.Optimizer
 T = TypeVar("T")
 
+_OPTIMIZER = {"rows": "optimizer", "head_rows": "head_optimizer"}
+"""What the optimizer's tensors of each matrix are called in a state, before a dot."""
 STEPS_TO_RAISE_SCALE = 500
 """After so many steps the loss scale is doubled: too high a one costs a repeated pass, too low a one lost digits."""
 HIGHEST_LOSS_SCALE = 2.0**24
@@ -78,7 +80,9 @@ class Training:
         self.corpus = corpus
         self._config = config.train
         self._seed = config.seed
-        self._optimizer = OPTIMIZERS[config.train.optimizer](model.trained_rows, config.train)
+        make = OPTIMIZERS[config.train.optimizer]
+        # One for each matrix: no optimizer here lets one matrix's numbers decide another's.
+        self._optimizers = {name: make(matrix.trained_rows, config.train) for name, matrix in model.trained.items()}
         self._dtype = model.operand.dtype
         self._loss_scale = START_LOSS_SCALE[self._dtype]
 
@@ -102,7 +106,8 @@ class Training:
         batch = batch_at(self.step, blocks=len(self.corpus.train), batch_blocks=config.batch_blocks, seed=self._seed)
         ids = self.corpus.train[batch]["input_ids"].to(self.model.device)
         loss, grad_norm = self._fitting(lambda: self._finite_gradient(ids, lr))
-        self._optimizer.param_groups[0]["lr"] = lr
+        for optimizer in self._optimizers.values():
+            optimizer.param_groups[0]["lr"] = lr
         self.optimizer_step()
         self.step += 1
         if self._dtype is torch.float16 and self.step % STEPS_TO_RAISE_SCALE == 0:
@@ -111,7 +116,8 @@ class Training:
 
     def optimizer_step(self) -> None:
         """Move the rows by the gradient that stands there."""
-        self._optimizer.step()
+        for optimizer in self._optimizers.values():
+            optimizer.step()
         self.model.refresh()
 
     def evaluate(self, measure: Callable[[int], T]) -> T:
@@ -120,18 +126,20 @@ class Training:
 
     def state(self) -> State:
         """A copy on the CPU: training may go on while it is written."""
-        optimizer = self._optimizer.state[self.model.trained_rows]
-        tensors = {f"optimizer.{key}": value for key, value in optimizer.items() if isinstance(value, Tensor)}
+        tensors: dict[str, Tensor] = {}
+        numbers: dict[str, Any] = {}  # counts of steps: the same for both matrices
+        for name, matrix in self.model.trained.items():
+            of_matrix = self._optimizers[name].state[matrix.trained_rows].items()
+            numbers |= {key: value for key, value in of_matrix if not isinstance(value, Tensor)}
+            tensors[name] = matrix.trained_rows
+            tensors |= {f"{_OPTIMIZER[name]}.{key}": value for key, value in of_matrix if isinstance(value, Tensor)}
         return State(
             step=self.step,
             loss_scale=self._loss_scale,
             micro_batch_blocks=self.micro_batch_blocks,
             threads=torch.get_num_threads() if self.model.device.type == "cpu" else None,
-            optimizer={key: value for key, value in optimizer.items() if not isinstance(value, Tensor)},
-            tensors={
-                name: tensor.detach().to("cpu", copy=True).contiguous()
-                for name, tensor in {"rows": self.model.trained_rows, **tensors}.items()
-            },
+            optimizer=numbers,
+            tensors={name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()},
         )
 
     @torch.no_grad()
@@ -142,15 +150,16 @@ class Training:
         self.step = state.step
         self.micro_batch_blocks = state.micro_batch_blocks
         self._loss_scale = state.loss_scale
-        rows = self.model.trained_rows
-        rows.copy_(state.tensors["rows"])
+        for name, matrix in self.model.trained.items():
+            rows, prefix = matrix.trained_rows, f"{_OPTIMIZER[name]}."
+            rows.copy_(state.tensors[name])
+            tensors = {  # optimizers keep their numbers on the CPU
+                key.removeprefix(prefix): tensor.to(rows.device) if tensor.ndim else tensor
+                for key, tensor in state.tensors.items()
+                if key.startswith(prefix)
+            }
+            self._optimizers[name].state[rows] = {**state.optimizer, **tensors}
         self.model.refresh()
-        tensors = {  # optimizers keep their numbers on the CPU
-            name.removeprefix("optimizer."): tensor.to(rows.device) if tensor.ndim else tensor
-            for name, tensor in state.tensors.items()
-            if name.startswith("optimizer.")
-        }
-        self._optimizer.state[rows] = {**state.optimizer, **tensors}
 
     def _finite_gradient(self, ids: Tensor, lr: float) -> tuple[float, float]:
         """Loss, and norm of the clipped gradient before clipping; a loss scale that overflows is halved."""
@@ -169,20 +178,21 @@ class Training:
 
     @torch.no_grad()
     def _gradient(self, ids: Tensor) -> tuple[float, float]:
-        gradient = self.model.trained_rows.grad
-        assert gradient is not None
-        gradient.zero_()
+        gradients = [matrix.gradient for matrix in self.model.trained.values()]
+        for gradient in gradients:
+            gradient.zero_()
         targets = ids[:, 1:].numel()
         with torch.enable_grad():
             losses = [
                 self.model.add_gradients(part, self._loss_scale / targets)
                 for part in ids.split(self.micro_batch_blocks)
             ]
-        norm = torch.linalg.vector_norm(gradient) / self._loss_scale
+        norm = _norm_of(gradients) / self._loss_scale
         clipped = (self._config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0) / self._loss_scale
         loss, grad_norm, factor = torch.stack([torch.stack(losses).sum() / targets, norm, clipped]).tolist()
         if factor != 1:  # a pass over all rows
-            gradient.mul_(factor)
+            for gradient in gradients:
+                gradient.mul_(factor)
         return loss, grad_norm
 
     def _fitting(self, work: Callable[[], T]) -> T:
@@ -201,6 +211,13 @@ class Training:
             self.micro_batch_blocks = (self.micro_batch_blocks + 1) // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+def _norm_of(gradients: list[Tensor]) -> Tensor:
+    """Euclidean norm of all of them together."""
+    norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+    # The root of a square isn't always the number itself.
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
 
 
 def train(training: Training, evaluate: Callable[[], Numbers], watch: Stopwatch) -> Iterator[tuple[int, Numbers]]:
