@@ -128,7 +128,8 @@ def written_ids(config: RunConfig, material: Material, matrix: Tensor, penalty: 
     prompt = material.vocabulary.tokenizer(config.sample.prompt, add_special_tokens=False)["input_ids"]
     with material.base.with_matrix(matrix) as model:
         texts: list[list[int]] = sample_ids(model, material.vocabulary, sampling, config.seed).tolist()
-    return [text[len(prompt) :] for text in texts]
+    before = len(prompt) + (material.vocabulary.bos_id is not None)
+    return [text[before:] for text in texts]
 
 
 def decoder_now(vocabulary: ExtendedVocabulary) -> Decoder:

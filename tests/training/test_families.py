@@ -59,8 +59,10 @@ class Facts:
     """Nats of a token on text without new words, from plain transformers."""
     unscaled_loss_difference: float
     """The same where factors and cap are left out."""
+    tied_loss_difference: float
+    """The same where the input's rows are the head."""
     gradient_difference: float
-    """Of the matrix, from a stock backward pass; in shares of its largest."""
+    """Of each matrix, from a stock backward pass; in shares of its largest."""
     export_faults: tuple[str, ...]
 
 
@@ -97,40 +99,44 @@ def facts_of(config: RunConfig, home: Path) -> Facts:
     material = prepare(config)
     base, tokenizer = material.base, material.vocabulary.base_tokenizer
     plain = AutoModelForCausalLM.from_pretrained(base.folder)
-    tied = plain.config.tie_word_embeddings
-    if not tied:  # so it is trained
-        plain.get_output_embeddings().weight = plain.get_input_embeddings().weight
     stored = len(plain.get_input_embeddings().weight)
     ids = tokenizer(OLD_WORDS, return_tensors="pt")["input_ids"]
     assert material.vocabulary.tokenizer(OLD_WORDS)["input_ids"] == ids[0].tolist()
-    losses, gradient = plain_losses(plain, ids, len(tokenizer))
-    rows = material.base_rows[:stored]
-    model, unscaled = (EmbeddingModel(base.body, rows, rows[:0], "all", scales) for scales in (base.scales, PLAIN))
+    losses, gradients = plain_losses(plain, ids, len(tokenizer))
+    rows, head = (None if given is None else given[:stored] for given in (material.base_rows, material.head_rows))
+    assert rows is not None
+    two = None if head is None else (head, head[:0])
+    model, unscaled = (EmbeddingModel(base.body, rows, rows[:0], "all", given, two) for given in (base.scales, PLAIN))
     model.add_gradients(ids, scale=1.0)
-    assert model.trained_rows.grad is not None
-    of_rows = (model.trained_rows.grad - gradient[: len(rows)]).abs().max() / gradient.abs().max()
+    assert model.trained.keys() == gradients.keys()
+    of_rows = {
+        name: (matrix.gradient - gradients[name][: len(rows)]).abs().max() / gradients[name].abs().max()
+        for name, matrix in model.trained.items()
+    }
     begins = [] if material.vocabulary.bos_id is None else [material.vocabulary.bos_id]
     return Facts(
-        tied,
+        head is None,
         base.scales,
         stored - len(tokenizer),
         "".join(tokenizer.convert_ids_to_tokens(begins)),
         tuple(form for form in FORMS if can_be_had(config, form)),
         (model.losses(ids) - losses).abs().max().item(),
         (unscaled.losses(ids) - losses).abs().max().item(),
-        of_rows.item(),
+        (model.with_head(model.input).losses(ids) - losses).abs().max().item(),
+        max(of_rows.values()).item(),
         tuple(export_faults(config, material, home)),
     )
 
 
-def plain_losses(model: PreTrainedModel, ids: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """Of plain transformers: each token's loss among the tokens that there are, and the gradient of their sum."""
+def plain_losses(model: PreTrainedModel, ids: Tensor, tokens: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Of plain transformers: each token's loss among the tokens that there are, and the gradients of their sum."""
     logits = model(input_ids=ids).logits[0, :-1, :tokens]
     losses = F.cross_entropy(logits, ids[0, 1:], reduction="none")
     losses.sum().backward()
-    gradient = model.get_input_embeddings().weight.grad
-    assert gradient is not None
-    return losses.detach(), gradient
+    matrices = {"rows": model.get_input_embeddings().weight, "head_rows": model.get_output_embeddings().weight}
+    if matrices["head_rows"] is matrices["rows"]:
+        del matrices["head_rows"]
+    return losses.detach(), {name: matrix.grad for name, matrix in matrices.items()}
 
 
 def can_be_had(config: RunConfig, form: str) -> bool:
@@ -150,15 +156,18 @@ def export_faults(config: RunConfig, material: Material, home: Path) -> list[str
     model, tokenizer = (kind.from_pretrained(home / "export") for kind in (AutoModelForCausalLM, AutoTokenizer))
     base = material.vocabulary.base_tokenizer
     before, now = base.get_vocab(), tokenizer.get_vocab()
-    trained = torch.from_numpy(work.read_arrays("rows")["rows"])
+    trained = work.read_arrays("rows")
     ids = [now[word] for word in material.vocabulary.words]
-    rows = model.get_input_embeddings().weight
+    matrices = {"rows": model.get_input_embeddings().weight, "head_rows": model.get_output_embeddings().weight}
     said = {
         "the loss isn't the logged one": abs(exported.loss - (result.numbers["validation.loss"] or 0.0)) > 1e-4,
         "a base token moved": any(now[token] != id_ for token, id_ in before.items()),
         "new ids don't follow the last token": ids != list(range(len(before), len(before) + len(ids))),
-        "a new id has another's row": not torch.equal(rows[ids], trained[-len(ids) :]),
-        "there are rows without a token": len(rows) != len(now),
+        "a new id has another's row": any(
+            not torch.equal(matrices[name][ids], torch.from_numpy(rows[-len(ids) :])) for name, rows in trained.items()
+        ),
+        "there are rows without a token": any(len(matrix) != len(now) for matrix in matrices.values()),
+        "a head was tied or untied": (len(trained) == 1) != (matrices["rows"] is matrices["head_rows"]),
         "texts begin in another way": tokenizer("x")["input_ids"] != base("x")["input_ids"],
     }
     return [fault for fault, is_so in said.items() if is_so]
@@ -168,7 +177,8 @@ def export_faults(config: RunConfig, material: Material, home: Path) -> list[str
 def test_what_plain_transformers_computes_is_what_is_trained_and_exported(family: Family, measured: Measured) -> None:
     facts = measured(family)
     assert facts.loss_difference <= 1e-5 and facts.gradient_difference <= 1e-5
-    assert (facts.unscaled_loss_difference > 0.01) == (facts.scales != PLAIN)  # the control
+    assert (facts.unscaled_loss_difference > 0.01) == (facts.scales != PLAIN)  # the controls
+    assert (facts.tied_loss_difference > 0.01) == (not facts.tied)
     assert facts.export_faults == ()
     assert (facts.tied, facts.spare_rows) == (family.tied, family.padding)
 
