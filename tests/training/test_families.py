@@ -31,7 +31,9 @@ from wake2vec.config import (
 from wake2vec.data.tokenizer import FORMS
 from wake2vec.errors import ModelError, Wake2VecError
 from wake2vec.inputs import Material, prepare
+from wake2vec.training.device import LOSS_TOLERANCE
 from wake2vec.training.embedding_model import EmbeddingModel
+from wake2vec.training.model import load_base, load_tokenizer
 from wake2vec.training.probe import PLAIN, Scales
 from wake2vec.trial import run
 from wake2vec.workfolder import WorkFolder
@@ -63,6 +65,8 @@ class Facts:
     """The same where the input's rows are the head."""
     gradient_difference: float
     """Of each matrix, from a stock backward pass; in shares of its largest."""
+    half_difference: float
+    """Of the mean loss where the body is in bfloat16, in shares of it."""
     export_faults: tuple[str, ...]
 
 
@@ -124,8 +128,20 @@ def facts_of(config: RunConfig, home: Path) -> Facts:
         (unscaled.losses(ids) - losses).abs().max().item(),
         (model.with_head(model.input).losses(ids) - losses).abs().max().item(),
         max(of_rows.values()).item(),
+        abs(mean_in_half(base.folder, ids, stored) / losses.mean().item() - 1),
         tuple(export_faults(config, material, home)),
     )
+
+
+def mean_in_half(folder: Path, ids: Tensor, stored: int) -> float:
+    """Mean loss of a body in bfloat16, after a pass back through it."""
+    base = load_base(folder, "", "bfloat16")
+    tokens = min(stored, len(load_tokenizer(folder)))
+    rows, head = base.rows[:tokens], None if base.head_rows is None else base.head_rows[:tokens]
+    model = EmbeddingModel(base.body, rows, rows[:0], "all", base.scales, None if head is None else (head, head[:0]))
+    loss = model.add_gradients(ids, scale=1.0) / (ids.numel() - 1)
+    assert all(matrix.gradient.isfinite().all() for matrix in model.trained.values())
+    return loss.item()
 
 
 def plain_losses(model: PreTrainedModel, ids: Tensor, tokens: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -177,6 +193,7 @@ def export_faults(config: RunConfig, material: Material, home: Path) -> list[str
 def test_what_plain_transformers_computes_is_what_is_trained_and_exported(family: Family, measured: Measured) -> None:
     facts = measured(family)
     assert facts.loss_difference <= 1e-5 and facts.gradient_difference <= 1e-5
+    assert facts.half_difference <= LOSS_TOLERANCE[torch.bfloat16]
     assert (facts.unscaled_loss_difference > 0.01) == (facts.scales != PLAIN)  # the controls
     assert (facts.tied_loss_difference > 0.01) == (not facts.tied)
     assert facts.export_faults == ()

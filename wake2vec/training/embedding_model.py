@@ -149,7 +149,7 @@ class EmbeddingModel:
 
     def _hidden(self, inputs: Float[Tensor, "blocks tokens dim"]) -> Float[Tensor, "blocks tokens dim"]:
         hidden: Tensor = self.body(inputs_embeds=inputs, use_cache=False).last_hidden_state
-        return hidden
+        return hidden.to(inputs.dtype)  # Mamba's is in float32, whatever its weights are in
 
 
 def _times(factor: float, rows: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape dim"]:
