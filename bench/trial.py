@@ -53,7 +53,7 @@ def figures(plan: TrialPlan, result: RunResult) -> list[Figure]:
         Figure("the plan's", plan.peak_bytes / 1e9, "GB"),
         Figure("plan / peak", plan.peak_bytes / peak, "", "0.9 to 1.1", abs(plan.peak_bytes / peak - 1) <= 0.1),
         Figure("a step", step, "s"),
-        Figure("the plan's step", plan.step_s, "s"),
+        Figure("the plan's step", plan.step.seconds, "s"),
         Figure("a report", report, "s", "<= 1", report <= 1),
         Figure(f"harness, share of {PHASE1_STEPS:,} steps", overhead, "", "<= 0.01", overhead <= 0.01),
     ]

@@ -64,6 +64,7 @@ from .result import Neighbours, RunResult, find_digest, read_result, stale_metri
 from .training.initialisers import INITIALISERS
 from .training.machine import AVAILABLE_THREADS, measure_threads, quickest, use_threads
 from .training.model import load_tokenizer, resolve_folder
+from .training.timing import Estimate
 from .trial import run
 from .workfolder import Numbers, Progress, ProgressLog, WorkFolder, write_atomic, write_json
 
@@ -88,6 +89,7 @@ __all__ = [
     "ConfigError",
     "CorpusConfig",
     "CorpusError",
+    "Estimate",
     "ExportError",
     "ExportedFolder",
     "Filters",

@@ -1,13 +1,10 @@
 """What a trial will take on this machine, by a short probe; and which figures will be undefined, and why."""
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from wake2vec.config import HeadKind, RunConfig
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
@@ -15,21 +12,30 @@ from wake2vec.metrics.measure import measure, measure_end, of_rows
 from wake2vec.metrics.measure import of_head as as_of_head
 from wake2vec.metrics.readings import Measured
 from wake2vec.metrics.registry import ALL_METRICS, GEOMETRY, HEAD_METRICS, OF_HEAD
-from wake2vec.metrics.validation import losses_without_targets, validate
-from wake2vec.training.generate import sample_texts
+from wake2vec.metrics.validation import losses_without_targets
+from wake2vec.probe import time_geometry, time_samples, time_step, time_validation
 from wake2vec.training.loss import workspace_bytes
-from wake2vec.training.machine import measure_pass, peak_bytes
+from wake2vec.training.machine import (
+    AVAILABLE_THREADS,
+    is_large,
+    measure_pass,
+    measure_threads,
+    peak_bytes,
+    quickest,
+    use_threads,
+)
+from wake2vec.training.timing import Estimate, total
 from wake2vec.training.train import Training
 from wake2vec.trial import device_name, start_training, with_own_head
 from wake2vec.workfolder import Numbers
 
-PROBE_STEPS = 3
-PROBE_TOKENS = 8
+Observe = Callable[[str], None]
+"""Is told what is measured now, a few words."""
 
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """Sizes in bytes, times in seconds."""
+    """Sizes in bytes, times in seconds; of a large model the times are drawn on from parts."""
 
     device: str
     precision: str
@@ -45,40 +51,57 @@ class TrialPlan:
     """By part; what lies there all the time, and what a pass adds."""
     peak_bytes: int
     """Most that lies there at once: in the pass or in the optimizer's step, whichever takes more."""
-    step_s: float
-    evaluation_s: float
-    ending_s: float
+    step: Estimate
+    evaluation: Estimate
+    ending: Estimate
     """Samples and last measurements of a trial."""
     checkpoint_bytes: int
     result_bytes: int
 
-    def trial_s(self, steps: float, evaluate_every_steps: int) -> float:
+    def trial(self, steps: float, evaluate_every_steps: int) -> Estimate:
         """Time of a trial of so many steps."""
         evaluations = 1 + steps / evaluate_every_steps
-        return steps * self.step_s + evaluations * self.evaluation_s + self.ending_s
+        return self.step * steps + self.evaluation * evaluations + self.ending
 
 
-def plan_trial(config: RunConfig, cache: Path | None = None) -> TrialPlan:
-    """Load everything, take a few steps on rows that are thrown away, and measure.
+def plan_trial(
+    config: RunConfig,
+    cache: Path | None = None,
+    observe: Observe = lambda what: None,
+    most_threads: int = AVAILABLE_THREADS,
+) -> TrialPlan:
+    """Load everything, time parts of a step and of an evaluation on rows that are thrown away, and measure the memory.
+
+    After loading it takes less than a minute on a machine that isn't too busy, however large the model. It computes
+    with as many threads as a study would: the configuration's, else the quickest number up to `most_threads`.
 
     Raises:
         Wake2VecError: an input can't be used, or not even one block fits into the memory.
     """
+    observe("loading model and texts")
     material = prepare(config, cache)
+    observe("the number of threads")
+    use_threads(config.machine.threads or _quickest_threads(config, material, most_threads))
+    observe("the memory of a pass")
     training = start_training(config, material)
     model = training.model
     trained = sum(matrix.trained_rows.numel() for matrix in model.trained.values())
     start_losses = _start_losses(training, material, config)
     pass_memory = measure_pass(model, config.corpus.block_tokens)
-    training.update()  # makes the optimizer's state, and warms up
-    step_s = timed(training.update, PROBE_STEPS, model.device)
+    optimizer_bytes = peak_bytes(training.optimizer_step, model.device)  # makes the optimizer's state
     state = training.state()
     lasting = _lasting_memory(training, material)
     pass_bytes = pass_memory.of(training.micro_batch_blocks)
     targets = training.micro_batch_blocks * (config.corpus.block_tokens - 1)
     workspace = workspace_bytes(targets, len(model.matrix), model.operand.dtype, model.device)
     passing = {"activations of a pass": pass_bytes - workspace, "workspace of the loss": workspace}
-    optimizer_bytes = peak_bytes(training.optimizer_step, model.device)
+    observe("a part of a step")
+    step = time_step(training, config.train.batch_blocks)
+    observe("a part of an evaluation")
+    validation = time_validation(training)
+    geometries = [time_geometry(material.subject(of.matrix, name=name)) for name, of in model.trained.items()]
+    observe("the beginning of a sample")
+    samples = time_samples(training, material, config)
     return TrialPlan(
         device=device_name(model.device),
         precision=str(model.operand.dtype).removeprefix("torch."),
@@ -91,24 +114,18 @@ def plan_trial(config: RunConfig, cache: Path | None = None) -> TrialPlan:
         start_losses=start_losses,
         memory={**lasting, **passing, "workspace of the optimizer": optimizer_bytes},
         peak_bytes=sum(lasting.values()) + max(pass_bytes, optimizer_bytes),
-        step_s=step_s,
-        evaluation_s=timed(lambda: _evaluate(training, material), 1, model.device),
-        ending_s=_sample_s(training, material, config),
+        step=step,
+        evaluation=total([validation, *(now for now, _ in geometries)]),
+        ending=total([samples, *(end for _, end in geometries)]),
         checkpoint_bytes=sum(tensor.nbytes for tensor in state.tensors.values()),
         result_bytes=sum(matrix.trained_rows.nbytes for matrix in model.trained.values()),
     )
 
 
-def timed(work: Callable[[], Any], times: int, device: torch.device) -> float:
-    """Mean seconds of one call."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = time.perf_counter()
-    for _ in range(times):
-        work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (time.perf_counter() - started) / times
+def _quickest_threads(config: RunConfig, material: Material, most: int) -> int:
+    use_threads(most)
+    measured = measure_threads(material.base.body, material.base_rows, config.corpus.block_tokens, most)
+    return quickest(measured) or most
 
 
 def _lasting_memory(training: Training, material: Material) -> dict[str, int]:
@@ -130,28 +147,13 @@ def _lasting_memory(training: Training, material: Material) -> dict[str, int]:
 
 
 def _start_losses(training: Training, material: Material, config: RunConfig) -> tuple[float, float] | None:
-    """With the base's own head and without it, over as many held-out blocks as one pass takes."""
+    """With the base's own head and without it, over some held-out blocks."""
     own = with_own_head(training.model, material, config)
     if own is None:
         return None
-    blocks = material.corpus.validation[: training.micro_batch_blocks]["input_ids"].to(training.model.device)
+    few = 1 if is_large(training.model, config.corpus.block_tokens) else training.micro_batch_blocks
+    blocks = material.corpus.validation[:few]["input_ids"].to(training.model.device)
     return own.losses(blocks).mean().item(), training.model.losses(blocks).mean().item()
-
-
-def _evaluate(training: Training, material: Material) -> None:
-    model, size = training.model, material.vocabulary.base_size
-    training.evaluate(lambda blocks: validate(model, material.corpus, size, blocks))
-    for name, matrix in model.trained.items():
-        measure(material.subject(matrix.matrix, name=name))
-
-
-def _sample_s(training: Training, material: Material, config: RunConfig) -> float:
-    """Time of the samples, from a few tokens of each."""
-    few = config.sample.model_copy(update={"new_tokens": PROBE_TOKENS})
-    matrix: Tensor = training.model.operand
-    with material.base.with_matrix(matrix, training.model.head.operand) as causal_model:
-        seconds = timed(lambda: sample_texts(causal_model, material.vocabulary, few, config.seed), 1, matrix.device)
-    return seconds * config.sample.new_tokens / PROBE_TOKENS
 
 
 HEAD_REASONS: dict[HeadKind, str] = {

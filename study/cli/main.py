@@ -149,10 +149,15 @@ def _say_outcome(record: StudyRecord) -> None:
 def plan(profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None) -> None:
     """Say what a study will take on this machine, from a short probe; nothing is run or kept."""
     config = load_config(profile, overrides or [])
-    say(f"study {config.study.name}: loading, then a few steps")
-    from study.cli.plan import plan_tables
+    say(f"study {config.study.name}: about a minute after loading")
+    from study.cli.plan import SURE, plan_tables
+    from study.cli.progress import telling
 
-    show(*plan_tables(config))
+    with telling(console) as tell:
+        tables = plan_tables(config, tell)
+    say()
+    show(*tables)
+    say(SURE)
 
 
 @app.command()

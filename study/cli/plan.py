@@ -1,6 +1,7 @@
 """What a study will take: parameters, memory, time, disk."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from study.cli.progress import baseline_steps, companion_runs, mean_steps
@@ -9,32 +10,39 @@ from study.engine.worker import share_of_cores
 from study.format import duration
 from study.runs.run import references
 from study.show.table import Table, facts
-from wake2vec import TrialPlan, plan_trial, use_threads
+from wake2vec import Estimate, TrialPlan, plan_trial
 
 CHECKPOINTS_AT_ONCE = 3
 """Two are kept while the next is written."""
+SURE = "±: spread of the parts that were timed, drawn on to the whole; at today's load"
 
 
-def plan_tables(config: StudyConfig) -> list[Table]:
+def plan_tables(config: StudyConfig, observe: Callable[[str], None] = lambda what: None) -> list[Table]:
     """Probe this machine with the baseline's configuration, and lay out what the study will take.
+
+    `observe` is told what is measured now.
 
     Raises:
         Wake2VecError: an input can't be used, or not even one block fits into the memory.
     """
-    use_threads(config.run.machine.threads or share_of_cores(config.study.workers))
-    plan = plan_trial(config.run_config(config.study.baseline))
+    plan = plan_trial(
+        config.run_config(config.study.baseline), observe=observe, most_threads=share_of_cores(config.study.workers)
+    )
     return [_model_table(plan, config), _memory_table(plan, config), _cost_table(plan, config)]
 
 
-def study_seconds(plan: TrialPlan, config: StudyConfig) -> float:
+def study_time(plan: TrialPlan, config: StudyConfig) -> Estimate:
     """Time of all runs, if no trial is stopped: the baseline's, and for the others the mean over the space."""
     every = config.run.train.evaluate_every_steps
     like_baseline = config.study.seeds + len(references(config))
     others = config.study.trials - 1 + companion_runs(config) - (like_baseline - 1)
-    one_by_one = like_baseline * plan.trial_s(float(baseline_steps(config)), every) + others * plan.trial_s(
-        mean_steps(config), every
-    )
-    return one_by_one / config.study.workers
+    of_baseline, of_others = plan.trial(float(baseline_steps(config)), every), plan.trial(mean_steps(config), every)
+    return (of_baseline * like_baseline + of_others * others) * (1 / config.study.workers)
+
+
+def in_words(time: Estimate) -> str:
+    """`57 s ±12 %`."""
+    return f"{duration(time.seconds)} ±{math.ceil(100 * time.doubt)} %"
 
 
 def size(count: float) -> str:
@@ -68,12 +76,12 @@ def _cost_table(plan: TrialPlan, config: StudyConfig) -> Table:
     trials, beside = config.study.trials, companion_runs(config)
     results = f"{size((trials + beside) * plan.result_bytes)} ({size(plan.result_bytes)} a trial)"
     rows = [
-        ("a step", duration(plan.step_s)),
-        ("an evaluation", duration(plan.evaluation_s)),
-        *((f"{name}, {count:,} steps", duration(plan.trial_s(float(count), every))) for name, count in steps.items()),
+        ("a step", in_words(plan.step)),
+        ("an evaluation", in_words(plan.evaluation)),
+        *((f"{name}, {count:,} steps", in_words(plan.trial(float(count), every))) for name, count in steps.items()),
         (
             f"study, {trials} trials" + (f" and {beside} repeats" if beside else ""),
-            duration(study_seconds(plan, config)),
+            in_words(study_time(plan, config)),
         ),
         ("disk: results", results),
         ("disk: checkpoints", size(CHECKPOINTS_AT_ONCE * plan.checkpoint_bytes)),

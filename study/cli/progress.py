@@ -1,12 +1,22 @@
 """A study that runs: a bar for it and one for each open run, lines where the output is no terminal; and its pace."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from study.config import StudyConfig
 from study.format import duration, objective_label, short_label, shown
@@ -119,6 +129,19 @@ class Bars:
     def _told(self, values: tuple[float, ...]) -> str:
         labels = map(objective_label, self._config.study.objectives)
         return ", ".join(f"{label} {shown(value)}" for label, value in zip(labels, values, strict=True))
+
+
+@contextlib.contextmanager
+def telling(console: Console) -> Iterator[Callable[[str], None]]:
+    """Says what is done now, in one line that goes away, with the time; a line each where the output is no terminal."""
+    if not console.is_terminal:
+        yield lambda what: console.print(f"  {what}", highlight=False, markup=False)
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    # What libraries write to stderr meanwhile stays as they write it.
+    with Progress(*columns, console=console, transient=True, redirect_stderr=False) as progress:
+        task = progress.add_task("")
+        yield lambda what: progress.update(task, description=what)
 
 
 class Pace:

@@ -14,13 +14,14 @@ from transformers import LlamaConfig, LlamaModel
 from typer.testing import CliRunner
 
 from study.cli.main import app
-from study.cli.plan import study_seconds
+from study.cli.plan import in_words, study_time
 from study.cli.progress import mean_steps
 from study.config import StudyConfig
-from wake2vec import RunConfig, plan_trial, prepare
+from wake2vec import Estimate, RunConfig, plan_trial, prepare
 from wake2vec.config import MachineConfig
 from wake2vec.training.embedding_model import EmbeddingModel
-from wake2vec.training.machine import PassMemory, Phase, measure_pass, micro_batch_blocks, peak_bytes
+from wake2vec.training.machine import PassMemory, Phase, count_pass, measure_pass, micro_batch_blocks, peak_bytes
+from wake2vec.training.timing import foretell
 from wake2vec.trial import start_training
 
 Vary = Callable[..., RunConfig]
@@ -68,6 +69,31 @@ def test_of_many_blocks_a_layer_takes_more_than_the_loss_and_it_is_foreseen() ->
     assert PassMemory(foreseen.phases[:1]).of(80) < 0.9 * taken  # control: the loss's phase alone
 
 
+@pytest.mark.parametrize(("precision", "rows"), [("float32", "all"), ("bfloat16", "new")])
+def test_what_is_counted_without_computing_is_what_a_pass_takes(vary: Vary, precision: str, rows: str) -> None:
+    config = vary(train={"precision": precision, "batch_blocks": 32, "rows": rows})
+    training = start_training(config, prepare(config))
+    counted = count_pass(training.model, config.corpus.block_tokens)
+    assert counted.of(32) == pytest.approx(measure_pass(training.model, config.corpus.block_tokens).of(32), rel=0.15)
+    assert PassMemory(counted.phases[1:]).of(32) != counted.of(32)  # control: the body's alone
+
+
+def test_the_whole_is_foretold_from_parts_that_fit_into_the_time() -> None:
+    """Work of 2 s and a hundredth of a second a piece: what is the same for all pieces isn't multiplied."""
+    timed: list[int] = []
+
+    def time_of(pieces: int) -> float:
+        timed.append(pieces)
+        return 2 + 0.01 * pieces
+
+    foretold = foretell(time_of, [10, 100, 1000, 10_000], budget_s=20.0)
+    assert (foretold.low, foretold.seconds, foretold.high) == pytest.approx((102, 102, 102))
+    assert max(timed) == 100 and sum(2 + 0.01 * pieces for pieces in timed) < 30
+    alone = foretell(time_of, [10, 100, 1000, 10_000], budget_s=1.0)
+    assert (alone.low, alone.high) == pytest.approx((2.1, 2100))
+    assert foretell(lambda pieces: 0.001 * pieces, [1, 10], budget_s=1.0) == Estimate(0.01, 0.01, 0.01)  # timed whole
+
+
 @given(
     phases=st.lists(st.builds(Phase, st.integers(0, 100), st.integers(1, 100)), min_size=1, max_size=2),
     free=st.integers(0, 10_000),
@@ -96,11 +122,14 @@ def test_the_plan_names_every_parameter_and_foresees_the_time(config: RunConfig,
     )
     assert plan.result_bytes == 4 * rows
     assert plan.peak_bytes <= sum(plan.memory.values())
-    timed = dataclasses.replace(plan, step_s=1.0, evaluation_s=10.0, ending_s=100.0)
-    assert timed.trial_s(steps=6.0, evaluate_every_steps=3) == 6 + 3 * 10 + 100
+    timed = dataclasses.replace(
+        plan, step=Estimate(1.0, 0.5, 3.0), evaluation=Estimate(10.0, 10.0, 10.0), ending=Estimate(100.0, 90.0, 100.0)
+    )
+    assert timed.trial(steps=6.0, evaluate_every_steps=3) == Estimate(136.0, 123.0, 148.0)
     assert mean_steps(study_config) == pytest.approx(4 / math.log(2))
-    baseline, average = timed.trial_s(8.0, 3), timed.trial_s(4 / math.log(2), 3)
-    assert study_seconds(timed, study_config) == pytest.approx(baseline + 3 * average)
+    baseline, average = timed.trial(8.0, 3), timed.trial(4 / math.log(2), 3)
+    assert study_time(timed, study_config).seconds == pytest.approx(baseline.seconds + 3 * average.seconds)
+    assert in_words(Estimate(57.04, 51.0, 60.0)) == "57 s ±11 %"
 
 
 def test_study_plan_prints_it_in_80_columns_and_leaves_nothing(

@@ -131,7 +131,9 @@ def masked(name: str, text: str) -> str:
     text = re.sub(r"(\d{4}-\d\d-\d\d)([ T]\d\d:\d\d(:\d\d)?)?", "<date>", text)
     text = re.sub(r"mlflow\.(user|source\.\w+) = .*", r"mlflow.\1 = <machine>", text)
     if name == "plan":
-        text = re.sub(r"Loading weights:.*?it/s\]", "", text, flags=re.DOTALL)  # where no test loaded them before
+        text = re.sub(
+            r"\s*Loading weights:.*it/s\]\s*", "\n  ", text, flags=re.DOTALL
+        )  # where no test loaded them before
         text = re.sub(r"\n\n+", "\n\n", re.sub(r"[\d.,]+( ?(ms|s|min|h|kB|MB|GB)\b)?", "#", text))
     return "".join(line.rstrip() + "\n" for line in text.splitlines())
 

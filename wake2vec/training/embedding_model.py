@@ -120,6 +120,15 @@ class EmbeddingModel:
 
     def add_gradients(self, ids: Int[Tensor, "blocks tokens"], scale: float) -> Float[Tensor, ""]:
         """The sum of the blocks' `losses`; its gradient, times `scale`, is added to that of each trained matrix."""
+        losses, of_inputs = self.gradients_of_pass(ids, scale)
+        gradients = self.input.gradient
+        _add_rows(gradients, ids[:, :-1].flatten(), of_inputs, len(self.matrix) - len(gradients))
+        return losses.sum()
+
+    def gradients_of_pass(
+        self, ids: Int[Tensor, "blocks tokens"], scale: float
+    ) -> tuple[Float[Tensor, " targets"], Float[Tensor, "targets dim"]]:
+        """`losses`, and the gradient for the rows that were read, which is left to add; that of the head is added."""
         scales = self._scales
         inputs = self._inputs(ids).requires_grad_()
         hidden = self._hidden(inputs)
@@ -133,10 +142,7 @@ class EmbeddingModel:
         )
         hidden.backward(_times(scales.logits, hidden_gradients).view_as(hidden))
         assert inputs.grad is not None
-        gradients = self.input.gradient
-        input_gradients = _times(self._input_factor, inputs.grad.flatten(0, 1))
-        _add_rows(gradients, ids[:, :-1].flatten(), input_gradients, len(self.matrix) - len(gradients))
-        return losses.sum()
+        return losses, _times(self._input_factor, inputs.grad.flatten(0, 1))
 
     def pass_body(self, ids: Int[Tensor, "blocks tokens"]) -> None:
         """Forward and backward through the body alone, to no effect: what it takes is measured."""

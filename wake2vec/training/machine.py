@@ -1,20 +1,31 @@
-"""What a machine bears: how many blocks at once fit into its memory, how many threads compute fastest. Both measured.
+"""What a machine bears: how many blocks at once fit into its memory, how many threads compute fastest.
+
+On a CPU the memory of a large model's pass is counted without computing it: a few passes would take minutes.
 
 More threads are not always faster. They wait for each other after every operation: where another program takes one of
 two cores, two threads can take three times as long as one (docs/log.md).
 """
 
+import contextlib
+import copy
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import psutil
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeCopyMode,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -22,6 +33,9 @@ from wake2vec.config import MachineConfig
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import CHUNK_TOKENS
 
+COUNTED_FROM = 10**11
+"""Multiplications of a pass of some 500 tokens: about a second of two cores."""
+CANT_BE_COUNTED = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 SHARE_OF_FREE = 0.9
 """What the allocator loses to fragments isn't planned with."""
 
@@ -60,21 +74,84 @@ def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
 
 def _measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
     """Whole passes, and the body's alone: of few blocks the loss takes the most, of many perhaps a layer's backward."""
-    few = math.ceil(CHUNK_TOKENS / (block_tokens - 1))
+    if is_large(model, block_tokens) and model.device.type == "cpu":
+        try:
+            return count_pass(model, block_tokens)
+        except CANT_BE_COUNTED:
+            pass
+    phases = _phases(model, block_tokens, lambda work: peak_bytes(work, model.device))
+    for matrix in model.trained.values():
+        matrix.gradient.zero_()
+    return PassMemory(phases)
+
+
+def is_large(model: EmbeddingModel, block_tokens: int) -> bool:
+    """Whether a few passes of that model would take long on a CPU."""
+    return _pass_products(model, _few_blocks(block_tokens) * block_tokens) > COUNTED_FROM
+
+
+def count_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
+    """The same without computing anything: shapes alone go through the model, and their storages are counted.
+
+    They go through a few layers, and through one more: each of the others takes as much as that one.
+    transformers makes an explicit mask and repeats grouped keys where it meets such shapes: with fused attention it is
+    some percent too much, never too little.
+
+    Raises:
+        RuntimeError: one of `CANT_BE_COUNTED`: what the model does depends on values.
+    """
+    mode = FakeTensorMode()
+    with FakeCopyMode(mode):
+        shapes = copy.deepcopy(model)
+
+    def peak(work: Callable[[], Any]) -> int:
+        with _Allocations() as allocations:
+            work()
+        return allocations.peak
+
+    layers = _layers_of(shapes.body)
+    with mode:
+        for matrix in shapes.trained.values():
+            matrix.trained_rows.grad = torch.zeros_like(matrix.trained_rows)  # it isn't copied
+        if layers <= FEW_LAYERS:
+            return PassMemory(_phases(shapes, block_tokens, peak))
+        with _first_layers(shapes.body, FEW_LAYERS):
+            fewer = _phases(shapes, block_tokens, peak)
+        with _first_layers(shapes.body, FEW_LAYERS + 1):
+            more = _phases(shapes, block_tokens, peak)
+    others = layers - FEW_LAYERS
+    return PassMemory(
+        tuple(
+            Phase(a.fixed_bytes, a.block_bytes + others * (b.block_bytes - a.block_bytes))
+            for a, b in zip(fewer, more, strict=True)
+        )
+    )
+
+
+def _phases(model: EmbeddingModel, block_tokens: int, peak: Callable[[Callable[[], Any]], int]) -> tuple[Phase, ...]:
+    few = _few_blocks(block_tokens)
 
     def peak_of(work: Callable[[Tensor], Any], blocks: int) -> int:
         ids = torch.zeros(blocks, block_tokens, dtype=torch.long, device=model.device)
-        return peak_bytes(lambda: work(ids), model.device)
+        return peak(lambda: work(ids))
 
     def phase_of(work: Callable[[Tensor], Any]) -> Phase:
         first, second = peak_of(work, few), peak_of(work, few + 1)
         block = max(second - first, 0)
         return Phase(max(first - few * block, 0), block)
 
-    phases = phase_of(lambda ids: model.add_gradients(ids, scale=1.0)), phase_of(model.pass_body)
-    for matrix in model.trained.values():
-        matrix.gradient.zero_()
-    return PassMemory(phases)
+    return phase_of(lambda ids: model.gradients_of_pass(ids, scale=1.0)), phase_of(model.pass_body)
+
+
+def _few_blocks(block_tokens: int) -> int:
+    """So many that the loss has its full workspace."""
+    return math.ceil(CHUNK_TOKENS / (block_tokens - 1))
+
+
+def _pass_products(model: EmbeddingModel, tokens: int) -> int:
+    """Multiplications of a pass, forward and backward."""
+    weights = sum(weight.numel() for weight in model.body.parameters())
+    return tokens * (2 * weights + 3 * model.matrix.numel())
 
 
 def micro_batch_blocks(model: EmbeddingModel, block_tokens: int, batch_blocks: int, machine: MachineConfig) -> int:
@@ -156,6 +233,10 @@ class _Allocations(TorchDispatchMode):
 AVAILABLE_THREADS = torch.get_num_threads()
 """What torch starts with: the machine's cores, or OMP_NUM_THREADS."""
 ROUNDS = 3
+LEAST_TOKENS = 16
+FEW_LAYERS = 2
+PASS_S = 0.5
+"""What a pass may take of the measurement of threads, which makes some ten of them."""
 WORTH_A_THREAD = 0.9
 """More threads are taken where they need at most this share of the time."""
 
@@ -169,25 +250,64 @@ def use_threads(threads: int | None) -> None:
 def measure_threads(body: nn.Module, rows: Float[Tensor, "rows dim"], block_tokens: int, most: int) -> dict[int, float]:
     """Seconds of a training pass of that model over some 500 tokens, by number of threads: 1, 2, 4, ... up to `most`.
 
-    The counts take turns, so that what else the machine does meanwhile meets all of them. Empty where there is nothing
-    to choose: on a GPU, or for one thread.
+    Of a large model a few layers and fewer tokens are passed, and what they take is scaled by the multiplications. The
+    counts take turns, so that what else the machine does meanwhile meets all of them. Empty where there is nothing to
+    choose: on a GPU, or for one thread.
     """
     if rows.device.type != "cpu" or most == 1:
         return {}
     counts = [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
     model = EmbeddingModel(body, rows, rows[:1], "all")
-    ids = torch.zeros(math.ceil(CHUNK_TOKENS / (block_tokens - 1)), block_tokens, dtype=torch.long)
+    whole = torch.zeros(_few_blocks(block_tokens), block_tokens, dtype=torch.long)
+    products = _pass_products(model, whole.numel())
     before = torch.get_num_threads()
     seconds = dict.fromkeys(counts, 0.0)
     try:
-        for count in counts:  # the first pass after a change makes the threads
-            _pass_s(model, ids, count)
-        for _ in range(ROUNDS):
-            for count in counts:
-                seconds[count] += _pass_s(model, ids, count) / ROUNDS
+        with _first_layers(body, FEW_LAYERS) if products > COUNTED_FROM else contextlib.nullcontext():
+            ids = _few_ids(model, whole)
+            part = _pass_products(model, ids.numel()) / products
+            for count in counts:  # the first pass after a change makes the threads
+                _pass_s(model, ids, count)
+            for _ in range(ROUNDS):
+                for count in counts:
+                    seconds[count] += _pass_s(model, ids, count) / ROUNDS
     finally:
         torch.set_num_threads(before)
-    return seconds
+    return {count: taken / part for count, taken in seconds.items()}
+
+
+def _layers_of(body: nn.Module) -> int:
+    config: Any = body.config
+    return int(config.num_hidden_layers)
+
+
+@contextlib.contextmanager
+def _first_layers(body: nn.Module, count: int) -> Iterator[None]:
+    """Without its other layers, for as long as the context lasts: in transformers they are one list in a body."""
+    layers = _layers_of(body)
+    lists = [
+        (module, name, child)
+        for module in body.modules()
+        for name, child in module.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == layers
+    ]
+    try:
+        for module, name, child in lists:
+            setattr(module, name, child[:count])
+        yield
+    finally:
+        for module, name, child in lists:
+            setattr(module, name, child)
+
+
+def _few_ids(model: EmbeddingModel, whole: Int[Tensor, "blocks tokens"]) -> Int[Tensor, "some first"]:
+    """As many of them as one thread passes in about `PASS_S`, or some tokens of one block."""
+    tokens = LEAST_TOKENS
+    while tokens < whole.shape[1]:
+        if _pass_s(model, whole[:1, :tokens], 1) > PASS_S / 2:
+            return whole[:1, :tokens]
+        tokens *= 2
+    return whole if _pass_s(model, whole[:1], 1) * len(whole) <= PASS_S else whole[:1]
 
 
 def quickest(seconds: dict[int, float]) -> int | None:

@@ -120,6 +120,15 @@ class Training:
             optimizer.step()
         self.model.refresh()
 
+    @torch.no_grad()
+    def pass_over_rows(self) -> None:
+        """What a step does beside its passes, with a gradient of zeros: what it takes is measured."""
+        for matrix in self.model.trained.values():
+            matrix.gradient.zero_()
+            torch.linalg.vector_norm(matrix.gradient).item()
+            matrix.gradient.mul_(1.0)
+        self.optimizer_step()
+
     def evaluate(self, measure: Callable[[int], T]) -> T:
         """`measure(micro_batch_blocks)`, with a smaller micro-batch where the memory doesn't hold this one."""
         return self._fitting(lambda: measure(self.micro_batch_blocks))
