@@ -23,7 +23,7 @@ from wake2vec import RunConfig, RunResult, WorkFolder, prepare, run
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.data.audit import boundary_faults
 from wake2vec.data.corpus import split_text
-from wake2vec.data.tokenizer import ExtendedVocabulary
+from wake2vec.data.forms import ExtendedVocabulary
 from wake2vec.inputs import Material
 from wake2vec.metrics.spacing import SpacingCensus, count_spacing
 from wake2vec.training.generate import sample_ids

@@ -70,7 +70,7 @@ class VocabularyConfig(Section):
     lexicon: str = str(DEFAULT_FOLDER / "lexicon.txt")
     """UTF-8 list of the words to add, one a line; `#` starts a comment."""
     form: Form = "phase1"
-    """How words become tokens: see `wake2vec.data.tokenizer`."""
+    """How words become tokens: see `wake2vec.data.forms`."""
     capitals: Capitals = "exact"
     """`exact`: words match as the lexicon spells them, as in Phase 1; `added`: see `wake2vec.data.lexicon`."""
 

@@ -18,16 +18,9 @@ from wake2vec.config import TRAINING_VERSION, CorpusConfig, RunConfig, Vocabular
 from wake2vec.data.audit import audit
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, split_text
+from wake2vec.data.forms import ExtendedVocabulary, base_pieces, extend
 from wake2vec.data.lexicon import Lexicon, read_lexicon, read_text, with_capitals
-from wake2vec.data.tokenizer import (
-    ExtendedVocabulary,
-    ReferenceRows,
-    base_kinds,
-    base_pieces,
-    base_texts,
-    extend,
-    reference_rows,
-)
+from wake2vec.data.tokenizer import ReferenceRows, base_kinds, base_texts, reference_rows
 from wake2vec.errors import CorpusError
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words

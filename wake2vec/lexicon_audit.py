@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
-from transformers import PreTrainedTokenizerFast
 
 from wake2vec.config import Capitals, CorpusConfig, Form
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import bos_id
-from wake2vec.data.lexicon import Lexicon, parse_lexicon, read_text, with_capitals
-from wake2vec.data.tokenizer import extend
+from wake2vec.data.forms import extend
+from wake2vec.data.lexicon import Lexicon, is_unspaced, parse_lexicon, read_text, with_capitals
 from wake2vec.errors import CorpusError, LexiconError, ModelError
 from wake2vec.inputs import encode
 from wake2vec.training.model import load_tokenizer, resolve_folder
@@ -34,6 +33,10 @@ class LexiconAudit(BaseModel):
     """Lines and words that can't be added, with the reasons: a study refuses the lexicon until they are put right."""
     capitals: Capitals
     forms: dict[Form, Audit]
+    unspaced: list[str]
+    """Words of scripts that are written without spaces between words, such as Chinese."""
+    unspaced_met: dict[Form, int]
+    """How many of those have their token in the text's blocks, in each of `forms`."""
     unusable: dict[Form, str]
     """Forms that a study refuses for this text, and why: it would be changed, or no new token occurs in it."""
     unavailable: dict[Form, str]
@@ -61,12 +64,17 @@ def audit_lexicon(
     if not usable.words:
         raise LexiconError(f"a lexicon needs at least one word that can be added: {lexicon_path}: {refused[0]}")
     lexicon = with_capitals(usable, text, capitals)
+    unspaced = list(filter(is_unspaced, lexicon.words))
     audits: dict[Form, Audit] = {}
+    met: dict[Form, int] = {}
     unusable: dict[Form, str] = {}
     unavailable: dict[Form, str] = {}
     for form in forms:
         try:
-            audits[form] = _audit_form(tokenizer, lexicon, text, corpus, form)
+            extended = replace(extend(tokenizer, lexicon, form), bos_id=bos_id(tokenizer, corpus.bos))
+            blocks, audits[form] = encode(text, corpus, extended, lexicon)
+            counts = blocks.new_counts_train + blocks.new_counts_validation
+            met[form] = sum(count > 0 and is_unspaced(word) for word, count in zip(extended.words, counts, strict=True))
         except CorpusError as fault:
             unusable[form] = str(fault)
         except (ModelError, LexiconError) as fault:
@@ -77,6 +85,8 @@ def audit_lexicon(
         refused=refused,
         capitals=capitals,
         forms=audits,
+        unspaced=unspaced,
+        unspaced_met=met,
         unusable=unusable,
         unavailable=unavailable,
     )
@@ -90,13 +100,6 @@ def warnings_of(found: LexiconAudit) -> dict[str, list[str]]:
     return {name: lines for name, lines in warnings.items() if lines}
 
 
-def _audit_form(
-    tokenizer: PreTrainedTokenizerFast, lexicon: Lexicon, text: str, corpus: CorpusConfig, form: Form
-) -> Audit:
-    extended = replace(extend(tokenizer, lexicon, form), bos_id=bos_id(tokenizer, corpus.bos))
-    return encode(text, corpus, extended, lexicon)[1]
-
-
 def _of_lexicon(found: LexiconAudit) -> Iterator[str]:
     if found.refused:
         faults = _count(len(found.refused), "fault is", "faults are")
@@ -106,6 +109,13 @@ def _of_lexicon(found: LexiconAudit) -> Iterator[str]:
         yield f"{len(found.refused) - SHOWN_REFUSED:,} faults more are in the list that --json prints"
     if found.duplicates:
         yield f"{_count(found.duplicates, 'line repeats', 'lines repeat')} a word"
+    if found.unspaced:
+        met = ", ".join(f"{count:,} in {form}" for form, count in found.unspaced_met.items()) or "none"
+        yield (
+            f"{_count(len(found.unspaced), 'word is', 'words are')} of a script without spaces between words, such as "
+            f"`{found.unspaced[0]}`: a form that matches whole words finds it only where the text parts it from others "
+            f"(tokens met: {met})"
+        )
     if found.capitals == "exact" and any(audited.unseen_written for audited in found.forms.values()):
         yield "a token doesn't match its word in capitals: try --capitals added (vocabulary.capitals=added)"
 

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from wake2vec.data.tokenizer import SPACE
 from wake2vec.result import Neighbours
 
 PHASE1_WORDS = (
@@ -27,7 +26,7 @@ def nearest_tokens(
     """
     ids, cosines = arrays["neighbour_ids"], arrays["neighbour_cosines"]
     words = names[len(names) - len(ids) :]
-    index_of = {word.removeprefix(SPACE): index for index, word in enumerate(words)}
+    index_of = {word: index for index, word in enumerate(words)}
     known = [index_of[word] for word in PHASE1_WORDS if word in index_of]
     return [
         Neighbours(

@@ -65,12 +65,7 @@ def build(
     ]
     _write_new({scores: wake2vec.scores_file(found), target: wake2vec.lexicon_file(found, source)}, force)
     show(words_table(found, corpus.name))
-    try:
-        before, after = wake2vec.tokens_saved(found, text, tokenizer)
-        saved = f"{before - after:,} saved ({1 - after / before:.1%})"
-        say(f"\nTokens of the text, form space: {before:,} -> {after:,}, {saved}.\n")
-    except ModelError as fault:
-        say(f"\nTokens of the text, form space: {fault}\n")
+    say(f"\n{_saved(lambda form: wake2vec.tokens_saved(found, text, tokenizer, form))}\n")
     show(first_words_table(found))
     typer.echo(f"\nWritten: {target}\n         {scores}")
 
@@ -101,6 +96,19 @@ def audit(
         raise CorpusError(_told(found.unusable))
     if not found.forms:
         raise ModelError(_told(found.unavailable))
+
+
+def _saved(tokens: Callable[[Form], tuple[int, int]]) -> str:
+    """Tokens of the text before and after, in the shortest form that this base has."""
+    form: Form = "space"
+    refusal = ""
+    try:
+        before, after = tokens(form)
+    except ModelError as fault:
+        form, refusal = "word", f"\nThe form space, which is the shortest, can't be had: {fault}."
+        before, after = tokens(form)
+    change = f"{abs(before - after):,} {'more' if after > before else 'saved'} ({abs(1 - after / before):.1%})"
+    return f"Tokens of the text, form {form}: {before:,} -> {after:,}, {change}.{refusal}"
 
 
 def _told(faults: dict[Form, str]) -> str:

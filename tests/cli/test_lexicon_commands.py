@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from kinds import tokenizer_of
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner, Result
@@ -150,22 +151,40 @@ def test_warnings_say_what_to_mind_in_plain_words(tmp_path: Path) -> None:
 
 
 def test_a_form_that_cannot_be_had_leaves_the_others(here: Path, tmp_path: Path) -> None:
-    """A byte-level base writes a space as `Ġ`."""
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    learner.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 (a token of a vocabulary)
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    learner.decoder = decoders.WordPiece()
     text = (here / "corpus.txt").read_text(encoding="utf-8")
     learner.train_from_iterator(
-        [text], trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+        [text], trainers.WordPieceTrainer(vocab_size=400, special_tokens=["[UNK]"], show_progress=False)
     )
-    PreTrainedTokenizerFast(tokenizer_object=learner).save_pretrained(tmp_path / "bytes")
-    options = ["--base", tmp_path / "bytes", "--corpus", here / "corpus.txt"]
+    PreTrainedTokenizerFast(tokenizer_object=learner).save_pretrained(tmp_path / "pieces")
+    options = ["--base", tmp_path / "pieces", "--corpus", here / "corpus.txt"]
     shown = lexicon("audit", here / "lexicon.txt", *options)
     assert shown.exit_code == 0, shown.output
-    assert "the form `space` needs a BPE tokenizer" in shown.output
+    refusal = "the form `space` needs a BPE model"
+    assert refusal in shown.output
     assert lexicon("audit", here / "lexicon.txt", *options, "--form", "space").exit_code == 2
-    assert "needs a BPE tokenizer" in lexicon("build", here / "corpus.txt", "--base", tmp_path / "bytes").output
+    built = lexicon("build", here / "corpus.txt", "--base", tmp_path / "pieces").output
+    assert refusal in built
+    assert "Tokens of the text, form word: " in built, "the remedy is followed"
+
+
+def test_scripts_without_spaces_are_told_which_form_meets_them_and_a_study_is_refused_with_the_form_to_choose(
+    tmp_path: Path,
+) -> None:
+    tokenizer_of("qwen").save_pretrained(tmp_path / "base")
+    words, corpus = tmp_path / "words.txt", tmp_path / "corpus.txt"
+    words.write_text("未来\n言葉\n", encoding="utf-8")
+    corpus.write_text("日本語の未来と言葉を話す。\n" * 900, encoding="utf-8")
+    options = ["--base", tmp_path / "base", "--corpus", corpus]
+    shown = lexicon("audit", words, *options)
+    assert "2 words are of a script without spaces" in " ".join(shown.output.split())
+    assert "(tokens met: 2 in phase1)" in " ".join(shown.output.split())
+    refused = lexicon("audit", words, *options, "--form", "space")
+    assert refused.exit_code == 2
+    assert refused.stderr.endswith("so none can be learned: choose vocabulary.form=phase1\n")
+    assert lexicon("audit", words, *options, "--form", "phase1").exit_code == 0
 
 
 def test_text_that_a_form_would_corrupt_is_an_error_beside_the_other_forms(here: Path, tmp_path: Path) -> None:

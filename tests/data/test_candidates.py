@@ -10,8 +10,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from wake2vec import Candidates, Filters, LexiconError, find_candidates, lexicon_file, scores_file, tokens_saved
 from wake2vec.config import DEFAULT_FOLDER
+from wake2vec.data.forms import FORMS, extend
 from wake2vec.data.lexicon import Lexicon, read_lexicon
-from wake2vec.data.tokenizer import FORMS, extend
 
 BASE: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
 EVERY = Filters(min_count=1)

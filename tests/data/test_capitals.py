@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from wake2vec.config import DEFAULT_FOLDER
+from wake2vec.data.forms import FORMS, ExtendedVocabulary, extend
 from wake2vec.data.lexicon import Lexicon, with_capitals
-from wake2vec.data.tokenizer import FORMS, ExtendedVocabulary, extend
 
 BASE = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
 LEXICON = Lexicon(("haue", "loue", "Giue", "giue", "o'er", "vpon"), duplicates=2)

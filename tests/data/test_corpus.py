@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from wake2vec import WorkFolder, run
 from wake2vec.config import ADDED_KNOBS, RunConfig
 from wake2vec.data.corpus import bos_id, build_corpus
+from wake2vec.data.forms import ExtendedVocabulary, extend
 from wake2vec.data.lexicon import Lexicon
-from wake2vec.data.tokenizer import ExtendedVocabulary, extend
 from wake2vec.errors import ModelError
 from wake2vec.inputs import fingerprint_inputs, prepare
 from wake2vec.result import read_result

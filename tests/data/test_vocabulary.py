@@ -15,8 +15,8 @@ from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.data.audit import audit, boundary_faults
 from wake2vec.data.audit_record import Cut, Unseen
 from wake2vec.data.corpus import build_corpus, split_text
+from wake2vec.data.forms import FORMS, ExtendedVocabulary, base_pieces, extend
 from wake2vec.data.lexicon import Lexicon, read_lexicon
-from wake2vec.data.tokenizer import FORMS, ExtendedVocabulary, base_pieces, extend
 from wake2vec.errors import LexiconError
 
 BASE = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")

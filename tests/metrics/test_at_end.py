@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.data.tokenizer import KINDS, ExtendedVocabulary, base_kinds, reference_rows
+from wake2vec.data.forms import ExtendedVocabulary
+from wake2vec.data.tokenizer import KINDS, base_kinds, reference_rows
 from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.mutual import kth_cosines, mutual_collapse
 from wake2vec.metrics.readings import Subject

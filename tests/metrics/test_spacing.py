@@ -8,8 +8,8 @@ from bench.forms import decoder_before, decoder_now, legacy_base
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.data.audit import boundary_faults
 from wake2vec.data.corpus import split_text
+from wake2vec.data.forms import extend
 from wake2vec.data.lexicon import read_lexicon
-from wake2vec.data.tokenizer import extend
 from wake2vec.metrics.spacing import SpacingCensus, count_spacing, excess_interval, fused_recall, stock_words
 from wake2vec.training.model import load_tokenizer
 

@@ -28,7 +28,7 @@ from wake2vec.config import (
     TrainConfig,
     VocabularyConfig,
 )
-from wake2vec.data.tokenizer import FORMS
+from wake2vec.data.forms import FORMS
 from wake2vec.errors import ModelError, Wake2VecError
 from wake2vec.inputs import Material, prepare
 from wake2vec.training.device import LOSS_TOLERANCE

@@ -10,7 +10,7 @@ import torch
 from transformers import Adafactor, get_linear_schedule_with_warmup
 
 from wake2vec.config import RunConfig
-from wake2vec.data.tokenizer import FORMS
+from wake2vec.data.forms import FORMS
 from wake2vec.errors import CorpusError, TrainingDivergedError
 from wake2vec.inputs import Material, prepare
 from wake2vec.metrics.measure import measure

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.data.tokenizer import SPACE
+from wake2vec.data.tokenizer import stands_by_itself
 from wake2vec.errors import ConfigError, ModelError
 from wake2vec.workfolder import write_json
 
@@ -111,8 +111,8 @@ def base_border(
 def first_added_word(tokenizer: PreTrainedTokenizerFast) -> tuple[int, str] | None:
     """Id and text of the first word of the run that ends the vocabulary; None where no word was added.
 
-    From the last id down: added tokens are passed over, and so are pieces with a leading space that no merge makes
-    (the token form `space`). The first word is the lowest of these that has a letter, isn't special and isn't written
+    From the last id down: added tokens are passed over, and so are pieces that no merge makes, as those of
+    the token form `space` are. The first word is the lowest of these that has a letter, isn't special and isn't written
     `<like_this>`. A base tokenizer whose own added tokens are words is misread: give the size then.
     """
     state: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -122,7 +122,7 @@ def first_added_word(tokenizer: PreTrainedTokenizerFast) -> tuple[int, str] | No
     first = None
     for id_ in sorted(pieces, reverse=True):
         piece = pieces[id_]
-        by_form = made is not None and piece.startswith(SPACE) and piece not in made
+        by_form = made is not None and len(piece) > 1 and piece not in made and not stands_by_itself(piece)
         if id_ not in added and not by_form:
             break
         special = id_ in added and added[id_]["special"]

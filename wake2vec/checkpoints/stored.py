@@ -15,7 +15,7 @@ from wake2vec.checkpoints.origin import Origin, base_border, given_ids, read_ori
 from wake2vec.config import CorpusConfig
 from wake2vec.data.corpus import split_text
 from wake2vec.data.lexicon import read_text
-from wake2vec.data.tokenizer import base_kinds, reference_rows
+from wake2vec.data.tokenizer import base_kinds, new_texts, reference_rows
 from wake2vec.errors import ConfigError, CorpusError, ModelError
 from wake2vec.metrics.readings import Subject
 from wake2vec.training.device import best_device
@@ -64,11 +64,12 @@ class StoredSubject:
 
     @property
     def row_names(self) -> list[str]:
-        """The token of each row; without a tokenizer the row's id, `#613`."""
+        """The token of each base row, and the word of each new one; without a tokenizer the row's id, `#613`."""
         ids = self.ids.tolist()
         if self.tokenizer is None:
             return [f"#{id_}" for id_ in ids]
-        return [str(token) for token in self.tokenizer.convert_ids_to_tokens(ids)]
+        base, new = ids[: self.subject.base_size], ids[self.subject.base_size :]
+        return [*map(str, self.tokenizer.convert_ids_to_tokens(base)), *new_texts(self.tokenizer, new)]
 
 
 def read_subject(source: Source) -> StoredSubject:

@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.audit_record import Audit, Cut, Unseen
 from wake2vec.data.corpus import exposure_classes
+from wake2vec.data.forms import FORMS, ExtendedVocabulary, extend, known_whole, read_back
 from wake2vec.data.lexicon import WORD, Lexicon
-from wake2vec.data.tokenizer import SPACE, ExtendedVocabulary
-from wake2vec.errors import CorpusError
+from wake2vec.errors import CorpusError, LexiconError, ModelError
 
 LETTERS = re.compile(r"[^\W\d_]+")
 """Letters in a row: what a new token may cut, the parts of a compound each by itself."""
@@ -38,7 +38,7 @@ def audit(
     if decoded != text and _decode(vocabulary.base_tokenizer, base_ids) == text:
         raise CorpusError(
             f"the extended tokenizer changes the text that the base keeps ({first_difference(text, decoded)}): "
-            "choose vocabulary.form=word or space"
+            f"{_remedy(vocabulary.base_tokenizer, text, lexicon)}"
         )
     fused, split = boundary_faults(text, decoded)
     is_new = ids >= vocabulary.base_size
@@ -91,6 +91,19 @@ def first_difference(text: str, decoded: str) -> str:
     at = next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(text), len(decoded)))
     around = slice(max(at - 10, 0), at + 10)
     return f"{text[around]!r} -> {decoded[around]!r}"
+
+
+def _remedy(base: PreTrainedTokenizerFast, text: str, lexicon: Lexicon) -> str:
+    """Which forms do keep the text: each is tried."""
+    kept = [form for form in FORMS if _is_kept(base, text, lexicon, form)]
+    return f"choose vocabulary.form={' or '.join(kept)}" if kept else "no form keeps it; choose another base model"
+
+
+def _is_kept(base: PreTrainedTokenizerFast, text: str, lexicon: Lexicon, form: str) -> bool:
+    try:
+        return read_back(extend(base, lexicon, form).tokenizer, text) == text
+    except (LexiconError, ModelError):
+        return False
 
 
 def _boundaries(text: str) -> set[int]:
@@ -146,8 +159,9 @@ def _cut_words(vocabulary: ExtendedVocabulary, text: str, new: np.ndarray, new_o
     inside = (word >= 0) & (new_offsets[:, 1] <= ends[word])
     part = (new_offsets[:, 0] > starts[word]) | (new_offsets[:, 1] < ends[word])
     cutting = np.flatnonzero(inside & part)
-    base = vocabulary.base_tokenizer.get_vocab()
-    known = {index for index in np.unique(word[cutting]).tolist() if SPACE + matches[index].group() in base}
+    whole = {index: matches[index].group() for index in np.unique(word[cutting]).tolist()}
+    in_base = known_whole(vocabulary.base_tokenizer, sorted(set(whole.values())))
+    known = {index for index, text_word in whole.items() if text_word in in_base}
     pairs = {(token, index) for token, index in zip(new[cutting].tolist(), word[cutting].tolist(), strict=True)}
     places = Counter((vocabulary.words[token], matches[index].group()) for token, index in pairs if index in known)
     worst = sorted(places.items(), key=lambda item: (-item[1], item[0]))[:WORST]

@@ -19,8 +19,9 @@ from importlib.metadata import version
 
 from transformers import PreTrainedTokenizerFast
 
+from wake2vec.config import Form
+from wake2vec.data.forms import extend, pieces_of, without_row
 from wake2vec.data.lexicon import WORD, Lexicon, capitalised, fault_of
-from wake2vec.data.tokenizer import SPACE, extend
 from wake2vec.errors import LexiconError
 
 ZIPF_TOP = 8.0
@@ -101,7 +102,7 @@ def find_candidates(text: str, base: PreTrainedTokenizerFast, filters: Filters) 
     groups = _spellings(text)
     found = Tally(len(groups), sum(group.total() for group in groups.values()))
     words = {_listed(group, filters.min_count): group for group in groups.values()}
-    pieces = dict(zip(words, _pieces(base, words), strict=True))
+    pieces = {word: len(ids) for word, ids in zip(words, pieces_of(base, words), strict=True)}
     dropped = {}
     for reason, fails in _filters(base, filters, pieces, words).items():
         failed = [word for word in words if fails(word)]
@@ -116,13 +117,15 @@ def find_candidates(text: str, base: PreTrainedTokenizerFast, filters: Filters) 
     return Candidates(found, dropped, tuple(sorted(kept, key=lambda one: (-one.score, one.word))))
 
 
-def tokens_saved(candidates: Candidates, text: str, base: PreTrainedTokenizerFast) -> tuple[int, int]:
-    """Tokens of the text in the base, and with the kept words added in the form `space`.
+def tokens_saved(
+    candidates: Candidates, text: str, base: PreTrainedTokenizerFast, form: Form = "space"
+) -> tuple[int, int]:
+    """Tokens of the text in the base, and with the kept words added in a form.
 
     Raises:
         ModelError: the base can't have that form.
     """
-    extended = extend(base, candidates.lexicon(), "space").tokenizer
+    extended = extend(base, candidates.lexicon(), form).tokenizer
     before, after = (len(one(text, add_special_tokens=False)["input_ids"]) for one in (base, extended))
     return before, after
 
@@ -170,12 +173,6 @@ def _listed(group: Counter[str], min_count: int) -> str:
     return max(spellings, key=lambda spelling: (spellings[spelling], spelling))
 
 
-def _pieces(base: PreTrainedTokenizerFast, words: Iterable[str]) -> list[int]:
-    texts = [f"a {word}" for word in words]
-    before = len(base("a", add_special_tokens=False)["input_ids"])
-    return [len(ids) - before for ids in base(texts, add_special_tokens=False)["input_ids"]] if texts else []
-
-
 def _filters(
     base: PreTrainedTokenizerFast,
     filters: Filters,
@@ -183,12 +180,12 @@ def _filters(
     groups: dict[str, Counter[str]],
 ) -> dict[str, Callable[[str], bool]]:
     """What each filter drops, in their order; those without a limit aren't there."""
-    vocabulary = base.get_vocab()
+    rowless = without_row(base, tuple(groups))
     least, commonest, shortest, longest = filters.min_count, filters.max_zipf, filters.min_letters, filters.max_letters
     chosen: dict[str, Callable[[str], bool]] = {
         "one piece in the base": lambda word: pieces[word] <= 1,
         # Some of the forms would give it no row.
-        "a piece inside the base's words": lambda word: word in vocabulary or SPACE + word in vocabulary,
+        "a piece inside the base's words": lambda word: word in rowless,
         "too long or odd for a token": lambda word: fault_of(word) is not None,
         f"fewer than {least} times": lambda word: groups[word][word] < least,
     }

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.audit_record import COUNT_CLASSES
-from wake2vec.data.tokenizer import ExtendedVocabulary
-from wake2vec.errors import CorpusError, ModelError
+from wake2vec.data.forms import FORMS, ExtendedVocabulary, extend
+from wake2vec.data.lexicon import Lexicon
+from wake2vec.errors import CorpusError, LexiconError, ModelError
 
 
 @dataclass(frozen=True)
@@ -74,26 +75,45 @@ def build_corpus(train_text: str, validation_text: str, vocabulary: ExtendedVoca
     Raises:
         CorpusError: a part is shorter than one block, or no new token occurs in the training blocks.
     """
-    return corpus_of(
+    corpus = corpus_of(
         _encode_blocks(vocabulary, train_text, block_tokens, "training"),
         _encode_blocks(vocabulary, validation_text, block_tokens, "validation"),
         vocabulary,
     )
+    if not corpus.new_counts_train.any():
+        raise CorpusError(_nothing_to_learn(train_text, vocabulary))
+    return corpus
 
 
-def corpus_of(train: Blocks, validation: Blocks, vocabulary: ExtendedVocabulary) -> Corpus:
-    """The corpus of blocks that are encoded already.
-
-    Raises:
-        CorpusError: no new token occurs in the training blocks.
-    """
-    counts_train, counts_validation = (_counts(part["input_ids"], vocabulary.size) for part in (train, validation))
-    base = vocabulary.base_size
-    if not counts_train[base:].any():
-        raise CorpusError(
+def _nothing_to_learn(text: str, vocabulary: ExtendedVocabulary) -> str:
+    """Why no new token occurs, and which forms would have one: each is tried."""
+    if not any(word in text for word in vocabulary.words):
+        return (
             "no word of the lexicon occurs in the training text, so none can be learned: "
             "give the lexicon that belongs to this corpus"
         )
+    lexicon = Lexicon(vocabulary.words, 0)
+    others = (form for form in FORMS if _occurs(text, vocabulary.base_tokenizer, lexicon, form))
+    remedy = " or ".join(f"vocabulary.form={form}" for form in others)
+    word = next(word for word in vocabulary.words if word in text)
+    return (
+        f"the training text has words of the lexicon, such as {word!r}, nowhere as this form matches them, so none "
+        f"can be learned: choose {remedy or 'another base model, or put spaces around the words'}"
+    )
+
+
+def _occurs(text: str, base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> bool:
+    try:
+        extended = extend(base, lexicon, form)
+    except (LexiconError, ModelError):
+        return False
+    return max(extended.tokenizer(text, add_special_tokens=False)["input_ids"]) >= extended.base_size
+
+
+def corpus_of(train: Blocks, validation: Blocks, vocabulary: ExtendedVocabulary) -> Corpus:
+    """The corpus of blocks that are encoded already."""
+    counts_train, counts_validation = (_counts(part["input_ids"], vocabulary.size) for part in (train, validation))
+    base = vocabulary.base_size
     return Corpus(
         train=Dataset.from_dict(train).with_format("torch"),
         validation=Dataset.from_dict(validation).with_format("torch"),

@@ -95,6 +95,14 @@ def read_text(path: Path, what: str, error: type[LexiconError] | type[Exception]
     return text
 
 
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+
+
+def is_unspaced(word: str) -> bool:
+    """Whether a word has a letter of a script that is written without spaces between words, as Chinese and Thai."""
+    return _UNSPACED.search(word) is not None
+
+
 def fault_of(word: str) -> str | None:
     """Why `word` can't be added, or None."""
     for letter in word:

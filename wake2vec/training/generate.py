@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from wake2vec.config import SampleConfig
-from wake2vec.data.tokenizer import ExtendedVocabulary
+from wake2vec.data.forms import ExtendedVocabulary
 
 
 def sample_texts(model: PreTrainedModel, vocabulary: ExtendedVocabulary, config: SampleConfig, seed: int) -> list[str]:
