@@ -78,15 +78,16 @@ def figures_of(form: Form, found: dict[str, Any]) -> list[Figure]:
 def split_lexicon(text: str, base: PreTrainedTokenizerFast) -> list[str]:
     """The text's words that the base splits, in lower case as Phase 1's, filled up by pairs of them."""
     kept = find_candidates(text, base, Filters(min_count=1)).kept
-    return _filled([one.word for one in kept if one.word.islower()], AUDITED_WORDS)
+    return filled([one.word for one in kept if one.word.islower()], AUDITED_WORDS)
 
 
 def grown_lexicon(text: str) -> list[str]:
     """The words of the text, filled up by pairs of them."""
-    return _filled(sorted(set(re.findall(r"[^\W\d_]{3,}", text))), WORDS)
+    return filled(sorted(set(re.findall(r"[^\W\d_]{3,}", text))), WORDS)
 
 
-def _filled(known: list[str], count: int) -> list[str]:
+def filled(known: list[str], count: int) -> list[str]:
+    """The words, and random pairs of them up to a count."""
     words = dict.fromkeys(known)
     chooser = random.Random(0)
     while len(words) < count:
