@@ -1,7 +1,7 @@
 """Rebuild the embedded default: base model, corpus and lexicon, from the texts in `scripts/sources`.
 
     python scripts/build_default.py base_model     # tokenizer and pretraining: about an hour on two cores
-    python scripts/build_default.py texts          # corpus and lexicon, from the base tokenizer: seconds
+    python scripts/build_default.py texts          # corpus, lexicon and retention text: seconds
 
 The results land in `wake2vec/default`. `texts` is deterministic; `base_model` is so for one machine and
 thread count.
@@ -30,6 +30,7 @@ BASE_VOCABULARY = 4096
 BLOCK_TOKENS = 256
 BATCH_BLOCKS = 8
 HELD_OUT_EVERY = 20  # each 20th block of the base text is held out for validation
+RETENTION_PASSAGES = 36  # so many of the held-out blocks are the retention text
 PEAK_LR = {"matrices": 0.02, "rows": 2e-3, "norms": 6e-3}
 CORPUS_TOKENS = 369_716  # as many as Phase 1 had
 NEW_SHARE = 44_500 / 76_500  # new rows / all rows in Phase 1
@@ -227,8 +228,19 @@ def choose_words(folio: str, train: str, tokenizer: LlamaTokenizer, count: int) 
     return sorted(chosen)
 
 
+def held_out_passages(text: str, tokenizer: LlamaTokenizer, count: int) -> list[str]:
+    """So many blocks that the base model was not trained on, spread evenly, each cut to whole words."""
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    held_out = range(HELD_OUT_EVERY - 1, len(offsets) // BLOCK_TOKENS, HELD_OUT_EVERY)
+    chosen = [held_out[place * len(held_out) // count] * BLOCK_TOKENS for place in range(count)]
+    blocks = [text[offsets[first][0] : offsets[first + BLOCK_TOKENS - 1][1]] for first in chosen]
+    return [re.sub(r"^\S*\s+|\s+\S*$", "", block) for block in blocks]
+
+
 def build_texts() -> None:
     tokenizer = AutoTokenizer.from_pretrained(BASE_MODEL)
+    passages = held_out_passages(read_source("base_english.txt.xz"), tokenizer, RETENTION_PASSAGES)
+    (DEFAULT / "retention.txt").write_text("\n".join(passages) + "\n", encoding="utf-8")
     folio = read_source("first_folio.txt.xz")
     corpus = cut_at_line(folio, tokenizer, CORPUS_TOKENS)
     train = corpus[: corpus.index("\n", round(0.9 * len(corpus)))]

@@ -13,12 +13,13 @@ from pydantic import ValidationError, model_validator
 
 from study.profile import Tree, lay_over, read_yaml
 from study.settings import FORMS, Choices, Range, StudySection, Value
-from wake2vec import ALL_METRICS, ConfigError, RunConfig, Section, flatten, unflatten
+from wake2vec import ALL_METRICS, ConfigError, RunConfig, Section, When, flatten, unflatten
 
 PROFILES = Path(__file__).parent / "profiles"
 GPU_MEMORY = "computed.gpu_memory_gb"
 """Most memory that a trial's tensors took on a GPU, in 10^9 bytes; 0 on a CPU."""
 BOUNDABLE = (*ALL_METRICS, GPU_MEMORY)
+AFTER_ALL_EVALUATIONS = ("validation.start_loss", "validation.best_loss", "validation.best_step")
 MAKE_NAMES = {"model.path": "MODEL", "corpus.path": "CORPUS", "vocabulary.lexicon": "LEXICON"}
 
 
@@ -54,6 +55,11 @@ class StudyConfig(Section):
         for where, bounds in (("study.bounds", self.study.bounds), ("study.choice.bars", self.study.choice.bars)):
             named = [address for bound in bounds for address in (bound.result, bound.from_result) if address]
             faults += [_unknown(where, address, BOUNDABLE) for address in named if address not in BOUNDABLE]
+            faults += [
+                f"{where}: `start` is the figure's own value at step 0, where {bound.result} isn't measured"
+                for bound in bounds
+                if bound.from_start and bound.result in BOUNDABLE and not _has_start(bound.result)
+            ]
         for name, values in self.study.anchors.items():
             faults += [_unknown(f"study.anchors.{name}", key, knobs) for key in values if key not in knobs]
             faults += [f"study.anchors.{name} must keep the study's {key}" for key in MAKE_NAMES if key in values]
@@ -111,6 +117,16 @@ class StudyConfig(Section):
     def run_config(self, values: dict[str, Value]) -> RunConfig:
         """The configuration of a trial that has these values for the knobs of the space."""
         return RunConfig.model_validate(unflatten({**flatten(self.run.model_dump()), **values}))
+
+
+def _has_start(address: str) -> bool:
+    """Whether a figure is measured at step 0: those of evaluations are, and the losses that evaluations bring."""
+    metric = ALL_METRICS.get(address)
+    if metric is None or metric.when is When.END:
+        return False
+    return metric.when is When.EVALUATION or (
+        address.startswith("validation.") and address not in AFTER_ALL_EVALUATIONS
+    )
 
 
 def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:

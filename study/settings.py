@@ -1,7 +1,7 @@
 """The settings of a study: what varies, what it is compared on, what bounds it, and how one trial is chosen."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -9,6 +9,8 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from wake2vec import Section
 
 Value = float | int | str | bool
+Figures = Mapping[str, float | None]
+"""Under their addresses; None: undefined."""
 AnchorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$")]
 
 MOST = 2**31 - 1
@@ -20,8 +22,9 @@ BOUND = re.compile(
     rf"|(?:(?P<factor>{NUMBER})\s*[x*]\s*)?(?P<measure>[A-Za-z][\w.]*)(?:\s*(?P<sign>[+-])\s*(?P<offset>{NUMBER}))?)\s*$"
 )
 BOUND_RULE = (
-    "a bound has the form `<result> <= <number>`, `<result> <= baseline + <number>`, `<result> <= 0.1 x baseline` or "
-    "`<result> <= <another result>`, with <= or >=; `|<result>|` bounds the absolute value"
+    "a bound has the form `<result> <= <number>`, `<result> <= baseline + <number>`, `<result> <= 0.1 x baseline`, "
+    "`<result> <= start + <number>` or `<result> <= <another result>`, with <= or >=; "
+    "`|<result>|` bounds the absolute value"
 )
 
 
@@ -94,7 +97,8 @@ class Objective(Section):
 
 class Bound(Section):
     """A limit on a figure of the result: `validation.loss <= baseline + 0.1`, `|geometry.norm_gap_d| <= 0.2`,
-    `geometry.collapse_share <= 0.1 x baseline`, `geometry.top1_share_new <= geometry.top1_share_base`.
+    `geometry.collapse_share <= 0.1 x baseline`, `retention.bits_per_byte <= start + 0.05`,
+    `geometry.top1_share_new <= geometry.top1_share_base`.
     """
 
     result: str
@@ -103,6 +107,8 @@ class Bound(Section):
     """A number, or what is added to the measure."""
     from_baseline: bool = False
     """The measure is the baseline's same figure."""
+    from_start: bool = False
+    """The measure is the trial's own same figure at its step 0."""
     from_result: str | None = None
     """The measure is this other figure of the same trial."""
     factor: float = 1.0
@@ -125,7 +131,8 @@ class Bound(Section):
             "relation": match["relation"],
             "limit": float(limit),
             "from_baseline": measure == "baseline",
-            "from_result": None if measure in (None, "baseline") else measure,
+            "from_start": measure == "start",
+            "from_result": None if measure in (None, "baseline", "start") else measure,
             "factor": float(match["factor"] or 1),
             "absolute": bool(match["bar"]),
         }
@@ -137,16 +144,25 @@ class Bound(Section):
         """The bound as it is written, with figures under the names that `name` gives their addresses."""
         bar = "|" if self.absolute else ""
         left = f"{bar}{name(self.result)}{bar} {self.relation}"
-        measure = "baseline" if self.from_baseline else self.from_result and name(self.from_result)
+        measure = "baseline" if self.from_baseline else "start" if self.from_start else None
+        measure = measure or (self.from_result and name(self.from_result))
         if measure is None:
             return f"{left} {self.limit:g}"
         factor = "" if self.factor == 1 else f"{self.factor:g} x "
         offset = f" {'+' if self.limit > 0 else '-'} {abs(self.limit):g}" if self.limit else ""
         return f"{left} {factor}{measure}{offset}"
 
+    def measure_of(self, own: Figures, start: Figures, baseline: Figures) -> float | None:
+        """What the bound is measured from, for a trial's figures, those of its step 0, and the baseline's."""
+        if self.from_result is not None:
+            return own.get(self.from_result)
+        if self.from_start:
+            return start.get(self.result)
+        return baseline.get(self.result) if self.from_baseline else None
+
     def limit_of(self, measure: float | None) -> float | None:
         """The number that the figure is held to, for the measure's value; None: the measure isn't known."""
-        if not self.from_baseline and self.from_result is None:
+        if not self.from_baseline and not self.from_start and self.from_result is None:
             return self.limit
         if measure is None:
             return None
@@ -155,7 +171,7 @@ class Bound(Section):
     def violation(self, figure: float, measure: float | None) -> float:
         """By how much the figure lies beyond the limit; 0 or less where it doesn't.
 
-        `measure` is the baseline's figure, or the other one of `from_result`; without it the bound binds nothing.
+        `measure` is what `measure_of` gives; without it the bound binds nothing.
         """
         limit = self.limit_of(measure)
         if limit is None:

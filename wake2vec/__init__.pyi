@@ -60,7 +60,7 @@ from .metrics.registry import (
 from .nearest import nearest_tokens
 from .plan import TrialPlan, plan_trial, undefined_figures, undefined_reasons
 from .remeasure import remeasure
-from .result import Neighbours, RunResult, find_digest, read_result, stale_metrics
+from .result import RETENTION, Neighbours, RunResult, find_digest, read_result, retention_hash, stale_metrics
 from .training.initialisers import INITIALISERS
 from .training.machine import AVAILABLE_THREADS, measure_threads, quickest, use_threads
 from .training.model import load_tokenizer, resolve_folder
@@ -82,6 +82,7 @@ __all__ = [
     "PHASE1_CAP",
     "PHASE1_PRINTED",
     "READ_FIRST",
+    "RETENTION",
     "TEXT_FORMATS",
     "Audit",
     "Candidates",
@@ -146,6 +147,7 @@ __all__ = [
     "read_text",
     "remeasure",
     "resolve_folder",
+    "retention_hash",
     "run",
     "scores_file",
     "stale_metrics",

@@ -104,6 +104,14 @@ class TrainConfig(Section):
     """Validation and geometry are measured at step 0, every so many steps, and at the end."""
 
 
+class RetentionConfig(Section):
+    """What is read of the base model's own kind of text: a measurement, of which training knows nothing."""
+
+    path: str = str(DEFAULT_FOLDER / "retention.txt")
+    """UTF-8 text of the kind that the base model knows, and of which it wasn't trained on a word; the default is a
+    part of the default model's text that was held out from its training."""
+
+
 class SampleConfig(Section):
     """The texts that a trained model writes: Phase 1's sampling."""
 
@@ -140,21 +148,22 @@ class RunConfig(Section):
     vocabulary: VocabularyConfig = VocabularyConfig()
     init: InitConfig = InitConfig()
     train: TrainConfig = TrainConfig()
+    retention: RetentionConfig = RetentionConfig()
     sample: SampleConfig = SampleConfig()
     machine: MachineConfig = MachineConfig()
     seed: int = Field(42, ge=0, le=MOST)
     """Of the initialisation, the batch order and the sampling."""
 
     def knobs(self) -> dict[str, Any]:
-        """All knobs but those of the machine, under their addresses."""
-        return flatten(self.model_dump(exclude={"machine"}))
+        """All knobs but those of the machine and of the retention, under their addresses."""
+        return flatten(self.model_dump(exclude={"machine", "retention"}))
 
     def identity(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
         """What makes a trial what it is: the knobs, less what goes without saying, with hashes in place of paths."""
         knobs = self.knobs() | {"model.head": "native" if self.head(fingerprints) == "own" else "tied"}
         given = {key for key in DECIDED_KNOBS if knobs[key] != "auto"}
         named = {key: value for key, value in knobs.items() if not _goes_without_saying(key, value)}
-        return named | {key: value for key, value in fingerprints.items() if key not in given}
+        return named | {key: value for key, value in fingerprints.items() if key in knobs and key not in given}
 
     def head(self, fingerprints: Mapping[str, str]) -> HeadKind:
         """What the head is, for a base model of that hash."""
@@ -165,7 +174,8 @@ class RunConfig(Section):
 
         `fingerprints` maps `model.path`, `corpus.path` and `vocabulary.lexicon` to hashes of the files'
         contents, which stand in the digest for the paths, and knobs that are `auto` to what the inputs decide for them,
-        if it isn't what was done before there was the knob. `version` is one of `EARLIER_VERSIONS`; None: today's.
+        if it isn't what was done before there was the knob; what nothing is trained on is left out. `version` is one of
+        `EARLIER_VERSIONS`; None: today's.
         What is measured isn't part of it: `wake2vec.metrics.registry` has a version for each metric.
         """
         content = {**self.identity(fingerprints), "format": version or TRAINING_VERSION}

@@ -9,15 +9,16 @@ from typing import Literal
 
 import numpy as np
 import torch
+from datasets import Dataset
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from wake2vec.config import TRAINING_VERSION, CorpusConfig, RunConfig, VocabularyConfig
+from wake2vec.config import TRAINING_VERSION, CorpusConfig, RetentionConfig, RunConfig, VocabularyConfig
 from wake2vec.data.audit import audit
 from wake2vec.data.audit_record import Audit
-from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, split_text
+from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, retention_blocks, split_text
 from wake2vec.data.forms import ExtendedVocabulary, base_pieces, extend
 from wake2vec.data.lexicon import Lexicon, read_lexicon, read_text, with_capitals
 from wake2vec.data.tokenizer import ReferenceRows, base_kinds, base_texts, reference_rows
@@ -25,6 +26,7 @@ from wake2vec.errors import CorpusError
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.metrics.validation import target_counts
+from wake2vec.result import retention_hash
 from wake2vec.training.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.workfolder import Numbers, write_atomic
 
@@ -51,6 +53,10 @@ class Material:
     """Of the held-out text: the null of the samples' spacing rate."""
     fused_recall: float | None
     """Share of the held-out text's boundaries that would be found, were they fused."""
+    retention: Dataset
+    """Blocks of the retention text, as the base tokenizer cuts it."""
+    retention_hash: str
+    """Of that text."""
 
     @property
     def constants(self) -> Numbers:
@@ -104,11 +110,12 @@ def prepare(config: RunConfig, cache: Path | None = None) -> Material:
     """
     inputs = fingerprint_inputs(config)
     base = load_base(resolve_folder(config.model.path), inputs["model.path"], config.train.precision)
-    return _prepare(base, config.corpus, config.vocabulary, tuple(inputs.items()), cache)
+    retention = (config.retention, retention_hash(config) or "")
+    return _prepare(base, config.corpus, config.vocabulary, retention, tuple(inputs.items()), cache)
 
 
 def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
-    """Hashes of the inputs' contents, under the addresses of their paths; for knobs that are `auto`, what these decide.
+    """Hashes of what is trained on, under the addresses of its paths; for knobs that are `auto`, what these decide.
 
     Raises:
         Wake2VecError: an input is missing.
@@ -150,6 +157,7 @@ def _prepare(
     base: BaseModel,
     corpus: CorpusConfig,
     vocabulary: VocabularyConfig,
+    retention: tuple[RetentionConfig, str],
     inputs: tuple[tuple[str, str], ...],
     cache: Path | None,
 ) -> Material:
@@ -166,6 +174,7 @@ def _prepare(
     if cache and not encoded:
         _write_encoded(cache / f"{key}.safetensors", blocks, audited)
     words = stock_words(train_text, lexicon.words)
+    known_text = read_text(Path(retention[0].path), "retention text", CorpusError)
     return Material(
         base,
         extended,
@@ -178,6 +187,8 @@ def _prepare(
         words=words,
         spacing=count_spacing([validation_text], words),
         fused_recall=fused_recall(validation_text, words),
+        retention=retention_blocks(known_text, extended, corpus.block_tokens),
+        retention_hash=retention[1],
     )
 
 

@@ -98,7 +98,7 @@ def plan_trial(
     observe("a part of a step")
     step = time_step(training, config.train.batch_blocks)
     observe("a part of an evaluation")
-    validation = time_validation(training)
+    validation = time_validation(training, len(training.corpus.validation) + len(material.retention))
     geometries = [time_geometry(material.subject(of.matrix, name=name)) for name, of in model.trained.items()]
     observe("the beginning of a sample")
     samples = time_samples(training, material, config)

@@ -39,13 +39,13 @@ def time_step(training: Training, batch_blocks: int) -> Estimate:
     return one_pass * (batch_blocks / len(ids)) + rows
 
 
-def time_validation(training: Training) -> Estimate:
-    """The passes over all held-out blocks."""
+def time_validation(training: Training, blocks: int) -> Estimate:
+    """The passes over so many blocks that are read: held-out ones, and those of the retention text."""
     ids, model = _first_blocks(training, training.micro_batch_blocks, "validation"), training.model
     one_pass = foretell(
         lambda targets: seconds_of(lambda: model.losses(_part(ids, targets)), model.device), _sizes(ids), VALIDATION_S
     )
-    return one_pass * (len(training.corpus.validation) / len(ids))
+    return one_pass * (blocks / len(ids))
 
 
 def time_geometry(subject: Subject) -> tuple[Estimate, Estimate]:

@@ -16,10 +16,11 @@ from wake2vec.inputs import Material, fingerprint_inputs, prepare
 from wake2vec.metrics.measure import FILES, measure_of, of_head, of_rows
 from wake2vec.metrics.readings import Measured
 from wake2vec.metrics.registry import ALL_METRICS, SOURCES
+from wake2vec.metrics.retention import retention_bits, retention_numbers
 from wake2vec.metrics.spacing import sample_numbers
-from wake2vec.result import RESULT_FORMAT, RunResult, read_result
+from wake2vec.result import RESULT_FORMAT, RETENTION, RunResult, read_result
 from wake2vec.training.machine import use_threads
-from wake2vec.trial import initialise
+from wake2vec.trial import initialise, model_at_start, retention_of_base
 from wake2vec.workfolder import Numbers, WorkFolder, write_json
 
 
@@ -54,6 +55,10 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
         **material.constants,
     }
     content = json.loads(work.result_path.read_text(encoding="utf-8"))
+    if any(address.startswith("retention.") for address in stale):
+        found |= retention_again(config, material, trained, result.computed.micro_batch_blocks)
+        content["config"]["retention"] = config.retention.model_dump()
+        content["fingerprints"][RETENTION] = material.retention_hash
     content["numbers"] |= {address: found[address] for address in stale}
     raised = {address: ALL_METRICS[address].version for address in stale if ALL_METRICS[address].version > 1}
     content |= {
@@ -64,6 +69,23 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
     if found_arrays:
         work.write_arrays("geometry", arrays | found_arrays)
     write_json(work.result_path, content)
+
+
+def retention_again(
+    config: RunConfig, material: Material, trained: Mapping[str, np.ndarray], blocks_at_once: int
+) -> Numbers:
+    """The retention at the end of a trial with these rows, and at its step 0, which its recipe makes again."""
+    model = model_at_start(config, material)
+    start = retention_bits(model, material.retention, blocks_at_once)
+    with torch.no_grad():
+        for name, matrix in model.trained.items():
+            matrix.trained_rows.copy_(torch.from_numpy(trained[name]))
+    model.refresh()
+    return {
+        **retention_numbers(retention_bits(model, material.retention, blocks_at_once), start),
+        "retention.start_bits_per_byte": start,
+        "retention.base_bits_per_byte": retention_of_base(material),
+    }
 
 
 def _measured_of(
@@ -103,12 +125,14 @@ def _with_inputs(result: RunResult, now: RunConfig, work: WorkFolder) -> RunConf
         config = own.model_copy(
             update={
                 "model": own.model.model_copy(update={"path": paths.model.path}),
+                "retention": now.retention,
                 "corpus": own.corpus.model_copy(update={"path": paths.corpus.path}),
                 "vocabulary": own.vocabulary.model_copy(update={"lexicon": paths.vocabulary.lexicon}),
             }
         )
         try:
-            if is_same_inputs(fingerprint_inputs(config), result.fingerprints):
+            trained_on = {address: own for address, own in result.fingerprints.items() if address != RETENTION}
+            if is_same_inputs(fingerprint_inputs(config), trained_on):
                 return config
         except Wake2VecError:
             continue

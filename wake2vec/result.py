@@ -1,10 +1,11 @@
 """What a trial gives: `RunResult`, the one record that study, tracking, report and export read."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from wake2vec.config import ADDED_KNOBS, HeadKind, RunConfig, flatten, head_kind, unflatten
 from wake2vec.data.audit_record import Audit
@@ -15,6 +16,9 @@ from wake2vec.workfolder import Numbers, WorkFolder
 RESULT_FORMAT = 5
 """Of the file `result.json`. Format 4, which knew no versions of metrics, is the oldest that is read."""
 OLDEST_FORMAT = 4
+STARTS = {"validation.loss": "validation.start_loss", "retention.bits_per_byte": "retention.start_bits_per_byte"}
+"""Figures whose value at step 0 is a figure too."""
+RETENTION = "retention.path"
 
 
 class Neighbours(BaseModel):
@@ -53,9 +57,11 @@ class RunResult(BaseModel):
     """Of configuration and inputs: the name of the work folder."""
     config: RunConfig
     fingerprints: dict[str, str]
-    """Hashes of the base model, corpus and lexicon, under their addresses."""
+    """Hashes of the base model, corpus and lexicon, and of the retention text, under their addresses."""
     numbers: Numbers
     """Figures after the last update, under the addresses of `wake2vec.metrics`; None: undefined, or never measured."""
+    start: Numbers = Field({}, exclude=True)
+    """What was measured at step 0; it stands in the record of progress."""
     measured: dict[str, int] = {}
     """The versions of the metrics that these figures are of; 1 where none is given."""
     remeasured_s: float | None = None
@@ -109,12 +115,29 @@ def read_result(work: WorkFolder) -> RunResult:
     has = _figures_of(_head_of(content))
     content["config"] = _with_added_knobs(content["config"])
     content["numbers"] = {**dict.fromkeys(has), **content["numbers"], **dict.fromkeys(_outdated(content))}
+    content["start"] = figures_at_start(work, content["numbers"])
     return RunResult.model_validate(content)
 
 
-def stale_metrics(work: WorkFolder) -> list[str]:
+def figures_at_start(work: WorkFolder, numbers: Numbers) -> Numbers:
+    """The figures of a finished trial at step 0: of its first record, and those of `STARTS`."""
+    first = work.first_record()
+    known = {address: numbers[own] for address, own in STARTS.items() if numbers.get(own) is not None}
+    return {**(first.numbers if first is not None and first.step == 0 else {}), **known}
+
+
+def retention_hash(config: RunConfig) -> str | None:
+    """SHA-256 of the retention text, 16 hex digits; None where it can't be read."""
+    try:
+        return hashlib.sha256(Path(config.retention.path).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return None
+
+
+def stale_metrics(work: WorkFolder, now: RunConfig | None = None) -> list[str]:
     """The figures that a finished trial lacks, or has of an earlier formula, and that what is kept of it can tell.
 
+    Retention that was read on another text than that of `now`, of a trial of the same base model, is such a figure too.
     None of a result that this version doesn't read.
     """
     content = json.loads(work.result_path.read_text(encoding="utf-8"))
@@ -122,12 +145,20 @@ def stale_metrics(work: WorkFolder) -> list[str]:
         return []
     has = _figures_of(_head_of(content))
     lacking = has.keys() - content["numbers"].keys() | _outdated(content)
+    if now is not None and _is_of_another_text(content, now):
+        lacking |= {address for address in has if address.startswith("retention.")}
     return [address for address in has if address in lacking and has[address].when is not When.TRAINING]
 
 
 def _with_added_knobs(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a result; a knob that came after it did what was done before."""
     return unflatten({**ADDED_KNOBS, **flatten(config)})
+
+
+def _is_of_another_text(content: dict[str, Any], now: RunConfig) -> bool:
+    if content["config"]["model"]["path"] != now.model.path:
+        return False
+    return retention_hash(now) not in (None, content["fingerprints"].get(RETENTION))
 
 
 def _outdated(content: dict[str, Any]) -> set[str]:

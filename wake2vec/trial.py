@@ -4,6 +4,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,10 +17,20 @@ from wake2vec.config import RunConfig
 from wake2vec.errors import TrialAbandoned, TrialFailedError, TrialStopped
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
 from wake2vec.metrics.measure import joined, measure, measure_end, of_head, of_rows
+from wake2vec.metrics.retention import retention_bits, retention_numbers
 from wake2vec.metrics.spacing import sample_numbers
 from wake2vec.metrics.validation import validate
 from wake2vec.nearest import nearest_tokens
-from wake2vec.result import RESULT_FORMAT, Computed, RunResult, find_digest, read_result, versions_of_metrics
+from wake2vec.result import (
+    RESULT_FORMAT,
+    RETENTION,
+    Computed,
+    RunResult,
+    figures_at_start,
+    find_digest,
+    read_result,
+    versions_of_metrics,
+)
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.training.embedding_model import EmbeddingModel, TrainedMatrix
 from wake2vec.training.generate import sample_texts
@@ -84,12 +95,14 @@ def run(
         kept = {name: matrix.trained_rows.detach().cpu().numpy() for name, matrix in model.trained.items()}
         folder.write_arrays("rows", kept)
         folder.write_arrays("geometry", arrays | at_end.arrays)
+    numbers |= at_end.numbers | material.constants | {"retention.base_bits_per_byte": retention_of_base(material)}
     result = RunResult(
         format=RESULT_FORMAT,
         digest=digest,
         config=config,
-        fingerprints=fingerprints,
-        numbers=numbers | at_end.numbers | material.constants,
+        fingerprints={**fingerprints, RETENTION: material.retention_hash},
+        numbers=numbers,
+        start=figures_at_start(folder, numbers),
         measured=versions_of_metrics(config.head(fingerprints)),
         audit=material.audit,
         references=material.references.meaning,
@@ -132,14 +145,30 @@ def initialise(config: RunConfig, material: Material, name: str = "rows") -> Flo
     return rows.to(material.device)
 
 
+@lru_cache(maxsize=1)
+def retention_of_base(material: Material) -> float:
+    """`retention.base_bits_per_byte`, of the base as it is, with its own head; once for all trials of a material."""
+    base, rows, head = material.base, material.base_rows, None
+    if base.head_rows is not None:
+        head_rows = material.base_rows_of("head_rows")
+        head = head_rows, head_rows[:0]
+    model = EmbeddingModel(base.body, rows, rows[:0], "new", base.scales, head)
+    return retention_bits(model, material.retention, blocks_at_once=1)
+
+
 def start_training(config: RunConfig, material: Material) -> Training:
     """A trial at step 0, with as many blocks in one pass as the memory holds."""
+    model = model_at_start(config, material)
+    blocks = micro_batch_blocks(model, config.corpus.block_tokens, config.train.batch_blocks, config.machine)
+    return Training(model, material.corpus, config, blocks)
+
+
+def model_at_start(config: RunConfig, material: Material) -> EmbeddingModel:
+    """What a trial begins with."""
     base, new_rows, head = material.base, initialise(config, material), None
     if base.head_rows is not None and config.model.head == "native":
         head = material.base_rows_of("head_rows"), initialise(config, material, "head_rows")
-    model = EmbeddingModel(base.body, material.base_rows, new_rows, config.train.rows, base.scales, head)
-    blocks = micro_batch_blocks(model, config.corpus.block_tokens, config.train.batch_blocks, config.machine)
-    return Training(model, material.corpus, config, blocks)
+    return EmbeddingModel(base.body, material.base_rows, new_rows, config.train.rows, base.scales, head)
 
 
 def _train_and_measure(
@@ -160,6 +189,13 @@ def _train_and_measure(
         for name, matrix in model.trained.items()
     }
 
+    def retained() -> float:
+        with watch("retention"):
+            return training.evaluate(lambda blocks: retention_bits(model, material.retention, blocks))
+
+    # Here too: a trial of an earlier version that goes on from its checkpoint has no record of it.
+    retained_at_start = retained()
+
     def evaluate() -> Numbers:
         with watch("validate"):
             losses = training.evaluate(
@@ -176,7 +212,8 @@ def _train_and_measure(
                 subject = material.subject(model.head.matrix, new_before["head_rows"], "head_rows")
                 geometry = joined(geometry, of_head(measure(subject)))
         arrays.update(geometry.arrays)
-        return losses | geometry.numbers
+        bits = retained() if training.step else retained_at_start
+        return losses | geometry.numbers | retention_numbers(bits, retained_at_start)
 
     log = folder.start_progress()
     checkpoints = CheckpointWriter(folder.checkpoints_path)
@@ -201,7 +238,7 @@ def _train_and_measure(
         log.close()
         checkpoints.settle()  # whoever deletes checkpoints now must be alone with them
     checkpoints.wait()
-    return summary(folder.progress()), arrays
+    return summary(folder.progress()) | {"retention.start_bits_per_byte": retained_at_start}, arrays
 
 
 def with_own_head(model: EmbeddingModel, material: Material, config: RunConfig) -> EmbeddingModel | None:

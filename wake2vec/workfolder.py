@@ -65,6 +65,15 @@ class WorkFolder:
         """The records so far, in order of writing; a line that a crash cut off isn't one."""
         return read_progress(self.path / name)
 
+    def first_record(self, name: str = PROGRESS) -> Progress | None:
+        """The first record, without reading the others; None where there is none."""
+        try:
+            with (self.path / name).open(encoding="utf-8") as lines:
+                line = lines.readline()
+        except FileNotFoundError:
+            return None
+        return Progress(**json.loads(line)) if line.endswith("\n") else None
+
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         data = save({key: np.asarray(value, order="C") for key, value in arrays.items()})
         write_atomic(self.path / f"{name}.safetensors", data)

@@ -171,7 +171,7 @@ def measure(
     """
     config = asked_to_read(profile, overrides, prefer)
     measured = bring_up_to_date(config, folder, say, again=True)
-    lacking = len(stale_runs(folder))
+    lacking = len(stale_runs(folder, config.run))
     rest = f"; {lacking} lack some" if lacking else ""
     say(f"{measured} runs measured again{rest}." if measured or lacking else "All runs have all figures.")
 

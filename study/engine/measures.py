@@ -9,15 +9,18 @@ from pathlib import Path
 
 from study.config import StudyConfig
 from study.runs.storage import driver_of, only_driver, study_names
-from wake2vec import Wake2VecError, WorkFolder, stale_metrics, write_json
+from wake2vec import RunConfig, Wake2VecError, WorkFolder, stale_metrics, write_json
 
 Say = Callable[[str], None]
 FEW = 3
 
 
-def stale_runs(folder: Path) -> dict[str, list[str]]:
-    """The digests of finished runs that lack figures of today, of whatever study, and the figures' addresses."""
-    return {work.path.name: stale for work in _finished(folder) if (stale := stale_metrics(work))}
+def stale_runs(folder: Path, now: RunConfig | None = None) -> dict[str, list[str]]:
+    """The digests of finished runs that lack figures of today, of whatever study, and the figures' addresses.
+
+    `now` is what a study asks for today, which retention may have been read on another text for.
+    """
+    return {work.path.name: stale for work in _finished(folder) if (stale := stale_metrics(work, now))}
 
 
 def measure_runs(config: StudyConfig, folder: Path, say: Say, again: bool = False) -> int:
@@ -26,7 +29,7 @@ def measure_runs(config: StudyConfig, folder: Path, say: Say, again: bool = Fals
     A run of any study counts: an equal one of this study would take its result. One whose rows or inputs are gone keeps
     what it has, and it is said why; these figures of it are tried once more only with `again`.
     """
-    runs = _to_measure(folder, again)
+    runs = _to_measure(config.run, folder, again)
     if not runs:
         return 0
     from wake2vec import remeasure  # loads torch
@@ -56,7 +59,7 @@ def bring_up_to_date(config: StudyConfig, folder: Path, say: Say, again: bool = 
     Raises:
         ConfigError: another process holds the study's lock.
     """
-    if not _to_measure(folder, again) and _told_s(config, folder) >= _measured_s(folder):
+    if not _to_measure(config.run, folder, again) and _told_s(config, folder) >= _measured_s(folder):
         return 0
     with only_driver(folder, config.study.name):
         measured = measure_runs(config, folder, say, again)
@@ -95,14 +98,14 @@ def _measured_s(folder: Path) -> float:
     return max((content.get("remeasured_s") or 0.0 for content in contents), default=0.0)
 
 
-def _to_measure(folder: Path, again: bool) -> dict[str, list[str]]:
+def _to_measure(now: RunConfig, folder: Path, again: bool) -> dict[str, list[str]]:
     """The stale runs, without those whose figures were found not to be had, but `again`."""
 
     def tried(digest: str) -> list[str]:
         path = WorkFolder(folder / "trials" / digest).unmeasured_path
         return json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else []
 
-    return {digest: stale for digest, stale in stale_runs(folder).items() if again or {*stale} - {*tried(digest)}}
+    return {digest: stale for digest, stale in stale_runs(folder, now).items() if again or {*stale} - {*tried(digest)}}
 
 
 def _finished(folder: Path) -> list[WorkFolder]:

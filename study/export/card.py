@@ -25,9 +25,15 @@ from wake2vec import (
     fingerprint_inputs,
     flatten,
     null_of,
+    retention_hash,
 )
 
-INPUTS = {"model.path": "base model", "corpus.path": "corpus", "vocabulary.lexicon": "lexicon"}
+INPUTS = {
+    "model.path": "base model",
+    "corpus.path": "corpus",
+    "vocabulary.lexicon": "lexicon",
+    "retention.path": "retention text",
+}
 DEFAULT_RIGHTS = {
     "model.path": "made for this project from texts in the public domain; Apache-2.0",
     "corpus.path": (
@@ -35,6 +41,7 @@ DEFAULT_RIGHTS = {
         "(Open Knowledge Foundation)"
     ),
     "vocabulary.lexicon": "a list of words of that text; Apache-2.0",
+    "retention.path": "King James Bible and Jane Austen's novels, public domain",
 }
 NOT_STATED = "**not stated**"
 
@@ -130,17 +137,18 @@ def _inputs(result: RunResult) -> list[tuple[str, str, str, str]]:
     return [
         (INPUTS[address], name, result.fingerprints[address], said or NOT_STATED)
         for address, (name, said) in _known_inputs(result).items()
+        if address in result.fingerprints
     ]
 
 
 def _known_inputs(result: RunResult) -> dict[str, tuple[str, str | None]]:
     """Of each input its name and rights. The embedded default is known by its hashes, wherever it lies."""
     default = RunConfig()
-    shipped = fingerprint_inputs(default)
+    shipped = {**fingerprint_inputs(default), "retention.path": retention_hash(default)}
     known: dict[str, tuple[str, str | None]] = {}
     for address in INPUTS:
         own, ours = (_leaf(config, address) for config in (result.config, default))
-        is_ours = result.fingerprints[address] == shipped[address]
+        is_ours = result.fingerprints.get(address, shipped[address]) == shipped[address]
         known[address] = (
             (f"wake2vec/default/{Path(ours).name}", DEFAULT_RIGHTS[address]) if is_ours else (_name(own), None)
         )

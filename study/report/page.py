@@ -28,7 +28,7 @@ from study.runs.storage import INPUTS, check_fingerprint, fingerprint_of, load_s
 from study.search.importance import Importances, importances
 from study.show import sentences, tables
 from study.show.table import Table, escaped, in_markdown, table_of
-from wake2vec import Neighbours, RunResult, write_atomic
+from wake2vec import RETENTION, Neighbours, RunResult, write_atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +252,7 @@ def _tables(
         "neighbours": _neighbours_table([tables.head_of(run, record) for run in compared], results),
         "hashes": table_of(
             ["input", "SHA-256, first digits"],
-            [(key, given) for key, given in results[-1].fingerprints.items() if key in INPUTS],
+            [(key, given) for key, given in results[-1].fingerprints.items() if key in (*INPUTS, RETENTION)],
         ),
         "versions": table_of(["what", "version"], list(versions.items())),
         "digests": tables.digests_table(record),

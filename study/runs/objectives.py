@@ -4,7 +4,7 @@ import math
 
 from study.config import GPU_MEMORY, StudyConfig
 from study.settings import Bound
-from wake2vec import RunResult, TrainingDivergedError, UndefinedFigureError
+from wake2vec import Numbers, RunResult, TrainingDivergedError, UndefinedFigureError
 
 
 def objective_values(result: RunResult, config: StudyConfig) -> tuple[float, ...]:
@@ -48,10 +48,8 @@ def _excess(bar: Bound, result: RunResult, baseline: RunResult | None) -> float:
 
 
 def _measure(bound: Bound, result: RunResult, baseline: RunResult | None) -> float | None:
-    """What the bound is measured from: the baseline's figure or another one of the trial; None where there is none."""
-    if bound.from_result is not None:
-        return _figure(result, bound.from_result)
-    return _figure(baseline, bound.result) if bound.from_baseline and baseline is not None else None
+    """What the bound is measured from; None where there is none, or the baseline has no result."""
+    return bound.measure_of(figures_of(result), result.start, figures_of(baseline) if baseline is not None else {})
 
 
 def _defined(result: RunResult, address: str, what: str) -> float:
@@ -64,5 +62,9 @@ def _defined(result: RunResult, address: str, what: str) -> float:
 
 
 def _figure(result: RunResult, address: str) -> float | None:
-    """None: undefined. A trial on a CPU takes 0 of a GPU's memory."""
-    return (result.computed.peak_memory_gb or 0.0) if address == GPU_MEMORY else result.numbers.get(address)
+    return figures_of(result).get(address)
+
+
+def figures_of(result: RunResult) -> Numbers:
+    """All that may be bounded; None: undefined. A trial on a CPU takes 0 of a GPU's memory."""
+    return {**result.numbers, GPU_MEMORY: result.computed.peak_memory_gb or 0.0}

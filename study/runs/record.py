@@ -29,6 +29,8 @@ class Kept:
     """By digest."""
     numbers: dict[str, Numbers] = field(default_factory=dict)
     """By digest."""
+    start: dict[str, Numbers] = field(default_factory=dict)
+    """By digest."""
     growth: Growth | None = None
 
 
@@ -95,8 +97,14 @@ class StudyRecord:
     def numbers(self, trial: Run) -> Numbers:
         """Of a finished trial; read once. Raises ConfigError: its result is gone."""
         if trial.digest not in self.kept.numbers:
-            self.kept.numbers[trial.digest] = self.result(trial.digest).numbers
+            result = self.result(trial.digest)
+            self.kept.numbers[trial.digest], self.kept.start[trial.digest] = result.numbers, result.start
         return self.kept.numbers[trial.digest]
+
+    def start(self, trial: Run) -> Numbers:
+        """Of a finished trial at its step 0; read once. Raises ConfigError: its result is gone."""
+        self.numbers(trial)
+        return self.kept.start[trial.digest]
 
     def evaluations(self, trial: Run) -> Evaluations:
         """Of a trial that ended: what it left in its work folder never changes, and is read once."""

@@ -115,7 +115,7 @@ def fingerprint_of(config: StudyConfig, inputs: dict[str, str]) -> dict[str, Any
 
     How many trials there are, with how many seeds, and which is chosen aren't part of it.
 
-    `inputs` are the hashes of base model, corpus and lexicon, which stand for their paths.
+    `inputs` has the hashes of base model, corpus and lexicon, which stand for their paths.
     """
     knobs = config.run.identity(inputs)
     varied = config.study.space

@@ -12,7 +12,7 @@ bounds and bars are likely to be kept (Gardner et al. 2014): docs/log.md has wha
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import cast
 
@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from study.config import StudyConfig
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
-from study.settings import Bound, Objective, Range, Value
+from study.settings import Bound, Figures, Objective, Range, Value
 from wake2vec import Numbers, flatten
 
 NEAR = 0.1
@@ -148,30 +148,28 @@ class Told:
         """None: one of its figures is undefined."""
         if trial.state is not State.STOPPED:
             constraints = dict(zip(map(str, self._study.bounds), trial.violations, strict=True))
-            numbers = self.record.numbers(trial) if self._bars else {}
-            return self._frozen(trial, trial.values[: len(self.aims)], constraints, numbers)
-        figures = self.probable_end(trial)
+            numbers, start = (self.record.numbers(trial), self.record.start(trial)) if self._bars else ({}, {})
+            return self._frozen(trial, trial.values[: len(self.aims)], constraints, numbers, start)
+        figures, start = self.probable_end(trial), self.record.evaluations(trial).get(0, {})
         values = [aim.value(figures.get(aim.result, math.nan)) for aim in self.aims]
         if not all(map(math.isfinite, values)):
             return None
         constraints = {
             str(bound): 0.0  # a figure that has no curve tells nothing
             if (figure := figures.get(bound.result)) is None
-            else bound.violation(
-                figure, figures.get(bound.from_result) if bound.from_result else self._baseline.get(bound.result)
-            )
+            else bound.violation(figure, bound.measure_of(figures, start, self._baseline))
             for bound in self._study.bounds
         }
-        return self._frozen(trial, values, constraints, figures)
+        return self._frozen(trial, values, constraints, figures, start)
 
     def _frozen(
-        self, trial: Run, values: Sequence[float], constraints: dict[str, float], numbers: Mapping[str, float | None]
+        self, trial: Run, values: Sequence[float], constraints: dict[str, float], numbers: Figures, start: Figures
     ) -> FrozenTrial:
         return create_trial(
             values=list(values),
             params=trial.params,
             distributions=self.distributions,
-            constraints=constraints | sides(numbers, self._baseline, self._bars) if self._bars else constraints,
+            constraints=constraints | sides(numbers, start, self._baseline, self._bars) if self._bars else constraints,
         )
 
     @cached_property
@@ -200,12 +198,12 @@ class Told:
         return found
 
 
-def sides(numbers: Mapping[str, float | None], baseline: Numbers, bars: Sequence[Bound]) -> dict[str, float]:
+def sides(numbers: Figures, start: Figures, baseline: Figures, bars: Sequence[Bound]) -> dict[str, float]:
     """How far a trial is from keeping each bar: 0 or less on all sides of it; an undefined figure breaks its bar."""
     found = {}
     for bar in bars:
         figure, before = numbers.get(bar.result), baseline.get(bar.result)
-        measure = numbers.get(bar.from_result) if bar.from_result else before
+        measure = bar.measure_of(numbers, start, baseline)
         by_side = bar.sides(0.0, measure) if figure is None else bar.sides(figure, measure)
         near = 0.0 if before is None else NEAR * bar.violation(before, measure)
         for place, by in enumerate(by_side):

@@ -43,6 +43,8 @@ ROOT = Path(__file__).parents[2]
 KEPT = sorted((ROOT / "tests" / "golden").glob("study-format-*.tar.xz"))
 LATE = ("geometry.isotropy_new", "geometry.isotropy_new_high", "geometry.drift_new_l2_seen_1", "sample.spacing_rate")
 """Figures that a result is made to lack, as if they were new: of rows, of rows before, of the end, of the samples."""
+ADDED = {address for address in METRICS if address.startswith("retention.")}
+"""Figures that came after the kept studies."""
 Vary = Callable[..., RunConfig]
 
 
@@ -192,7 +194,7 @@ def test_mlflow_is_told_of_what_was_measured_when_another_study_was_opened(home:
 
     another = load_config("golden.yaml", ["study.name=another"])
     before = told()
-    assert bring_up_to_date(another, results, said.append) == 1
+    assert bring_up_to_date(another, results, said.append) == len(stale_or_all(results))  # all lack `ADDED`
     assert told() == before  # the control
     assert bring_up_to_date(config, results, said.append) == 0
     assert told() == f"{read_result(WorkFolder(results / 'trials' / baseline.digest)).remeasured_s:.3f}"
@@ -218,13 +220,14 @@ def test_a_kept_study_of_any_version_goes_on_and_its_runs_are_not_trained_again(
     config = load_config(profile.name)
     record = read_record(config, results)
     (interrupted,) = record.running
-    assert stale_runs(results) == {}
+    assert {address for stale in stale_runs(results).values() for address in stale} == ADDED
     assert {companion.state for companion in record.companions} == {State.FINISHED}
     told = Steps()
     drive(load_config(profile.name, [f"study.trials={interrupted.number + 1}"]), results, told)
     steps = told.of.pop(interrupted.label)
     assert steps == list(range(min(steps), record.steps(interrupted) + 1)) and min(steps) > 1  # from its checkpoint
     assert not told.of.keys() & {run.label for run in (*record.trials, *record.companions)}
+    assert stale_runs(results) == {}
     after = trained(results)
     assert {name: after[name] for name in before if interrupted.digest not in name} == {
         name: data for name, data in before.items() if interrupted.digest not in name
@@ -314,7 +317,7 @@ def test_a_command_that_reads_measures_first_and_says_so_on_stderr(home: Path) -
     for digest in stale_or_all(results):
         forget(WorkFolder(results / "trials" / digest), LATE[:1])
     printed = CliRunner().invoke(app, ["show", "baseline", "golden.yaml", "--json"])
-    assert "measuring geometry.isotropy_new of" in printed.stderr
+    assert "measuring geometry.isotropy_new, retention" in printed.stderr
     assert json.loads(printed.stdout)["figures"]["geometry.isotropy_new"] is not None
     assert stale_runs(results) == {}
 
@@ -324,6 +327,6 @@ def test_every_figure_of_training_is_on_the_curves_or_of_them(config: RunConfig,
     result = run(config, tmp_path)
     curves = {address for at in WorkFolder(tmp_path / result.digest).progress() for address in at.numbers}
     of_training = {address for address, metric in METRICS.items() if metric.when is When.TRAINING}
-    assert of_training == {address for address in curves if not address.startswith("geometry.")} | {
+    assert of_training == {address for address in curves if not address.startswith(("geometry.", "retention."))} | {
         f"validation.{name}" for name in ("start_loss", "best_loss", "best_step")
     }

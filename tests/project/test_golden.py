@@ -7,6 +7,7 @@ diff before you commit it. The study was made by an earlier version (`tests/gold
 import difflib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from study.cli.main import app
 from study.config import StudyConfig, load_config
+from study.engine.measures import bring_up_to_date
 from study.export.card import model_card
 from study.runs.record import read_record
 from study.tracking.database import tracking_uri
@@ -40,11 +42,12 @@ NAMES = [*COMMANDS, *(f"{name}.json" for name in COMMANDS), "plan", "report.md",
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The kept study's folder, to work in."""
+    """The kept study's folder, to work in, once it has all figures of today."""
     home = tmp_path_factory.mktemp("golden")
     unpack(HERE / "study-format-4.tar.xz", home)
     before = Path.cwd()
     os.chdir(home)
+    bring_up_to_date(config(), home / "mlruns", lambda said: None)
     yield home
     os.chdir(before)
 
@@ -84,8 +87,7 @@ def card(home: Path) -> str:
 
 def mlflow(home: Path) -> str:
     """Experiment and runs, as a database made anew from the work folders has them."""
-    results = home / "mlruns"
-    (results / "mlflow.db").unlink()
+    results = shutil.copytree(home / "mlruns", home / "anew", ignore=shutil.ignore_patterns("mlflow.db", "artifacts"))
     record = read_record(config(), results)
     projection = Projection(config(), results, record.inputs)
     projection.missing(record)
@@ -129,6 +131,8 @@ def masked(name: str, text: str) -> str:
     text = re.sub(r"\b[0-9a-f]{32}\b", "<id>", text.replace("%22", '"'))
     text = re.sub(r"last seen [^\n]*? ago", "last seen <ago>", text)
     text = re.sub(r"(\d{4}-\d\d-\d\d)([ T]\d\d:\d\d(:\d\d)?)?", "<date>", text)
+    text = re.sub(r"remeasured = .*", "remeasured = <date>", text)
+    text = re.sub(r"retention\.path = .*", "retention.path = <path>", text)
     text = re.sub(r"mlflow\.(user|source\.\w+) = .*", r"mlflow.\1 = <machine>", text)
     if name == "plan":
         text = re.sub(

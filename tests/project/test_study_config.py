@@ -110,6 +110,12 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
             r"study\.choice\.bars knows no geometry\.top1",
         ),
         ({"study__bounds": ["validation.los <= 4"]}, r"study\.bounds knows no validation\.los; did you mean"),
+        (
+            {"study__bounds": ["geometry.isotropy_new_high <= start"]},
+            r"study\.bounds: `start` is the figure's own value",
+        ),
+        ({"study__bounds": ["validation.best_loss <= start"]}, r"study\.bounds: .* where validation\.best_loss isn't"),
+        ({"study__choice": {"bars": ["computed.gpu_memory_gb <= start"]}}, r"study\.choice\.bars: `start` is the fig"),
         ({"study__anchors": {"big": {"init.noise": 1.0}}}, r"study\.anchors\.big knows no init\.noise; did you mean"),
         ({"study__anchors": {"big": {"train.lr": -1.0}}}, r"study\.anchors\.big: train\.lr: Input should be greater"),
         ({"study__anchors": {"odd": {"init.name": "spere"}}}, r"study\.anchors\.odd: init\.name: Input should be 'gau"),
@@ -147,6 +153,9 @@ def test_a_bad_profile_is_one_line_with_rule_value_and_remedy(changes: dict[str,
         ("geometry.collapse_share <= .1*baseline + 0.05", 0.2, 0.8, 0.07),
         ("geometry.top1_share_new <= geometry.top1_share_base", 0.5, 0.4, 0.1),  # the measure is another figure
         ("sample.spacing_excess <= -0.5", 0.0, None, 0.5),
+        ("retention.bits_per_byte <= start + 0.05", 1.4, 1.3, 0.05),
+        ("retention.bits_per_byte <= 1.1 x start", 1.4, 1.0, 0.3),
+        ("|geometry.norm_gap_d| <= start", -3.0, -2.0, 1.0),
     ],
 )
 def test_a_bound_is_read_as_a_person_writes_it(
@@ -155,6 +164,22 @@ def test_a_bound_is_read_as_a_person_writes_it(
     bound = Bound.model_validate(written)
     assert bound.violation(figure, baseline) == pytest.approx(violation)
     assert Bound.model_validate(str(bound)) == bound
+
+
+@pytest.mark.parametrize(
+    ("written", "measure"),
+    [
+        ("training.x <= 2", None),
+        ("training.x <= baseline", 3.0),
+        ("training.x <= start", 4.0),
+        ("training.x <= training.y", 5.0),
+    ],
+)
+def test_a_bound_is_measured_from_what_it_names(written: str, measure: float | None) -> None:
+    bound = Bound.model_validate(written)
+    own, start, baseline = {"training.x": 1.0, "training.y": 5.0}, {"training.x": 4.0}, {"training.x": 3.0}
+    assert bound.measure_of(own, start, baseline) == measure
+    assert bound.measure_of({}, {}, {}) is None
 
 
 def test_all_faults_are_in_one_message() -> None:

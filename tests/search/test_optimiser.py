@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from study.config import StudyConfig, check_config
 from study.engine.driver import StudyOutcome, drive
+from study.runs.objectives import violations
 from study.runs.record import StudyReader, StudyRecord, read_record
 from study.runs.run import Run, State
 from study.runs.storage import load_study
@@ -275,10 +276,36 @@ def test_a_bar_around_0_has_two_sides_and_an_undefined_figure_breaks_its_bar(
     near = 0.1 * (abs(baseline["geometry.norm_gap_d"] or 0.0) - 5)
     assert near > 0, "the baseline must break the bar"
     for figure, by_side in ((-6.0, [-11.0, 1.0]), (2.0, [-3.0, -7.0]), (5.001, [0.001, -10.001])):
-        found = list(sides({"geometry.norm_gap_d": figure}, baseline, bars).values())
+        found = list(sides({"geometry.norm_gap_d": figure}, {}, baseline, bars).values())
         assert found == pytest.approx([near * math.asinh(side / near) for side in by_side])
     assert found[0] == pytest.approx(0.001, rel=1e-4), "near the limit it is the excess itself"
-    assert list(sides({"geometry.norm_gap_d": None}, baseline, bars).values()) == [1.0, 1.0]
+    assert list(sides({"geometry.norm_gap_d": None}, {}, baseline, bars).values()) == [1.0, 1.0]
+
+
+def test_a_bound_on_the_start_is_measured_from_each_trials_own_step_0(
+    rich: tuple[StudyConfig, Path, StudyOutcome],
+) -> None:
+    """Of trials with a result, of those that were stopped, and of what an aimed sampler is told."""
+    config, _, outcome = rich
+    bounds = ["validation.loss <= start - 0.01", "retention.bits_per_byte <= start + 0.001"]
+    study = config.study.model_validate({**config.study.model_dump(), "bounds": bounds, "choice": {"bars": bounds}})
+    record = replace(outcome.record, config=config.model_copy(update={"study": study}))
+    told = Told(record, study.objectives, aimed=True)
+    curves = {trial.number: record.evaluations(trial) for trial in record.trained}
+    assert record.stopped and len({at[0]["validation.loss"] for at in curves.values()}) > 1
+    for trial in record.finished:
+        at = curves[trial.number]
+        gained = [(at[max(at)][bound.result] or 0.0) - (at[0][bound.result] or 0.0) for bound in study.bounds]
+        found = violations(record.result(trial.digest), None, record.config)
+        assert found == pytest.approx([gained[0] + 0.01, gained[1] - 0.001], abs=1e-12)
+        assert gained[1] == pytest.approx(record.numbers(trial)["retention.bits_per_byte_change"], abs=1e-12)
+    for trial in record.stopped:
+        end, at = told.probable_end(trial), curves[trial.number]
+        judged = told.trial(replace(trial, violations=()))
+        assert judged is not None
+        expected = [end["validation.loss"] - (at[0]["validation.loss"] or 0.0) + 0.01]
+        assert judged.constraints[bounds[0]] == pytest.approx(expected[0])
+        assert judged.constraints[f"bar {bounds[0]}, side 0"] == pytest.approx(expected[0], rel=1)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.floats(-1e3, 1e3)), max_size=20))

@@ -65,6 +65,8 @@ def split_text(text: str, validation_share: float) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
+MOST_RETENTION_BLOCKS, MOST_RETENTION_TOKENS = 32, 8192
+"""What is read of a retention text at each evaluation, so that it costs little beside the validation."""
 Blocks = dict[str, np.ndarray]
 """`input_ids`, int64 [blocks, block_tokens], and `target_bytes`, int64 [blocks]."""
 
@@ -76,13 +78,32 @@ def build_corpus(train_text: str, validation_text: str, vocabulary: ExtendedVoca
         CorpusError: a part is shorter than one block, or no new token occurs in the training blocks.
     """
     corpus = corpus_of(
-        _encode_blocks(vocabulary, train_text, block_tokens, "training"),
-        _encode_blocks(vocabulary, validation_text, block_tokens, "validation"),
+        _encode_blocks(
+            vocabulary.tokenizer, vocabulary.bos_id, train_text, block_tokens, "training part of the corpus"
+        ),
+        _encode_blocks(
+            vocabulary.tokenizer, vocabulary.bos_id, validation_text, block_tokens, "validation part of the corpus"
+        ),
         vocabulary,
     )
     if not corpus.new_counts_train.any():
         raise CorpusError(_nothing_to_learn(train_text, vocabulary))
     return corpus
+
+
+def retention_blocks(text: str, vocabulary: ExtendedVocabulary, block_tokens: int) -> Dataset:
+    """Blocks of a text in the base tokenizer's words, with the columns of a `Corpus`.
+
+    Of a long text there are some blocks, spread evenly over it.
+
+    Raises:
+        CorpusError: the text is shorter than one block.
+    """
+    blocks = _encode_blocks(vocabulary.base_tokenizer, vocabulary.bos_id, text, block_tokens, "retention text")
+    count = len(blocks["input_ids"])
+    most = max(1, min(count, MOST_RETENTION_BLOCKS, MOST_RETENTION_TOKENS // block_tokens))
+    places = np.arange(most) * count // most
+    return Dataset.from_dict({name: column[places] for name, column in blocks.items()}).with_format("torch")
 
 
 def _nothing_to_learn(text: str, vocabulary: ExtendedVocabulary) -> str:
@@ -123,14 +144,15 @@ def corpus_of(train: Blocks, validation: Blocks, vocabulary: ExtendedVocabulary)
     )
 
 
-def _encode_blocks(vocabulary: ExtendedVocabulary, text: str, block_tokens: int, part: str) -> Blocks:
-    encoded = vocabulary.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    bos = vocabulary.bos_id
+def _encode_blocks(
+    tokenizer: PreTrainedTokenizerFast, bos: int | None, text: str, block_tokens: int, part: str
+) -> Blocks:
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     length = block_tokens - (bos is not None)
     count = len(encoded["input_ids"]) // length
     if count == 0:
         raise CorpusError(
-            f"the {part} part of the corpus must fill a block of {length} tokens: "
+            f"the {part} must fill a block of {length} tokens: "
             f"it has {len(encoded['input_ids'])}; give more text or a smaller corpus.block_tokens"
         )
     ids = np.asarray(encoded["input_ids"])[: count * length].reshape(count, length)

@@ -21,7 +21,7 @@ from wake2vec.config import HeadKind
 from wake2vec.data.audit_record import COUNT_CLASSES, FIGURES, Audit
 from wake2vec.errors import ConfigError
 
-SECTIONS = ("training", "validation", "geometry", "sample", "vocabulary")
+SECTIONS = ("training", "validation", "geometry", "retention", "sample", "vocabulary")
 """The first words of addresses, in the order in which figures are shown; within one by file, then as declared."""
 FIRST_OF_ALL = 9
 """Figures whose place is up to this one are headlines: they stand in every table."""
@@ -149,7 +149,11 @@ def each(
 
 
 def with_null(
-    metric: Metric, meaning: str = NOISE, address: str = "", needs: tuple[str, ...] | None = None
+    metric: Metric,
+    meaning: str = NOISE,
+    address: str = "",
+    needs: tuple[str, ...] | None = None,
+    when: When | None = None,
 ) -> tuple[Metric, Metric]:
     """The figure, and its null for the size at hand, under its address with `_null` or another."""
     of_family = ", {}" if "{}" in metric.address else ""
@@ -157,7 +161,7 @@ def with_null(
         address or f"{metric.address}_null",
         meaning + of_family,
         unit=metric.unit,
-        when=metric.when,
+        when=when or metric.when,
         invariant=metric.invariant,
         needs=metric.needs if needs is None else needs,
         compares=False,

@@ -120,7 +120,7 @@ def validate(model: LanguageModel, corpus: Corpus, base_size: int, blocks_at_onc
     seen ones are split again by how often the training blocks hold them.
     """
     ids = corpus.validation["input_ids"][:]
-    losses = torch.cat([model.losses(part.to(model.device)) for part in ids.split(blocks_at_once)]).double().cpu()
+    losses = token_losses_of(model, ids, blocks_at_once)
     kinds = _kinds_of_targets(ids[:, 1:], base_size, corpus)
     nats = losses.sum().item()
     return {
@@ -131,6 +131,13 @@ def validate(model: LanguageModel, corpus: Corpus, base_size: int, blocks_at_onc
             for name, members in kinds.items()
         },
     }
+
+
+def token_losses_of(
+    model: LanguageModel, ids: Int[Tensor, "blocks tokens"], blocks_at_once: int
+) -> Float[Tensor, "blocks tokens-1"]:
+    """Nats of each token but a block's first, in float64 on the CPU; so many blocks in one forward pass."""
+    return torch.cat([model.losses(part.to(model.device)) for part in ids.split(blocks_at_once)]).double().cpu()
 
 
 def losses_without_targets(corpus: Corpus, base_size: int) -> list[str]:
