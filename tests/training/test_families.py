@@ -4,6 +4,7 @@
 """
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES, Family, learn
+from families import FAMILIES, Build, Family, gpt2, learn, llama2
+from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from wake2vec.checkpoints.export import export_folder
 from wake2vec.config import (
@@ -28,7 +30,8 @@ from wake2vec.config import (
     TrainConfig,
     VocabularyConfig,
 )
-from wake2vec.data.forms import FORMS
+from wake2vec.data.forms import FORMS, extend
+from wake2vec.data.lexicon import Lexicon
 from wake2vec.errors import ModelError, Wake2VecError
 from wake2vec.inputs import Material, prepare
 from wake2vec.training.device import LOSS_TOLERANCE
@@ -206,6 +209,24 @@ def test_what_cannot_be_trained_as_it_computes_is_refused_with_its_own_reason(
 ) -> None:
     with pytest.raises(ModelError, match=family.refusal):
         measured(family)
+
+
+@pytest.mark.parametrize("build", [llama2, gpt2])
+@pytest.mark.parametrize("form", FORMS)
+def test_new_ids_follow_the_last_token_where_the_bases_ids_have_a_gap(form: str, build: Build, text: str) -> None:
+    """Counting tokens, as `add_tokens` does by itself, would number the words over the last ones."""
+    state = json.loads(build(learn(text[:12_000])).backend_tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    state["model"]["vocab"] = {token: id_ if id_ < 300 else id_ + 5 for token, id_ in vocabulary.items()}
+    state["added_tokens"] = [
+        token | {"id": state["model"]["vocab"][token["content"]]} for token in state["added_tokens"]
+    ]
+    base = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))
+    before, extended = base.get_vocab(), extend(base, Lexicon(tuple(WORDS), 0), form)
+    assert extended.base_size == 1 + max(before.values()) > len(before)
+    new = {id_ for token, id_ in extended.tokenizer.get_vocab().items() if token not in before}
+    assert new == set(range(extended.base_size, extended.size))
+    assert before.items() <= extended.tokenizer.get_vocab().items()
 
 
 def test_the_table_says_what_was_measured(measured: Measured) -> None:
