@@ -22,6 +22,7 @@ from study.config import StudyConfig
 from study.format import duration, objective_label, short_label, shown
 from study.runs.run import Role, Run, State, references
 from study.settings import Range
+from study.show.sentences import tying_told
 from study.show.table import WIDTH
 from wake2vec import Audit, RunConfig
 from wake2vec import Progress as Record
@@ -62,6 +63,7 @@ class Bars:
         self._has_told = False
         """Whether it was said how long the study takes."""
         self._ended = 0
+        self._has_told_head = False
 
     def study_started(self, audit: Audit) -> None:
         self._console.print(
@@ -104,9 +106,17 @@ class Bars:
         self._pace.trained(name, record.step)
         if not self._has_told and (left := self._left()):
             self._console.print(f"  {left}, by its first steps", highlight=False)
+        self._tell_head(name, record)
         self.drawn.update(self._runs[name], completed=record.step)
         if loss is not None:
             self.drawn.update(self._runs[name], figure=f"loss {loss:.3f}")
+
+    def _tell_head(self, name: str, record: Record) -> None:
+        before = record.numbers.get("validation.start_loss_own_head")
+        if before is not None and not self._has_told_head:
+            self._has_told_head = True
+            told = tying_told(before, record.numbers.get("validation.loss"))
+            self._console.print(f"  {name}: head: {told}; model.head=native keeps it", highlight=False)
 
     def run_ended(self, run: Run) -> None:
         if run.role is Role.TRIAL:

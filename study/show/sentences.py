@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from study.format import figure_name, shown_name
+from study.format import figure_name, shown, shown_name
 from study.runs.judge import BEATS, BETTER, WORSE, beats_baseline, front_runs, verdicts
 from study.runs.record import StudyRecord
 from study.search.importance import ENOUGH_TRIALS, Importances
@@ -80,6 +80,7 @@ def setting(record: StudyRecord) -> Table:
         ),
         "train.batch_blocks": ("a step", f"{run.train.batch_blocks} sequences of {run.corpus.block_tokens} tokens"),
         "train.optimizer": ("optimizer", run.train.optimizer),
+        **({"model.head": ("head", head_told(result))} if head_told(result) else {}),
         "vocabulary.form": ("token form", run.vocabulary.form),
         "init.name": ("initialiser", run.init.name),
         "seed": ("seed of the trials", str(run.seed)),
@@ -98,6 +99,22 @@ def setting(record: StudyRecord) -> Table:
     if study.choice.bars:
         pairs.append(("bars", "; ".join(bar.told(figure_name) for bar in study.choice.bars)))
     return facts("", pairs)
+
+
+def head_told(result: RunResult) -> str:
+    """What became of a head that is a matrix of its own; empty where the base has none."""
+    if result.head == "own":
+        return "the base's own, kept and trained beside the input embedding"
+    before, after = (result.numbers.get(f"validation.{name}") for name in ("start_loss_own_head", "start_loss"))
+    return tying_told(before, after) if result.head == "replaced" else ""
+
+
+def tying_told(before: float | None, after: float | None) -> str:
+    """What is lost where the base's own head is thrown away, by the two losses at step 0."""
+    return (
+        "the base's own is thrown away for the input embedding (model.head=tied): validation loss at step 0 "
+        f"{shown(before)} before, {shown(after)} after"
+    )
 
 
 def counted(record: StudyRecord) -> str:

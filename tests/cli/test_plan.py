@@ -144,3 +144,28 @@ def test_study_plan_prints_it_in_80_columns_and_leaves_nothing(
         assert part in printed.output
     assert max(map(len, printed.output.splitlines())) <= 80
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_two_matrices_are_planned_with_and_a_head_that_is_thrown_away_is_told(
+    vary: Vary,
+    twins: dict[str, Path],
+    tree: dict[str, dict[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    untied = str(twins["untied"])
+    native, tied = (plan_trial(vary(model={"path": untied, "head": head})) for head in ("native", "tied"))
+    assert native.trained_parameters == 2 * tied.trained_parameters
+    assert (native.checkpoint_bytes, native.result_bytes) == (2 * tied.checkpoint_bytes, 2 * tied.result_bytes)
+    both, one = native.memory["embedding matrix and head, float32"], tied.memory["embedding matrix, float32"]
+    assert both == 2 * one
+    assert native.memory["optimizer state"] == 2 * tied.memory["optimizer state"]
+    assert native.memory["gradient of the trained rows"] == 2 * tied.memory["gradient of the trained rows"]
+    assert native.start_losses is None and tied.start_losses is not None
+    before, after = tied.start_losses
+    assert before < after - 0.1
+    monkeypatch.setenv("COLUMNS", "80")
+    profile = {**tree, "model": {"path": untied, "head": "tied"}}
+    (tmp_path / "untied.yaml").write_text(yaml.safe_dump(profile))
+    printed = CliRunner().invoke(app, ["plan", str(tmp_path / "untied.yaml")]).stdout
+    assert "thrown away for the input embedding (model.head=tied)" in " ".join(printed.split())

@@ -67,6 +67,11 @@ def read_matrix(path: Path, tensor: str | None = None) -> StoredMatrix:
     return StoredMatrix(rows, files[name], name, TYPES[type_], digest)
 
 
+def has_tensor(path: Path, tensor: str) -> bool:
+    """Whether a folder or file has a tensor of that name. Raises ModelError: there is nothing to read."""
+    return tensor in _tensor_files(path)
+
+
 def _tensor_files(path: Path) -> dict[str, Path]:
     """The file of every tensor, by its name."""
     if path.is_file():

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.checkpoints.matrix import StoredMatrix, read_matrix
+from wake2vec.checkpoints.matrix import StoredMatrix, has_tensor, read_matrix
 from wake2vec.checkpoints.origin import Origin, base_border, given_ids, read_origin
 from wake2vec.config import CorpusConfig
 from wake2vec.data.corpus import split_text
@@ -82,7 +82,9 @@ def read_subject(source: Source) -> StoredSubject:
     tokenizer, no_tokenizer = _tokenizer(source.model)
     origin = read_origin(source.model) if source.model.is_dir() else None
     ids, notes = given_ids(tokenizer, len(matrix.rows))
-    before = read_matrix(source.before) if source.before else None
+    # The same matrix where that model has it too; a tied head is the input embedding.
+    same = source.before and source.tensor and has_tensor(source.before, source.tensor)
+    before = read_matrix(source.before, source.tensor if same else None) if source.before else None
     before_size = _before_size(source, before, matrix)
     border, rule = base_border(source.model, source.base_size, origin, before_size, tokenizer, int(ids[-1]) + 1)
     base_size = int((ids < border).sum())
