@@ -33,8 +33,9 @@ def main() -> None:
 
 def on_this_machine(config: RunConfig) -> RunConfig:
     train = config.train.model_copy(update={"steps": STEPS, "evaluate_every_steps": STEPS, "precision": "auto"})
-    machine = config.machine.model_copy(update={"memory_gb": float(MEMORY_GB)})
-    return config.model_copy(update={"train": train, "machine": machine})
+    machine = config.machine.model_copy(update={"memory_gb": float(MEMORY_GB), "micro_batch_blocks": 4})
+    sample = config.sample.model_copy(update={"count": 2, "new_tokens": 4})
+    return config.model_copy(update={"train": train, "machine": machine, "sample": sample})
 
 
 def figures(plan: TrialPlan, plan_s: float, result: RunResult, reloaded: float) -> list[Figure]:

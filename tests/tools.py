@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from bench.browser import REMEDY, find_chromium
+from wake2vec.training.quantized import NEEDED
+from wake2vec.training.quantized import REMEDY as QUANTIZED_REMEDY
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ TOOLS = {
         lambda: importlib.util.find_spec("ensurepip") is not None, "a Python with ensurepip", "apt install python3-venv"
     ),
     "gpu": Tool(torch.cuda.is_available, "a GPU that CUDA knows", "no package brings one", required=False),
+    "bitsandbytes": Tool(
+        lambda: not [name for name in NEEDED if importlib.util.find_spec(name) is None],
+        "bitsandbytes",
+        QUANTIZED_REMEDY,
+        required=False,  # its 44 MB are for one test
+    ),
     "proc": Tool(lambda: Path("/proc/self/fd").is_dir(), "Linux's /proc", "mount it, or test on Linux"),
 }
 

@@ -23,6 +23,7 @@ Capitals = Literal["exact", "added"]
 InitialiserName = Literal["gaussian", "base_normal", "library_default", "mean", "sphere", "piece_mean", "similarity"]
 OptimizerName = Literal["adafactor", "adamw"]
 HeadName = Literal["native", "tied"]
+Quantization = Literal["none", "nf4"]
 HeadKind = Literal["shared", "own", "replaced"]
 """What a trial's head is: the input embedding itself, as the base has it; a matrix of its own, as the base has it; the
 input embedding, in place of the base's own head."""
@@ -30,7 +31,7 @@ TRAINING_VERSION = 4
 """Raised when a change to the code makes trainings of equal configurations differ, and so all digests."""
 EARLIER_VERSIONS: tuple[int, ...] = ()
 """The training versions before it whose results are read, newest first, from 4 on. (It was the format of results.)"""
-ADDED_KNOBS: dict[str, Any] = {"corpus.bos": "never", "model.head": "tied"}
+ADDED_KNOBS: dict[str, Any] = {"corpus.bos": "never", "model.head": "tied", "model.quantization": "none"}
 """Knobs that came after version 4, and the value that does what was done before: at it they aren't in the identity."""
 DECIDED_KNOBS = ("corpus.bos",)
 """Added knobs that the inputs decide where they are `auto`: what they decide stands among the inputs' fingerprints, if
@@ -51,6 +52,9 @@ class ModelConfig(Section):
     head: HeadName = "native"
     """`native`: where the base has a head of its own, it is kept, and its rows are trained beside those of the input
     embedding. `tied`: it is thrown away for the input embedding, as in Phase 1. One and the same on a tied base."""
+    quantization: Quantization = "none"
+    """`nf4`: the weights of the frozen body take 4 bits, so that 7B to 14B of them fit into a small GPU; rows and head
+    aren't quantized: `wake2vec.training.quantized`. It needs the extra `quantized`."""
 
 
 class CorpusConfig(Section):

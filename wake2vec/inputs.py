@@ -109,7 +109,9 @@ def prepare(config: RunConfig, cache: Path | None = None) -> Material:
         Wake2VecError: an input can't be used.
     """
     inputs = fingerprint_inputs(config)
-    base = load_base(resolve_folder(config.model.path), inputs["model.path"], config.train.precision)
+    base = load_base(
+        resolve_folder(config.model.path), inputs["model.path"], config.train.precision, config.model.quantization
+    )
     retention = (config.retention, retention_hash(config) or "")
     return _prepare(base, config.corpus, config.vocabulary, retention, tuple(inputs.items()), cache)
 

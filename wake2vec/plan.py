@@ -24,6 +24,7 @@ from wake2vec.training.machine import (
     quickest,
     use_threads,
 )
+from wake2vec.training.quantized import stored_bytes, weight_count
 from wake2vec.training.timing import Estimate, total
 from wake2vec.training.train import Training
 from wake2vec.trial import device_name, start_training, with_own_head
@@ -107,7 +108,7 @@ def plan_trial(
         precision=str(model.operand.dtype).removeprefix("torch."),
         micro_batch_blocks=training.micro_batch_blocks,
         trained_parameters=trained,
-        frozen_parameters=sum(weight.numel() for weight in material.base.body.parameters())
+        frozen_parameters=weight_count(material.base.body)
         + sum(matrix.matrix.numel() for matrix in model.trained.values())
         - trained,
         head=config.head(fingerprint_inputs(config)),
@@ -135,7 +136,7 @@ def _lasting_memory(training: Training, material: Material) -> dict[str, int]:
     head, what = material.base.head_rows, "embedding matrix and head" if model.has_own_head else "embedding matrix"
     copied = f"{'their copies' if model.has_own_head else 'its copy'} in {str(model.operand.dtype)[len('torch.') :]}"
     return {
-        "frozen body": sum(weight.nbytes for weight in material.base.body.parameters()),
+        "frozen body": stored_bytes(material.base.body),
         "base rows before training": material.base.rows.nbytes,
         # It lies on the CPU until it is asked for.
         **({"base head before training": head.nbytes} if head is not None and head.device == model.device else {}),

@@ -30,6 +30,7 @@ from wake2vec.remeasure import matrix_of
 from wake2vec.result import RunResult
 from wake2vec.training.device import DTYPES, LOSS_TOLERANCE
 from wake2vec.training.model import merged_model
+from wake2vec.training.quantized import compute_in, is_quantized, loading_options
 from wake2vec.workfolder import WorkFolder, sync
 
 BYTES_A_NUMBER = 13
@@ -210,7 +211,12 @@ def _holds_another(target: Path) -> ExportError:
 def _write_model(config: RunConfig, material: Material, trained: dict[str, np.ndarray], folder: Path) -> None:
     matrices = {name: matrix_of(config, material, torch.from_numpy(rows), name) for name, rows in trained.items()}
     head = matrices.get("head_rows")
-    model = merged_model(material.base.folder, matrices["rows"].cpu(), None if head is None else head.cpu())
+    model = merged_model(
+        material.base.folder,
+        matrices["rows"].cpu(),
+        None if head is None else head.cpu(),
+        dtype=material.base.stored_dtype,  # of 14B weights in float32 there would be 56 GB
+    )
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=config.sample.temperature,
@@ -220,7 +226,7 @@ def _write_model(config: RunConfig, material: Material, trained: dict[str, np.nd
         bos_token_id=model.config.bos_token_id,
         eos_token_id=model.config.eos_token_id,
     )
-    model.to(material.base.stored_dtype).save_pretrained(folder)
+    model.save_pretrained(folder)
     material.vocabulary.tokenizer.save_pretrained(folder)
 
 
@@ -254,8 +260,13 @@ def _write_origin(result: RunResult, material: Material, folder: Path) -> None:
 
 @torch.no_grad()
 def _reloaded_loss(folder: Path, material: Material) -> float:
-    """Validation loss of the exported folder, with nothing of ours: stock model, stock tokenizer, full logits."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    """Validation loss of the exported folder, with nothing of ours: stock model, stock tokenizer, full logits.
+
+    Its body is quantized as in training: in full its loss would be another.
+    """
+    quantized = is_quantized(material.base.body)
+    options = loading_options(material.device) if quantized else {}
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = material.corpus.validation["input_ids"][:]
     text = material.vocabulary.tokenizer.decode(ids[0], skip_special_tokens=True)
@@ -263,7 +274,10 @@ def _reloaded_loss(folder: Path, material: Material) -> float:
         raise ExportError(
             f"the exported tokenizer must cut text as in training: {folder} doesn't; nothing was exported"
         )
-    model.to(material.device)
+    if quantized:
+        compute_in(model, torch.float32)
+    else:
+        model.to(material.device)
     parts = (part.to(material.device) for part in ids.split(8))
     losses = [model(input_ids=part, labels=part).loss.item() * len(part) for part in parts]
     return sum(losses) / len(ids)

@@ -32,6 +32,7 @@ from torch.utils._pytree import tree_leaves
 from wake2vec.config import MachineConfig
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import CHUNK_TOKENS
+from wake2vec.training.quantized import is_quantized, weight_count
 
 COUNTED_FROM = 10**11
 """Multiplications of a pass of some 500 tokens: about a second of two cores."""
@@ -74,7 +75,7 @@ def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
 
 def _measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
     """Whole passes, and the body's alone: of few blocks the loss takes the most, of many perhaps a layer's backward."""
-    if is_large(model, block_tokens) and model.device.type == "cpu":
+    if is_large(model, block_tokens) and model.device.type == "cpu" and not is_quantized(model.body):
         try:
             return count_pass(model, block_tokens)
         except CANT_BE_COUNTED:
@@ -103,6 +104,14 @@ def count_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
     mode = FakeTensorMode()
     with FakeCopyMode(mode):
         shapes = copy.deepcopy(model)
+    with mode:
+        for matrix in shapes.trained.values():
+            matrix.trained_rows.grad = torch.zeros_like(matrix.trained_rows)  # it isn't copied
+        return pass_of_shapes(shapes, block_tokens)
+
+
+def pass_of_shapes(shapes: EmbeddingModel, block_tokens: int) -> PassMemory:
+    """The same of a model that was made in a `FakeTensorMode`, within it."""
 
     def peak(work: Callable[[], Any]) -> int:
         with _Allocations() as allocations:
@@ -110,15 +119,12 @@ def count_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
         return allocations.peak
 
     layers = _layers_of(shapes.body)
-    with mode:
-        for matrix in shapes.trained.values():
-            matrix.trained_rows.grad = torch.zeros_like(matrix.trained_rows)  # it isn't copied
-        if layers <= FEW_LAYERS:
-            return PassMemory(_phases(shapes, block_tokens, peak))
-        with _first_layers(shapes.body, FEW_LAYERS):
-            fewer = _phases(shapes, block_tokens, peak)
-        with _first_layers(shapes.body, FEW_LAYERS + 1):
-            more = _phases(shapes, block_tokens, peak)
+    if layers <= FEW_LAYERS:
+        return PassMemory(_phases(shapes, block_tokens, peak))
+    with _first_layers(shapes.body, FEW_LAYERS):
+        fewer = _phases(shapes, block_tokens, peak)
+    with _first_layers(shapes.body, FEW_LAYERS + 1):
+        more = _phases(shapes, block_tokens, peak)
     others = layers - FEW_LAYERS
     return PassMemory(
         tuple(
@@ -150,8 +156,7 @@ def _few_blocks(block_tokens: int) -> int:
 
 def _pass_products(model: EmbeddingModel, tokens: int) -> int:
     """Multiplications of a pass, forward and backward."""
-    weights = sum(weight.numel() for weight in model.body.parameters())
-    return tokens * (2 * weights + 3 * model.matrix.numel())
+    return tokens * (2 * weight_count(model.body) + 3 * model.matrix.numel())
 
 
 def micro_batch_blocks(model: EmbeddingModel, block_tokens: int, batch_blocks: int, machine: MachineConfig) -> int:

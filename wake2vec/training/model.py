@@ -20,10 +20,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wake2vec.config import MADE_MODEL, OWN_HEAD, Precision
+from wake2vec.config import MADE_MODEL, OWN_HEAD, Precision, Quantization
 from wake2vec.errors import ModelError
 from wake2vec.training.device import attention_for, best_device, compute_dtype, keep_freed_memory
 from wake2vec.training.probe import Scales, read_scales
+from wake2vec.training.quantized import compute_in, loading_options
 
 FILES = ["*.json", "*.safetensors", "tokenizer.model"]
 
@@ -59,32 +60,45 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load_model(folder: Path) -> PreTrainedModel:
-    """The base model in float32, checked: safetensors only, no code, all weights there and finite.
+def load_model(
+    folder: Path, quantization: Quantization = "none", dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """The base model, in float32 or `dtype`, checked: safetensors only, no code, all weights there and finite.
+
+    A quantized one lies on the device, any other on the CPU.
 
     Raises:
         ModelError: with the reason.
     """
+    options = loading_options(best_device()) if quantization == "nf4" else {}
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if getattr(config, "auto_map", None):
             raise ModelError(f"a base model must not bring code of its own: {folder} has an auto_map")
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **options,
         )
     except (OSError, ValueError) as fault:
         raise ModelError(f"{folder} is no causal language model in safetensors: {first_line(fault)}") from None
     wrong = sorted({*info["missing_keys"], *info["unexpected_keys"], *map(str, info["mismatched_keys"])})
     if wrong:
         raise ModelError(f"the weights don't fit the model: {folder}: {', '.join(wrong[:5])}; get the model again")
-    broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    broken = [name for name, weight in model.named_parameters() if not _is_finite(weight)]
     if broken:
         raise ModelError(f"all weights must be finite: {folder}: {', '.join(broken[:5])} aren't; get the model again")
     return model.eval()
+
+
+def _is_finite(weight: Tensor) -> bool:
+    """Of a quantized weight: whether its scales are."""
+    state = getattr(weight, "quant_state", None)
+    parts = [weight] if state is None else [state.offset, state.state2.absmax]
+    return all(bool(part.isfinite().all()) for part in parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +137,7 @@ class BaseModel:
 
 
 @lru_cache(maxsize=1)
-def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
+def load_base(folder: Path, contents: str, precision: Precision, quantization: Quantization = "none") -> BaseModel:
     """Load a base model once a process; `contents` is its `fingerprint`, so that a changed folder is read again.
 
     Raises:
@@ -134,7 +148,8 @@ def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
         keep_freed_memory()
     # Sums of float16 products that are split over a GPU would be put together in float16.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    model = load_model(folder).requires_grad_(False)
+    model = load_model(folder, quantization).requires_grad_(False)
+    compute_in(model, torch.float32)
     scales = read_scales(model, folder)
     head = model.get_output_embeddings().weight.detach() if has_own_head(folder) else None
     head_rows = None if head is None else with_missing_rows(head, folder)
@@ -145,8 +160,12 @@ def load_base(folder: Path, contents: str, precision: Precision) -> BaseModel:
     if attention:
         model.set_attn_implementation(attention)
     for weight in model.parameters():  # not the buffers: rotary frequencies stay in float32
-        weight.data = weight.data.to(dtype)
-    return BaseModel(folder, model.to(device), rows, head_rows, scales, stored_dtype(folder))
+        if weight.is_floating_point():
+            weight.data = weight.data.to(dtype)
+    compute_in(model, dtype)
+    return BaseModel(
+        folder, model if quantization == "nf4" else model.to(device), rows, head_rows, scales, stored_dtype(folder)
+    )
 
 
 def _set_matrices(
@@ -182,10 +201,13 @@ def with_missing_rows(rows: Float[Tensor, "rows dim"], folder: Path) -> Float[Te
 
 
 def merged_model(
-    folder: Path, matrix: Float[Tensor, "vocabulary dim"], head: Float[Tensor, "vocabulary dim"] | None = None
+    folder: Path,
+    matrix: Float[Tensor, "vocabulary dim"],
+    head: Float[Tensor, "vocabulary dim"] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> PreTrainedModel:
-    """The base model of `folder` with `matrix` as its input embedding, in float32; tied to it where `head` is None."""
-    model = load_model(folder)
+    """The base model of `folder` with `matrix` as its input embedding, in `dtype`; tied to it where `head` is None."""
+    model = load_model(folder, dtype=dtype)
     model.config.tie_word_embeddings = head is None
     model.resize_token_embeddings(len(matrix), mean_resizing=False)
     with torch.no_grad():

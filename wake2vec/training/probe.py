@@ -44,7 +44,7 @@ def read_scales(model: PreTrainedModel, folder: Path) -> Scales:
     Raises:
         ModelError: its inputs or logits are made in another way; the message says which.
     """
-    ids = torch.arange(1, 1 + PROBE_TOKENS).view(1, -1)
+    ids = torch.arange(1, 1 + PROBE_TOKENS, device=model.device).view(1, -1)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if not isinstance(embedding, nn.Embedding) or not isinstance(head, nn.Linear):
         raise _refusal(folder, "have one embedding matrix and one matrix as its head", "it has other modules there")
