@@ -8,7 +8,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from transformers import MistralConfig, PretrainedConfig, Qwen2Config
 
 from bench.figures import Figure, publish
@@ -74,7 +73,6 @@ def memory_figures(name: str, config: PretrainedConfig) -> list[Figure]:
     return figures
 
 
-@torch.no_grad()
 def loss_figures(folder: Path) -> list[Figure]:
     losses = []
     kinds: tuple[Quantization, ...] = ("none", "nf4")
