@@ -33,6 +33,8 @@ WITHOUT_IT = f"torch's CPU build comes from {CPU_BUILDS}; TORCH=cuda takes pip's
 ASK_FOR_TORCH = ("accelerate", "peft")
 """Packages that name torch, which is there, and may be the machine's own: they are installed without what they name."""
 
+OLDER = "transformers4"
+
 LOOK = """
 import importlib.metadata, json, os, torch
 print(json.dumps({
@@ -243,6 +245,21 @@ def set_up_extra(root: Path, extra: str) -> None:
         install(root, megabytes, *rest)
 
 
+def set_up_older(root: Path) -> None:
+    """transformers 4 with what it needs of its own, in a folder: a Python that has it in PYTHONPATH takes it for 5."""
+    _, lines = read_project(root)
+    megabytes = megabytes_of(lines)[OLDER]
+    print(f"set-up: transformers 4, for the tests of exports; fetches about {megabytes} MB", flush=True)
+    install(
+        root, megabytes, "--no-deps", "--upgrade", "--target", f".venv/{OLDER}", *older_pins(lines), constrained=False
+    )
+
+
+def older_pins(lines: Sequence[str]) -> list[str]:
+    """From constraints.txt, whose other pins they contradict."""
+    return next(line for line in lines if line.startswith(f"# {OLDER}: ")).split()[2:]
+
+
 def read_project(root: Path) -> tuple[dict[str, Any], list[str]]:
     """The project as pyproject.toml describes it, and the lines of constraints.txt."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -281,12 +298,13 @@ def bring_pip(root: Path) -> None:
         )
 
 
-def install(root: Path, megabytes: int, *what: str, remedy: str = "try it again") -> None:
+def install(root: Path, megabytes: int, *what: str, constrained: bool = True, remedy: str = "try it again") -> None:
     """Not compiled: that takes as long as to unpack, and Python compiles what it imports."""
     python = root / ".venv/bin/python"
     pip = [str(python), "-m", "pip", "install", "--no-compile", "--progress-bar", "off", "--disable-pip-version-check"]
     # What the machine's own packages would like is not this environment's affair.
-    command = [*pip, "--no-warn-conflicts", "-c", ".venv/constraints.txt", *what]
+    constraints = ["-c", ".venv/constraints.txt"] if constrained else []
+    command = [*pip, "--no-warn-conflicts", *constraints, *what]
     site = root / f".venv/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     if watched(command, root, megabytes, site):
         raise SetupError(f"set-up stopped, the lines above say why: pip install failed; {remedy}")
@@ -294,7 +312,9 @@ def install(root: Path, megabytes: int, *what: str, remedy: str = "try it again"
 
 def main() -> None:
     try:
-        if sys.argv[1:]:
+        if sys.argv[1:] == [OLDER]:
+            set_up_older(ROOT)
+        elif sys.argv[1:]:
             set_up_extra(ROOT, sys.argv[1])
         else:
             set_up(ROOT)

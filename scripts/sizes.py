@@ -13,6 +13,8 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import unquote
 
+from setup import OLDER, older_pins
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -24,14 +26,17 @@ def main() -> None:
     for extra, needs in project["optional-dependencies"].items():
         more = wheels([*project["dependencies"], *needs])
         print(f"# megabytes: {extra} {sum(more.values()) - sum(run.values()):.0f}")
+    older = older_pins((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
+    print(f"# megabytes: {OLDER} {sum(wheels(older, '--no-deps').values()):.0f}")
 
 
-def wheels(requirements: list[str]) -> dict[str, float]:
+def wheels(requirements: list[str], *options: str) -> dict[str, float]:
     """The size of each package that an empty environment would get."""
+    options = options or ("-c", str(ROOT / "constraints.txt"))
     pip = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        subprocess.run([*pip, "--report", report, "-c", ROOT / "constraints.txt", *requirements], check=True)  # noqa: S603
+        subprocess.run([*pip, "--report", report, *options, *requirements], check=True)  # noqa: S603
         planned = json.loads(report.read_text(encoding="utf-8"))["install"]
     return {one["metadata"]["name"]: size(one["download_info"]["url"]) / 1e6 for one in planned}
 

@@ -6,6 +6,7 @@ out, and how to get it. With REQUIRE_TOOLS=1, as in `.ci/run`, a test fails for 
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ class Tool:
     """By REQUIRE_TOOLS; not so a device, which nobody can install."""
 
 
+OLDER = Path(sys.prefix) / "transformers4"
+"""Where set-up puts transformers 4 with what it needs of its own: a Python with this folder in PYTHONPATH takes it."""
+
 TOOLS = {
     "chromium": Tool(lambda: find_chromium() is not None, "a browser", REMEDY),
     "ensurepip": Tool(
@@ -38,6 +42,9 @@ TOOLS = {
         "bitsandbytes",
         QUANTIZED_REMEDY,
         required=False,  # its 44 MB are for one test
+    ),
+    "transformers4": Tool(
+        lambda: (OLDER / "transformers").is_dir(), "transformers 4, beside 5", "make .venv/transformers4"
     ),
     "proc": Tool(lambda: Path("/proc/self/fd").is_dir(), "Linux's /proc", "mount it, or test on Linux"),
 }

@@ -85,9 +85,9 @@ def test_the_projects_own_files_give_what_set_up_reads() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
-    sizes = {"run", "torch-cpu", "torch-cuda", *project["optional-dependencies"]}
+    sizes = {"run", "torch-cpu", "torch-cuda", setup.OLDER, *project["optional-dependencies"]}
     assert set(setup.megabytes_of(lines)) == sizes
-    assert all("==" in line for line in pins)
+    assert all("==" in line for line in [*pins, *setup.older_pins(lines)])
     assert pins == sorted(pins, key=lambda line: line.split("==")[0].lower())
     planned = setup.plan(torch("2.8.0+cu126"), True, project["dependencies"], pins)
     assert set(project["dependencies"]) - set(planned.requirements) == {"torch>=2.6,<3"}

@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 import torch
 from jaxtyping import Float, Int
 from safetensors.numpy import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from wake2vec.checkpoints.origin import Origin, read_origin, write_origin
+from wake2vec.checkpoints.settings import save_model
 from wake2vec.config import RunConfig, content_hash
 from wake2vec.errors import ExportError
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
@@ -217,17 +218,7 @@ def _write_model(config: RunConfig, material: Material, trained: dict[str, np.nd
         None if head is None else head.cpu(),
         dtype=material.base.stored_dtype,  # of 14B weights in float32 there would be 56 GB
     )
-    model.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=config.sample.temperature,
-        top_p=config.sample.top_p,
-        top_k=config.sample.top_k,
-        repetition_penalty=config.sample.repetition_penalty,
-        bos_token_id=model.config.bos_token_id,
-        eos_token_id=model.config.eos_token_id,
-    )
-    model.save_pretrained(folder)
-    material.vocabulary.tokenizer.save_pretrained(folder)
+    save_model(model, material.vocabulary, material.base.folder, config.sample, folder)
 
 
 def _vectors(material: Material, trained: dict[str, np.ndarray], work: WorkFolder) -> Vectors:

@@ -27,6 +27,9 @@ from wake2vec.training.probe import Scales, read_scales
 from wake2vec.training.quantized import compute_in, loading_options
 
 FILES = ["*.json", "*.safetensors", "tokenizer.model"]
+"""What makes a base model, and so its fingerprint."""
+KEPT_FILES = ["*.jinja"]
+"""What an export keeps of it besides: the chat template, which moves no number."""
 
 
 def resolve_folder(path: str) -> Path:
@@ -41,7 +44,7 @@ def resolve_folder(path: str) -> Path:
     if path == MADE_MODEL:
         raise ModelError(f"the base model must be a local folder: no folder {path}; `make model` makes it")
     try:
-        return Path(snapshot_download(path, allow_patterns=FILES))
+        return Path(snapshot_download(path, allow_patterns=[*FILES, *KEPT_FILES]))
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError):
         raise ModelError(
             f"the base model must be a local folder or a name on the model hub: no folder {path}, and the "
