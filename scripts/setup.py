@@ -30,7 +30,7 @@ CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 
 WITHOUT_IT = f"torch's CPU build comes from {CPU_BUILDS}; TORCH=cuda takes pip's own, built for CUDA, gigabytes"
 
-ASK_FOR_TORCH = ("accelerate", "peft")
+ASK_FOR_TORCH = ("accelerate", "bitsandbytes", "peft")
 """Packages that name torch, which is there, and may be the machine's own: they are installed without what they name."""
 
 OLDER = "transformers4"
