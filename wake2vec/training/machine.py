@@ -9,6 +9,7 @@ two cores, two threads can take three times as long as one (docs/log.md).
 import contextlib
 import copy
 import math
+import statistics
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -242,6 +243,8 @@ LEAST_TOKENS = 16
 FEW_LAYERS = 2
 PASS_S = 0.5
 """What a pass may take of the measurement of threads, which makes some ten of them."""
+THREADS_S = 6.0
+"""After so long no further pass is begun: where two threads wait for each other one may take minutes."""
 WORTH_A_THREAD = 0.9
 """More threads are taken where they need at most this share of the time."""
 
@@ -266,19 +269,21 @@ def measure_threads(body: nn.Module, rows: Float[Tensor, "rows dim"], block_toke
     whole = torch.zeros(_few_blocks(block_tokens), block_tokens, dtype=torch.long)
     products = _pass_products(model, whole.numel())
     before = torch.get_num_threads()
-    seconds = dict.fromkeys(counts, 0.0)
     try:
         with _first_layers(body, FEW_LAYERS) if products > COUNTED_FROM else contextlib.nullcontext():
             ids = _few_ids(model, whole)
             part = _pass_products(model, ids.numel()) / products
-            for count in counts:  # the first pass after a change makes the threads
-                _pass_s(model, ids, count)
-            for _ in range(ROUNDS):
-                for count in counts:
-                    seconds[count] += _pass_s(model, ids, count) / ROUNDS
+            began = time.monotonic()
+            taken: dict[int, list[float]] = {}
+            # The first pass after a change makes the threads.
+            for count in counts * (1 + ROUNDS):
+                if taken and time.monotonic() - began > THREADS_S:
+                    break
+                taken.setdefault(count, []).append(_pass_s(model, ids, count))
     finally:
         torch.set_num_threads(before)
-    return {count: taken / part for count, taken in seconds.items()}
+    # The first pass counts only where there was no time for another.
+    return {count: statistics.fmean(of[1:] or of) / part for count, of in taken.items()}
 
 
 def _layers_of(body: nn.Module) -> int:
