@@ -184,7 +184,7 @@ def _prepare(
         audited,
         pieces=base_pieces(extended),
         base_texts=base_texts(extended.base_tokenizer, extended.base_size),
-        references=reference_rows(extended.base_tokenizer),
+        references=reference_rows(extended.base_tokenizer, base.rows),
         base_kinds=base_kinds(extended.base_tokenizer, extended.base_size),
         words=words,
         spacing=count_spacing([validation_text], words),

@@ -75,7 +75,7 @@ def test_kinds_of_byte_level_tokens(byte_level: PreTrainedTokenizerFast) -> None
 
 
 def test_references_of_byte_level_tokens_are_what_no_text_reaches(byte_level: PreTrainedTokenizerFast) -> None:
-    references = reference_rows(byte_level)
+    references = reference_rows(byte_level, torch.zeros(0, 4))
     tokens = set(byte_level.convert_ids_to_tokens(list(references.ids)))
     never = {chr(byte) for byte in (0xC0, 0xC1, *range(0xF5, 0x100))}  # these stand for themselves there
     assert tokens >= {"Ġzzunreached", "<|reserved_0|>", "[unused1]"} | never
@@ -88,8 +88,23 @@ def test_references_of_byte_level_tokens_are_what_no_text_reaches(byte_level: Pr
 def test_a_tokenizer_that_reaches_all_says_that_it_has_no_references() -> None:
     plain = Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, "?"))
     plain.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    references = reference_rows(PreTrainedTokenizerFast(tokenizer_object=plain))
+    references = reference_rows(PreTrainedTokenizerFast(tokenizer_object=plain), torch.zeros(0, 4))
     assert references.ids == () and references.meaning.startswith("every token is reached")
+
+
+def test_special_tokens_that_training_never_showed_are_references_where_nothing_else_is() -> None:
+    """As in SmolLM2: eleven of its special tokens lie in one place, and those that its texts had elsewhere."""
+    plain = Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, "?"))
+    plain.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    names = ["<|end|>", *(f"<|spare {number}|>" for number in range(5)), "<|used|>"]
+    plain.add_special_tokens(names)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<|end|>")  # noqa: S106
+    rows = gaussian(len(tokenizer), 16)
+    assert reference_rows(tokenizer, rows).ids == ()  # the control: rows that lie anywhere
+    spare = tokenizer.convert_tokens_to_ids(names[1:6])
+    rows[[*spare, tokenizer.eos_token_id]] = rows[spare[0]] + 1e-3 * gaussian(6, 16, seed=1)
+    references = reference_rows(tokenizer, rows)
+    assert references.ids == tuple(spare) and "lie in one place" in references.meaning
 
 
 def test_each_new_word_has_its_neighbours_and_the_table_begins_with_phase_1s(inputs: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -177,11 +177,20 @@ def _with_references(
         return subject
     else:
         kept = set(base_ids.tolist())
-        references = reference_rows(tokenizer)
+        references = reference_rows(tokenizer, _by_id(subject.matrix[: subject.base_size], base_ids))
         given = [id_ for id_ in references.ids if id_ in kept]
         if not given:
             unknown["reference_ids"] = f"{references.meaning}; --references may name some"
     return replace(subject, reference_ids=torch.searchsorted(base_ids, torch.tensor(given, dtype=torch.long)).tolist())
+
+
+def _by_id(rows: Float[Tensor, "base dim"], ids: Int[Tensor, " base"]) -> Float[Tensor, "ids dim"]:
+    """The rows at the places of their ids; zero where there is no row."""
+    if len(rows) == int(ids[-1]) + 1:
+        return rows
+    placed = rows.new_zeros(int(ids[-1]) + 1, rows.shape[1])
+    placed[ids] = rows
+    return placed
 
 
 def _with_counts(

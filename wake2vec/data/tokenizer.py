@@ -1,12 +1,13 @@
 """Base tokens by their own strings: what each base row stands for, and which rows no text reaches."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -22,6 +23,9 @@ RESERVED = re.compile(r"[<\[].*(reserved|unused).*[>\]]")
 NEVER_IN_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
 """Byte-level BPE writes each of these bytes as the letter of its number, as it does all that print in Latin-1."""
 PART = "\ufffd"
+ONE_PLACE = 0.99
+FEWEST = 4
+"""Special tokens that are taken for a place."""
 CONTEXTS = ("{}", " {}", "a{}", "a {}", "{}a", "\n{}", "1{}", ".{}")
 """Where a token may be reached that isn't reached alone."""
 
@@ -76,14 +80,16 @@ def base_kinds(tokenizer: PreTrainedTokenizerFast, base_size: int) -> Int[Tensor
     return torch.from_numpy(kinds)
 
 
-def reference_rows(tokenizer: PreTrainedTokenizerFast) -> ReferenceRows:
+def reference_rows(tokenizer: PreTrainedTokenizerFast, rows: Float[Tensor, "rows dim"]) -> ReferenceRows:
     """The rows of the byte pieces `<0x00>`..`<0xFF>` that no text is encoded to; without such pieces, of other tokens.
 
     Below 0x80 a byte is reached where its character is encoded to it. Above, all bytes that occur in UTF-8
     are held to be reachable, by characters that the vocabulary lacks. Where there are no byte pieces (byte-level
     BPE), the rows are those that Land & Bartolo (2024, arXiv 2405.05417) call unreachable, tokens whose text is encoded
     without them, here in each of `CONTEXTS`, bytes that UTF-8 never has, and reserved tokens. Parts of letters are
-    left out: they are reached by other letters.
+    left out: they are reached by other letters. A base without any of these may still have special tokens that its
+    training never showed: those whose rows lie in one place (`_in_one_place`), beginning, end, padding and unknown
+    left out. `rows` are the base rows, which nothing else is decided by.
     """
     vocabulary = tokenizer.get_vocab()
     pieces = {int(found[1], 16): id_ for token, id_ in vocabulary.items() if (found := BYTE_PIECE.fullmatch(token))}
@@ -97,8 +103,33 @@ def reference_rows(tokenizer: PreTrainedTokenizerFast) -> ReferenceRows:
     bytes_ = {vocabulary[letter] for letter in never & vocabulary.keys()}
     whole = {id_: text for id_, text in texts.items() if text and PART not in text and id_ not in reserved}
     ids = sorted(reserved | bytes_ | _unreached(tokenizer, whole))
-    meaning = "tokens that no text is encoded to, and reserved ones"
+    if ids:
+        return ReferenceRows(tuple(ids), "tokens that no text is encoded to, and reserved ones")
+    ids = _in_one_place(_special_ids(tokenizer), rows)
+    meaning = "special tokens whose rows lie in one place: training never showed them"
     return ReferenceRows(tuple(ids), meaning if ids else "every token is reached by text, and none is reserved")
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Of the special tokens but those that every text has: beginning, end, padding, unknown."""
+    marked = tokenizer.backend_tokenizer.get_added_tokens_decoder().items()
+    used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+    return sorted({id_ for id_, token in marked if token.special} - used)
+
+
+def _in_one_place(ids: Sequence[int], rows: Float[Tensor, "rows dim"]) -> list[int]:
+    """The rows at cosine >= `ONE_PLACE` to the one that is nearest to all; none where that isn't most of them.
+
+    Rows that are never a target get the same gradient step after step and end in one place; rows of tokens that are
+    used don't: in SmolLM2 11 of the 17 special tokens have a mean cosine above .99999 (docs/log.md).
+    """
+    known = [id_ for id_ in ids if id_ < len(rows)]
+    units = F.normalize(rows[known].double(), dim=1)
+    cosines = units @ units.T
+    if len(known) < FEWEST:
+        return []
+    near = cosines[int(cosines.median(1).values.argmax())] >= ONE_PLACE
+    return [id_ for id_, is_near in zip(known, near.tolist(), strict=True) if is_near] if near.sum() >= FEWEST else []
 
 
 def _unreached(tokenizer: PreTrainedTokenizerFast, texts: dict[int, str]) -> set[int]:

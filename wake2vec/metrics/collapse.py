@@ -41,6 +41,7 @@ METRICS = (
             invariant=INVARIANT,
             shown=Shown("byte collapse", "byte collapse", first=5),
             needs=("reference_ids",),
+            version=2,
         ),
         "the same share of base rows that occur",
         "geometry.byte_collapse_null",
@@ -61,6 +62,7 @@ METRICS = (
         null=0.0,
         invariant=INVARIANT,
         shown=Shown("collapse", "collapse", first=4),
+        version=2,
     ),
     *each(
         CLASSES,
@@ -71,6 +73,7 @@ METRICS = (
             null=0.0,
             invariant=INVARIANT,
             needs=("new_counts",),
+            version=2,
         ),
         shown={key: Shown(f"collapse, {seen}", f"collapse, {seen}", first=14) for key, seen in SEEN.items()},
     ),
@@ -82,6 +85,7 @@ METRICS = (
             better="lower",
             invariant=INVARIANT,
             needs=("reference_ids", "new_counts"),
+            version=2,
         ),
         Metric(
             "geometry.mutual_collapse_share_{}",
@@ -98,6 +102,7 @@ METRICS = (
         when=When.END,
         invariant=INVARIANT,
         needs=("reference_ids",),
+        version=2,
     ),
     Metric(
         "geometry.mutual_collapse_centred_share",
@@ -108,16 +113,20 @@ METRICS = (
     ),
     Metric(
         "geometry.collapse_centred_share",
-        "new rows in either after the mean of all rows is taken off",
+        "new rows in either after the mean of all rows is taken off, a direction that some bases share so much of that "
+        "rows which begin near it are collapsed from step 0",
         better="lower",
         when=When.END,
         invariant=INVARIANT,
+        shown=Shown("collapse without the common direction", "collapse, centred", first=7),
+        version=2,
     ),
     Metric(
         "geometry.reference_coherence",
         "mean cosine among the unreachable byte rows",
         invariant=INVARIANT,
         needs=("reference_ids",),
+        version=2,
     ),
     Metric(
         "geometry.zero_norm_count", "new rows without a direction", unit="rows", better="lower", invariant=INVARIANT

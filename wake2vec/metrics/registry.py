@@ -165,6 +165,7 @@ def with_null(
         invariant=metric.invariant,
         needs=metric.needs if needs is None else needs,
         compares=False,
+        version=metric.version,
         part=Part.NULL,
         of=metric.address,
     )
