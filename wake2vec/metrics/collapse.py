@@ -41,7 +41,6 @@ METRICS = (
             invariant=INVARIANT,
             shown=Shown("byte collapse", "byte collapse", first=5),
             needs=("reference_ids",),
-            version=2,
         ),
         "the same share of base rows that occur",
         "geometry.byte_collapse_null",
@@ -62,7 +61,6 @@ METRICS = (
         null=0.0,
         invariant=INVARIANT,
         shown=Shown("collapse", "collapse", first=4),
-        version=2,
     ),
     *each(
         CLASSES,
@@ -73,7 +71,6 @@ METRICS = (
             null=0.0,
             invariant=INVARIANT,
             needs=("new_counts",),
-            version=2,
         ),
         shown={key: Shown(f"collapse, {seen}", f"collapse, {seen}", first=14) for key, seen in SEEN.items()},
     ),
@@ -85,7 +82,6 @@ METRICS = (
             better="lower",
             invariant=INVARIANT,
             needs=("reference_ids", "new_counts"),
-            version=2,
         ),
         Metric(
             "geometry.mutual_collapse_share_{}",
@@ -102,7 +98,6 @@ METRICS = (
         when=When.END,
         invariant=INVARIANT,
         needs=("reference_ids",),
-        version=2,
     ),
     Metric(
         "geometry.mutual_collapse_centred_share",
@@ -120,14 +115,12 @@ METRICS = (
         when=When.END,
         invariant=INVARIANT,
         shown=Shown("collapse, mean taken off", "collapse, centred", first=7),
-        version=2,
     ),
     Metric(
         "geometry.reference_coherence",
         "mean cosine among the unreachable byte rows",
         invariant=INVARIANT,
         needs=("reference_ids",),
-        version=2,
     ),
     Metric(
         "geometry.zero_norm_count", "new rows without a direction", unit="rows", better="lower", invariant=INVARIANT
