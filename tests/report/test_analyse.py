@@ -41,6 +41,7 @@ def test_the_whole_report_in_80_columns_with_page_picture_and_json(
     for part in ("600, as the export says", "norm gap d", "isotropy ", "≥101", "the model before has no new rows"):
         assert part in shown.stdout
     names = ["norm gap d", "isotropy of new rows", "collapse", "byte collapse", "mean cosine of new rows"]
+    names += ["collapse, mean taken off"]
     first = shown.stdout[shown.stdout.index("What to read first") : shown.stdout.index("Groups of rows")]
     assert [line.split("  ")[0].strip() for line in first.splitlines()[2:] if line.strip()] == names
     folder = tmp_path / "analysis" / "export"
