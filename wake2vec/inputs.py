@@ -122,12 +122,12 @@ def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
     Raises:
         Wake2VecError: an input is missing.
     """
-    folder = resolve_folder(config.model.path)
     inputs = {
         "corpus.path": _hash(Path(config.corpus.path), "corpus"),
         "vocabulary.lexicon": _hash(Path(config.vocabulary.lexicon), "lexicon"),
-        "model.path": fingerprint(folder),
     }
+    folder = resolve_folder(config.model.path)  # which asks the model hub where there is none
+    inputs["model.path"] = fingerprint(folder)
     if config.corpus.bos == "auto" and _begins_with_bos(folder, inputs["model.path"]):
         inputs["corpus.bos"] = "always"
     return inputs
