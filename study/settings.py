@@ -201,7 +201,7 @@ class StoppingSettings(Section):
 
 
 class ChoiceSettings(Section):
-    """How one trial is chosen from the front: see `study.runs.run.choose`."""
+    """How one trial is chosen from the front: see `study.runs.choose`."""
 
     rule: Literal["bars", "nearest_to_ideal", "lexicographic", "first_objective"] = "bars"
     bars: list[Bound] = Field(default_factory=list)

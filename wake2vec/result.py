@@ -13,7 +13,7 @@ from wake2vec.errors import ConfigError
 from wake2vec.metrics.registry import ALL_METRICS, HEAD_METRICS, METRICS, Metric, When
 from wake2vec.workfolder import Numbers, WorkFolder
 
-RESULT_FORMAT = 5
+RESULT_FORMAT = 6
 """Of the file `result.json`. Format 4, which knew no versions of metrics, is the oldest that is read."""
 OLDEST_FORMAT = 4
 STARTS = {"validation.loss": "validation.start_loss", "retention.bits_per_byte": "retention.start_bits_per_byte"}

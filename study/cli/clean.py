@@ -19,7 +19,7 @@ from wake2vec import ConfigError
 
 DATABASE = r"(optuna|mlflow)\.db"
 MADE = re.compile(
-    rf"{DATABASE}(-journal|-wal|-shm)?|trials|studies|artifacts|cache|(optuna|mlflow)-server\.log|"
+    rf"{DATABASE}(-journal|-wal|-shm|\.\d+\.half-made)?|\.measured|trials|studies|artifacts|cache|(optuna|mlflow)-server\.log|"
     r"mirror\.json|\.mirror|\.mirror\.lock|\.[A-Za-z0-9_-][A-Za-z0-9._-]*\.(lock|driver|told)|"
     rf"\.{DATABASE}\.(making|part)(-journal|-wal|-shm)?"
 )

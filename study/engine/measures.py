@@ -4,6 +4,7 @@ It happens by itself when a study is opened. Nothing is trained: `wake2vec.remea
 """
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from wake2vec import RunConfig, Wake2VecError, WorkFolder, stale_metrics, write_
 
 Say = Callable[[str], None]
 FEW = 3
+MEASURED = ".measured"
+"""In a results folder: when figures of any run were last measured again."""
 
 
 def stale_runs(folder: Path, now: RunConfig | None = None) -> dict[str, list[str]]:
@@ -46,6 +49,8 @@ def measure_runs(config: StudyConfig, folder: Path, say: Say, again: bool = Fals
         except Wake2VecError as fault:
             faults.append(str(fault))
             write_json(work.unmeasured_path, {"figures": stale, "fault": str(fault)})
+    if len(faults) < len(runs):
+        write_json(folder / MEASURED, time.time())
     if faults:
         say(f"{len(faults)} of them stay without: {faults[0]}; then run `make measure`")
     return len(runs) - len(faults)
@@ -59,17 +64,17 @@ def bring_up_to_date(config: StudyConfig, folder: Path, say: Say, again: bool = 
     Raises:
         ConfigError: another process holds the study's lock.
     """
-    if not _to_measure(config.run, folder, again) and _told_s(config, folder) >= _measured_s(folder):
+    if not _to_measure(config.run, folder, again) and _is_told(config, folder):
         return 0
     with only_driver(folder, config.study.name):
         measured = measure_runs(config, folder, say, again)
-        if _told_s(config, folder) < _measured_s(folder):
+        if not _is_told(config, folder):
             _tell(config, folder)
     return measured
 
 
 def _tell(config: StudyConfig, folder: Path) -> None:
-    measured_s = _measured_s(folder)
+    measured_s = _time_in(folder / MEASURED)
     if config.study.name in study_names(folder):
         from study.runs.record import read_record
         from study.tracking.sync import Projection
@@ -82,20 +87,19 @@ def _tell(config: StudyConfig, folder: Path) -> None:
     write_json(_told_path(config, folder), measured_s)
 
 
+def _is_told(config: StudyConfig, folder: Path) -> bool:
+    """Whether the study's MLflow knows what was last measured again, by whomever."""
+    return _time_in(_told_path(config, folder)) >= _time_in(folder / MEASURED)
+
+
 def _told_path(config: StudyConfig, folder: Path) -> Path:
+    """Up to which measuring the study's MLflow was told."""
     return folder / f".{config.study.name}.told"
 
 
-def _told_s(config: StudyConfig, folder: Path) -> float:
-    """When the newest figures were measured again that the study's MLflow was told of; 0: it has been told of none."""
-    path = _told_path(config, folder)
+def _time_in(path: Path) -> float:
+    """Seconds since 1970; 0: there is no such file."""
     return float(json.loads(path.read_text())) if path.exists() else 0.0
-
-
-def _measured_s(folder: Path) -> float:
-    """When figures of any run were last measured again, in seconds since 1970; 0: all are of the end of training."""
-    contents = (json.loads(work.result_path.read_text(encoding="utf-8")) for work in _finished(folder))
-    return max((content.get("remeasured_s") or 0.0 for content in contents), default=0.0)
 
 
 def _to_measure(now: RunConfig, folder: Path, again: bool) -> dict[str, list[str]]:

@@ -6,8 +6,10 @@ may write: whoever reads opens so too. It never does that under a living writer,
 
 import contextlib
 import errno
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,10 +17,13 @@ import filelock
 
 from wake2vec import ConfigError
 
+logger = logging.getLogger(__name__)
+
 WAIT_S = 5.0
 """How long a lock is waited for. Our own transactions take milliseconds."""
 IN_ADDRESSES = "%?{}"
 LEFT_OVERS = ("-journal", "-wal")
+HALF_MADE = ".half-made"
 MAKING = ".making"
 """Of the name of a lock: one process makes a folder's databases."""
 IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
@@ -61,7 +66,8 @@ def make_database(path: Path, filled: str, make: Callable[[str], None]) -> None:
 
     Libraries make their tables in many transactions. What a kill or a full disk left of them they take for a database
     and fail on for ever. So `make` gets the address of a file beside, which is renamed when it is done. A database
-    whose table `filled` has no row, or which hasn't got it, holds nothing of a study: such a left-over is replaced.
+    whose table `filled` has no row, or which hasn't got it, holds nothing of a study: such a left-over is put aside,
+    under a name that says so.
 
     Raises:
         ConfigError: the folder doesn't take it, or another process makes it for longer than `WAIT_S`.
@@ -79,7 +85,11 @@ def make_database(path: Path, filled: str, make: Callable[[str], None]) -> None:
             with beside.open("rb") as file:
                 os.fsync(file.fileno())
             beside.chmod(0o600)
-            _forget(path)
+            if path.exists():
+                aside = path.with_name(f"{path.name}.{time.time_ns()}{HALF_MADE}")
+                path.rename(aside)
+                logger.warning("%s held nothing of a study, and lies aside as %s", path, aside.name)
+            _forget(path)  # a journal of what is gone
             beside.replace(path)
     except filelock.Timeout:
         raise DatabaseInUseError(f"{path} is being made by another process: try again when it is done") from None

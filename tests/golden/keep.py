@@ -39,6 +39,7 @@ SMALL = {
         "baseline": {"init.noise_scale": 0.1},
         "anchors": {"sphere": {"init.name": "sphere"}},
     },
+    "retention": {"path": "inputs/corpus.txt"},  # the default lies in the package, at a machine's own path
     "train": {**STUDY["train"], "rows": "new", "steps": 4, "lr": 3e-3},
 }
 

@@ -220,7 +220,8 @@ def test_a_kept_study_of_any_version_goes_on_and_its_runs_are_not_trained_again(
     config = load_config(profile.name)
     record = read_record(config, results)
     (interrupted,) = record.running
-    assert {address for stale in stale_runs(results).values() for address in stale} == ADDED
+    lacking = set() if archive == KEPT[-1] else ADDED
+    assert {address for stale in stale_runs(results).values() for address in stale} == lacking
     assert {companion.state for companion in record.companions} == {State.FINISHED}
     told = Steps()
     drive(load_config(profile.name, [f"study.trials={interrupted.number + 1}"]), results, told)
