@@ -13,13 +13,12 @@ from pydantic import ValidationError, model_validator
 
 from study.profile import Tree, lay_over, read_yaml
 from study.settings import FORMS, Choices, Range, StudySection, Value
-from wake2vec import ALL_METRICS, ConfigError, RunConfig, Section, When, flatten, unflatten
+from wake2vec import ALL_METRICS, ConfigError, RunConfig, Section, check_keep_by, flatten, is_evaluated, unflatten
 
 PROFILES = Path(__file__).parent / "profiles"
 GPU_MEMORY = "computed.gpu_memory_gb"
 """Most memory that a trial's tensors took on a GPU, in 10^9 bytes; 0 on a CPU."""
 BOUNDABLE = (*ALL_METRICS, GPU_MEMORY)
-AFTER_ALL_EVALUATIONS = ("validation.start_loss", "validation.best_loss", "validation.best_step")
 MAKE_NAMES = {"model.path": "MODEL", "corpus.path": "CORPUS", "vocabulary.lexicon": "LEXICON"}
 
 
@@ -48,6 +47,10 @@ class StudyConfig(Section):
             if key in knobs
             for fault in self._faults_of_space(key, space)
         ]
+        try:
+            check_keep_by(self.run.train.keep_by)
+        except ConfigError as fault:
+            faults.append(str(fault))
         results = [objective.result for objective in self.study.objectives]
         faults += [_unknown("study.objectives", result, ALL_METRICS) for result in results if result not in ALL_METRICS]
         if len(set(results)) < len(results):
@@ -58,7 +61,7 @@ class StudyConfig(Section):
             faults += [
                 f"{where}: `start` is the figure's own value at step 0, where {bound.result} isn't measured"
                 for bound in bounds
-                if bound.from_start and bound.result in BOUNDABLE and not _has_start(bound.result)
+                if bound.from_start and bound.result in BOUNDABLE and not is_evaluated(bound.result)
             ]
         for name, values in self.study.anchors.items():
             faults += [_unknown(f"study.anchors.{name}", key, knobs) for key in values if key not in knobs]
@@ -117,16 +120,6 @@ class StudyConfig(Section):
     def run_config(self, values: dict[str, Value]) -> RunConfig:
         """The configuration of a trial that has these values for the knobs of the space."""
         return RunConfig.model_validate(unflatten({**flatten(self.run.model_dump()), **values}))
-
-
-def _has_start(address: str) -> bool:
-    """Whether a figure is measured at step 0: those of evaluations are, and the losses that evaluations bring."""
-    metric = ALL_METRICS.get(address)
-    if metric is None or metric.when is When.END:
-        return False
-    return metric.when is When.EVALUATION or (
-        address.startswith("validation.") and address not in AFTER_ALL_EVALUATIONS
-    )
 
 
 def load_config(profile: str, overrides: Sequence[str] = ()) -> StudyConfig:

@@ -55,6 +55,8 @@ from .metrics.registry import (
     Shown,
     When,
     cautions,
+    check_keep_by,
+    is_evaluated,
     null_of,
 )
 from .nearest import nearest_tokens
@@ -126,12 +128,14 @@ __all__ = [
     "WorkFolder",
     "audit_lexicon",
     "cautions",
+    "check_keep_by",
     "content_hash",
     "export_folder",
     "find_candidates",
     "find_digest",
     "fingerprint_inputs",
     "flatten",
+    "is_evaluated",
     "lexicon_file",
     "load_tokenizer",
     "measure_fully",

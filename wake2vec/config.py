@@ -31,7 +31,13 @@ TRAINING_VERSION = 4
 """Raised when a change to the code makes trainings of equal configurations differ, and so all digests."""
 EARLIER_VERSIONS: tuple[int, ...] = ()
 """The training versions before it whose results are read, newest first, from 4 on. (It was the format of results.)"""
-ADDED_KNOBS: dict[str, Any] = {"corpus.bos": "never", "model.head": "tied", "model.quantization": "none"}
+ADDED_KNOBS: dict[str, Any] = {
+    "corpus.bos": "never",
+    "model.head": "tied",
+    "model.quantization": "none",
+    "train.keep": "last",
+    "train.keep_by": "validation.loss",
+}
 """Knobs that came after version 4, and the value that does what was done before: at it they aren't in the identity."""
 DECIDED_KNOBS = ("corpus.bos",)
 """Added knobs that the inputs decide where they are `auto`: what they decide stands among the inputs' fingerprints, if
@@ -106,6 +112,10 @@ class TrainConfig(Section):
     where the device multiplies it natively, else float16 on a GPU and float32 on a CPU: `wake2vec.training.device`."""
     evaluate_every_steps: int = Field(300, ge=1, le=MOST)
     """Validation and geometry are measured at step 0, every so many steps, and at the end."""
+    keep: Literal["last", "best"] = "last"
+    """Which rows are the trial's: those after its last update, as in Phase 1, or those of its best evaluation."""
+    keep_by: str = "validation.loss"
+    """`best`: the figure of evaluations that decides; `wake2vec.metrics.registry` says which way is better."""
 
 
 class RetentionConfig(Section):
@@ -165,6 +175,8 @@ class RunConfig(Section):
     def identity(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
         """What makes a trial what it is: the knobs, less what goes without saying, with hashes in place of paths."""
         knobs = self.knobs() | {"model.head": "native" if self.head(fingerprints) == "own" else "tied"}
+        if self.train.keep == "last":
+            knobs["train.keep_by"] = ADDED_KNOBS["train.keep_by"]  # it decides nothing
         given = {key for key in DECIDED_KNOBS if knobs[key] != "auto"}
         named = {key: value for key, value in knobs.items() if not _goes_without_saying(key, value)}
         return named | {key: value for key, value in fingerprints.items() if key in knobs and key not in given}

@@ -91,7 +91,10 @@ def plan_trial(
     pass_memory = measure_pass(model, config.corpus.block_tokens)
     optimizer_bytes = peak_bytes(training.optimizer_step, model.device)  # makes the optimizer's state
     state = training.state()
+    best_bytes = sum(of.trained_rows.nbytes for of in model.trained.values()) if config.train.keep == "best" else 0
     lasting = _lasting_memory(training, material)
+    if best_bytes and model.device.type == "cpu":
+        lasting["rows of the best evaluation"] = best_bytes
     pass_bytes = pass_memory.of(training.micro_batch_blocks)
     targets = training.micro_batch_blocks * (config.corpus.block_tokens - 1)
     workspace = workspace_bytes(targets, len(model.matrix), model.operand.dtype, model.device)
@@ -118,7 +121,7 @@ def plan_trial(
         step=step,
         evaluation=total([validation, *(now for now, _ in geometries)]),
         ending=total([samples, *(end for _, end in geometries)]),
-        checkpoint_bytes=sum(tensor.nbytes for tensor in state.tensors.values()),
+        checkpoint_bytes=sum(tensor.nbytes for tensor in state.tensors.values()) + best_bytes,
         result_bytes=sum(matrix.trained_rows.nbytes for matrix in model.trained.values()),
     )
 

@@ -77,10 +77,7 @@ def retention_again(
     """The retention at the end of a trial with these rows, and at its step 0, which its recipe makes again."""
     model = model_at_start(config, material)
     start = retention_bits(model, material.retention, blocks_at_once)
-    with torch.no_grad():
-        for name, matrix in model.trained.items():
-            matrix.trained_rows.copy_(torch.from_numpy(trained[name]))
-    model.refresh()
+    model.take({name: torch.from_numpy(rows) for name, rows in trained.items()})
     return {
         **retention_numbers(retention_bits(model, material.retention, blocks_at_once), start),
         "retention.start_bits_per_byte": start,

@@ -14,11 +14,13 @@ from wake2vec.metrics.registry import ALL_METRICS, HEAD_METRICS, METRICS, Metric
 from wake2vec.workfolder import Numbers, WorkFolder
 
 RESULT_FORMAT = 6
-"""Of the file `result.json`. Format 4, which knew no versions of metrics, is the oldest that is read."""
+"""Of the file `result.json`; raised where its configuration has knobs that earlier versions can't read. Format 4, which
+knew no versions of metrics, is the oldest that is read."""
 OLDEST_FORMAT = 4
 STARTS = {"validation.loss": "validation.start_loss", "retention.bits_per_byte": "retention.start_bits_per_byte"}
 """Figures whose value at step 0 is a figure too."""
 RETENTION = "retention.path"
+KEPT_STEP = "training.kept_step"
 
 
 class Neighbours(BaseModel):
@@ -59,7 +61,7 @@ class RunResult(BaseModel):
     fingerprints: dict[str, str]
     """Hashes of the base model, corpus and lexicon, and of the retention text, under their addresses."""
     numbers: Numbers
-    """Figures after the last update, under the addresses of `wake2vec.metrics`; None: undefined, or never measured."""
+    """Figures of the kept rows, under the addresses of `wake2vec.metrics`; None: undefined, or never measured."""
     start: Numbers = Field({}, exclude=True)
     """What was measured at step 0; it stands in the record of progress."""
     measured: dict[str, int] = {}
@@ -82,6 +84,11 @@ class RunResult(BaseModel):
     def head(self) -> HeadKind:
         """What the trial's head was."""
         return self.config.head(self.fingerprints)
+
+    @property
+    def kept_step(self) -> int:
+        """Updates done when the rows were as they are kept: figures, arrays and samples are of these."""
+        return int(self.numbers[KEPT_STEP] or 0)
 
     @property
     def figures(self) -> dict[str, Metric]:
@@ -114,7 +121,9 @@ def read_result(work: WorkFolder) -> RunResult:
         )
     has = _figures_of(_head_of(content))
     content["config"] = _with_added_knobs(content["config"])
-    content["numbers"] = {**dict.fromkeys(has), **content["numbers"], **dict.fromkeys(_outdated(content))}
+    # Before there was a choice, the last was kept.
+    known = {KEPT_STEP: content["config"]["train"]["steps"], **content["numbers"]}
+    content["numbers"] = {**dict.fromkeys(has), **known, **dict.fromkeys(_outdated(content))}
     content["start"] = figures_at_start(work, content["numbers"])
     return RunResult.model_validate(content)
 

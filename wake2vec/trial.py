@@ -17,11 +17,14 @@ from wake2vec.config import RunConfig
 from wake2vec.errors import TrialAbandoned, TrialFailedError, TrialStopped
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
 from wake2vec.metrics.measure import joined, measure, measure_end, of_head, of_rows
+from wake2vec.metrics.readings import Measured
+from wake2vec.metrics.registry import METRICS, check_keep_by
 from wake2vec.metrics.retention import retention_bits, retention_numbers
 from wake2vec.metrics.spacing import sample_numbers
 from wake2vec.metrics.validation import validate
 from wake2vec.nearest import nearest_tokens
 from wake2vec.result import (
+    KEPT_STEP,
     RESULT_FORMAT,
     RETENTION,
     Computed,
@@ -35,6 +38,7 @@ from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, 
 from wake2vec.training.embedding_model import EmbeddingModel, TrainedMatrix
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial
+from wake2vec.training.keep import BestRows
 from wake2vec.training.machine import micro_batch_blocks, use_threads
 from wake2vec.training.train import Stopwatch, Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
@@ -65,6 +69,7 @@ def run(
     """
     use_threads(config.machine.threads)
     fingerprints = fingerprint_inputs(config)
+    check_keep_by(config.train.keep_by, config.head(fingerprints))
     digest = find_digest(config, fingerprints, trials_folder)
     folder = WorkFolder(trials_folder / digest)
     if folder.result_path.exists():
@@ -180,7 +185,10 @@ def _train_and_measure(
     stop: Callable[[], bool],
     watch: Stopwatch,
 ) -> tuple[Numbers, dict[str, np.ndarray]]:
-    """Train from the newest checkpoint to the end, and give the trial's figures and the last geometry's arrays."""
+    """Train from the newest checkpoint to the end; give figures and geometry's arrays of the rows that are kept.
+
+    The model has these rows then.
+    """
     model = training.model
     arrays: dict[str, np.ndarray] = {}
     # Before a checkpoint is read; on a GPU its memory is for training.
@@ -192,6 +200,14 @@ def _train_and_measure(
     def retained() -> float:
         with watch("retention"):
             return training.evaluate(lambda blocks: retention_bits(model, material.retention, blocks))
+
+    def measured() -> Measured:
+        with watch("geometry"):
+            geometry = measure(material.subject(model.matrix, new_before["rows"]))
+            if model.has_own_head:
+                subject = material.subject(model.head.matrix, new_before["head_rows"], "head_rows")
+                geometry = joined(geometry, of_head(measure(subject)))
+        return geometry
 
     # Here too: a trial of an earlier version that goes on from its checkpoint has no record of it.
     retained_at_start = retained()
@@ -206,30 +222,28 @@ def _train_and_measure(
                     lambda blocks: validate(own, material.corpus, material.vocabulary.base_size, blocks)
                 )
                 losses["validation.start_loss_own_head"] = before["validation.loss"]
-        with watch("geometry"):
-            geometry = measure(material.subject(model.matrix, new_before["rows"]))
-            if model.has_own_head:
-                subject = material.subject(model.head.matrix, new_before["head_rows"], "head_rows")
-                geometry = joined(geometry, of_head(measure(subject)))
+        geometry = measured()
         arrays.update(geometry.arrays)
         bits = retained() if training.step else retained_at_start
         return losses | geometry.numbers | retention_numbers(bits, retained_at_start)
 
     log = folder.start_progress()
-    checkpoints = CheckpointWriter(folder.checkpoints_path)
+    checkpoints, best = CheckpointWriter(folder.checkpoints_path), BestRows(config.train)
     try:
         state = newest_checkpoint(folder.checkpoints_path, most_steps=log.steps_trained())
         if state is not None:
             training.restore(state)
+            best.restore(state)
         written_at = time.monotonic()
         for step, numbers in train(training, evaluate, watch):
+            best.offer(step, numbers, model)
             observe(log.add(step, numbers))
             stopping = stop()
             is_due = time.monotonic() - written_at >= config.machine.checkpoint_every_s
             if stopping or (is_due and not checkpoints.is_busy):
                 with watch("checkpoint"):
                     log.sync()
-                    checkpoints.write(training.state())
+                    checkpoints.write(best.added_to(training.state()))
                 written_at = time.monotonic()
             if stopping:
                 checkpoints.wait()
@@ -238,7 +252,12 @@ def _train_and_measure(
         log.close()
         checkpoints.settle()  # whoever deletes checkpoints now must be alone with them
     checkpoints.wait()
-    return summary(folder.progress()) | {"retention.start_bits_per_byte": retained_at_start}, arrays
+    kept_step = training.step if best.step is None else best.step
+    if kept_step < training.step:
+        model.take(best.rows)
+        arrays.update(measured().arrays)
+    numbers = summary(folder.progress(), kept_step)
+    return numbers | {"retention.start_bits_per_byte": retained_at_start}, arrays
 
 
 def with_own_head(model: EmbeddingModel, material: Material, config: RunConfig) -> EmbeddingModel | None:
@@ -249,12 +268,19 @@ def with_own_head(model: EmbeddingModel, material: Material, config: RunConfig) 
     return model.with_head(TrainedMatrix(base, new, "new", model.operand.dtype))
 
 
-def summary(records: list[Progress]) -> Numbers:
-    """The last value of each figure on the curves, and the evaluations' `start_loss`, `best_loss` and `best_step`."""
+def summary(records: list[Progress], kept_step: int) -> Numbers:
+    """The last value that each figure on the curves had by the step that is kept, None where it had none.
+
+    And the `start_loss`, `best_loss` and `best_step` of all evaluations, before that step or after.
+    """
     losses = {record.step: loss for record in records if (loss := record.numbers.get("validation.loss")) is not None}
     best_step = min(losses, key=lambda step: (losses[step], step))
-    last = {address: value for record in records for address, value in record.numbers.items()}
-    return last | {
+    until = [record for record in records if record.step <= kept_step]
+    last = {address: value for record in until for address, value in record.numbers.items()}
+    return {
+        **dict.fromkeys(address for address in METRICS if address.startswith("training.")),
+        **last,
+        KEPT_STEP: kept_step,
         "validation.start_loss": losses[0],
         "validation.best_loss": losses[best_step],
         "validation.best_step": best_step,

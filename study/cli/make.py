@@ -86,6 +86,8 @@ def export(
     opened(config, folder, say)
     done = export_trial(config, folder, trial, out, formats, rights)
     say(f"Exported to {done.folder}: {done.reason}.")
+    if done.kept:
+        say(done.kept)
     say(
         f"Loaded again with plain transformers: validation loss {done.reloaded_loss:.5f} "
         f"(logged {done.logged_loss:.5f})."

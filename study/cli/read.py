@@ -28,6 +28,7 @@ from study.runs.record import StudyRecord, read_record
 from study.runs.run import Run
 from study.runs.storage import driver_of, study_names
 from study.settings import Value
+from study.show.sentences import kept_told
 from study.show.table import WIDTH, Table, facts
 from study.show.tables import (
     comparison_table,
@@ -128,6 +129,8 @@ def show_(
         show(knobs_table(record, "Knobs", runs, list(runs[-1].params)), objectives)
     if pair is not None:
         say(legend(pair.differences, record.config.study.seeds))
+    if kept := kept_told(record, *runs):
+        say(kept)
     if pair is not None or run.values:
         say()
         numbers = [record.result(run.digest).numbers] if pair is None else pair.numbers
@@ -161,7 +164,10 @@ def compare(
     say("" if pair.knobs else "\nNo knob differs.\n")
     knobs = knobs_table(record, "Knobs that differ", (pair.before, pair.after), list(pair.knobs))
     show(knobs, comparison_table(record, pair))
-    say(legend(pair.differences, record.config.study.seeds) + "\n")
+    say(legend(pair.differences, record.config.study.seeds))
+    if pair.step is None and (kept := kept_told(record, pair.before, pair.after)):
+        say(kept)
+    say()
     show(differences_table(record, pair))
 
 

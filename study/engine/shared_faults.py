@@ -74,7 +74,10 @@ class Faults:
 
 
 def _judged(config: StudyConfig) -> Iterator[tuple[str, str]]:
-    """Each figure that trials are judged by, and the setting that names it."""
+    """Each figure that trials or their evaluations are judged by, and the setting that names it."""
+    train = config.run_config(config.study.baseline).train
+    if train.keep == "best" or "train.keep" in config.study.space:
+        yield train.keep_by, "train.keep_by"
     for where, bounds in (("study.choice.bars", config.study.choice.bars), ("study.bounds", config.study.bounds)):
         named = (address for bound in bounds for address in (bound.result, bound.from_result) if address)
         yield from ((address, where) for address in named if address != GPU_MEMORY)

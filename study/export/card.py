@@ -12,7 +12,7 @@ from study.format import figure_name, shown
 from study.runs.compare import pair_of, shown_cautions, shown_figures
 from study.runs.record import StudyRecord
 from study.runs.run import Run
-from study.show.sentences import baseline_told, head_told
+from study.show.sentences import baseline_told, head_told, kept_told
 from study.show.table import in_markdown
 from study.show.tables import comparison_table, legend
 from wake2vec import (
@@ -79,6 +79,7 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
             baseline_result, result, [name for name in result.figures if not name.startswith("vocabulary.")]
         ),
         head=head_told(result),
+        kept=kept_told(record, trial, record.baseline),
         initialiser=_initialiser(result.config.init.name),
         inputs=_inputs(result),
         rights=rights,

@@ -8,6 +8,7 @@ from study.config import StudyConfig
 from study.export.card import model_card
 from study.runs.record import StudyRecord, read_record
 from study.runs.run import Run
+from study.show.sentences import kept_told
 from wake2vec import TEXT_FORMATS, ConfigError, export_folder
 
 
@@ -22,6 +23,8 @@ class Exported:
     reloaded_loss: float
     text_formats: tuple[str, ...]
     """In which the new rows were written, beside safetensors."""
+    kept: str
+    """Which step the rows are of, in words, where it isn't the last."""
 
 
 def export_trial(
@@ -46,7 +49,8 @@ def export_trial(
     card = model_card(record, chosen, reason, rights)
     done = export_folder(result, record.work_folder(chosen.digest), target, card, text_formats)
     logged = result.numbers["validation.loss"] or 0.0
-    return Exported(chosen.number, result.digest, reason, target, logged, done.loss, done.text_formats)
+    kept = kept_told(record, chosen)
+    return Exported(chosen.number, result.digest, reason, target, logged, done.loss, done.text_formats, kept)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

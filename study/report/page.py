@@ -221,6 +221,7 @@ def _told(record: StudyRecord, found: Importances, export: str) -> dict[str, str
         "question": sentences.question(record),
         "reason": f"{reason[0].upper()}{reason[1:]}.",
         "certainty": sentences.certainty(record),
+        "kept": sentences.kept_told(record, record.baseline, record.choice.trial),
         "caution": " ".join(shown_cautions(record)),
         "export": export,
         "front": sentences.front_told(record, MOST_ROWS),

@@ -137,18 +137,19 @@ def repeats(trial: Run, config: StudyConfig) -> list[Run]:
 def config_of(run: Run, config: StudyConfig) -> RunConfig:
     """What is trained for the run.
 
-    Of a repeat nobody reads the curve or the samples: it is evaluated at its beginning and its end, and it writes
-    no texts unless an objective or bound is counted in them.
+    Of a repeat nobody reads the curve or the samples: it is evaluated at its beginning and its end, unless the best
+    evaluation is kept, and it writes no texts unless an objective or bound is counted in them.
     """
     own = config.run_config(run.params)
     if run.role is not Role.REPEAT:
         return own
-    last_only = own.train.model_copy(update={"evaluate_every_steps": own.train.steps})
+    every = own.train.evaluate_every_steps if own.train.keep == "best" else own.train.steps
+    train = own.train.model_copy(update={"evaluate_every_steps": every})
     judged = [objective.result for objective in config.study.objectives]
     judged += [bound.result for bound in (*config.study.bounds, *config.study.choice.bars)]
     reads_samples = any(address.startswith("sample.") for address in judged)
     sample = own.sample if reads_samples else own.sample.model_copy(update={"count": 0})
-    return own.model_copy(update={"seed": run.seed, "train": last_only, "sample": sample})
+    return own.model_copy(update={"seed": run.seed, "train": train, "sample": sample})
 
 
 def as_it_stands(run: Run, config: StudyConfig, folder: Path, inputs: Mapping[str, str]) -> Run:

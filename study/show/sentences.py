@@ -6,6 +6,7 @@ from pathlib import Path
 from study.format import figure_name, shown, shown_name
 from study.runs.judge import BEATS, BETTER, WORSE, beats_baseline, front_runs, verdicts
 from study.runs.record import StudyRecord
+from study.runs.run import Run
 from study.search.importance import ENOUGH_TRIALS, Importances
 from study.show.table import Table, facts
 from wake2vec import Audit, RunResult
@@ -99,6 +100,18 @@ def setting(record: StudyRecord) -> Table:
     if study.choice.bars:
         pairs.append(("bars", "; ".join(bar.told(figure_name) for bar in study.choice.bars)))
     return facts("", pairs)
+
+
+def kept_told(record: StudyRecord, *runs: Run) -> str:
+    """Which step each of these runs is shown at, where it isn't its last; empty where all are."""
+    ended = {run.digest: run for run in runs if run.values and record.work_folder(run.digest).result_path.exists()}
+    results = [(run.title, record.result(digest)) for digest, run in ended.items()]
+    return " ".join(
+        f"{title} keeps its best evaluation (train.keep=best, by {figure_name(own.config.train.keep_by)}): rows, "
+        f"figures and samples are those of step {own.kept_step:,} of {own.config.train.steps:,}."
+        for title, own in results
+        if own.kept_step != own.config.train.steps
+    )
 
 
 def head_told(result: RunResult) -> str:

@@ -7,6 +7,7 @@ from study.format import goal_of, shown_name
 from study.runs.compare import pair_of, shown_cautions
 from study.runs.judge import front_runs
 from study.runs.record import StudyRecord
+from study.show.sentences import kept_told
 from study.show.table import Table, first_rows, in_markdown
 from study.show.tables import comparison_table, front_table, legend, references_table
 from study.tracking.views import Links
@@ -77,7 +78,9 @@ def _comparison(record: StudyRecord) -> list[str]:
     """The chosen trial against the baseline."""
     pair = pair_of(record, record.baseline, record.choice.trial)
     table = comparison_table(record, pair)
-    return [f"**{table.title}**. {legend(pair.differences, record.config.study.seeds)}", _shown(table)]
+    kept = kept_told(record, record.baseline, record.choice.trial)
+    told = " ".join(filter(None, (legend(pair.differences, record.config.study.seeds), kept)))
+    return [f"**{table.title}**. {told}", _shown(table)]
 
 
 def _shown(table: Table) -> str:

@@ -156,7 +156,7 @@ class Projection:
     def _finals(self, run: Run, result: RunResult, progress: Sequence[Progress]) -> list[Progress]:
         """The objectives, and the figures without a curve, at step 0: for these the UI draws a bar.
 
-        Then the figures that differ from their curve's end, as they were measured again.
+        Then the figures that differ from their curve's end, as they were measured again or are of a step before it.
         """
         aims = self.config.study.objectives
         row = zip(with_beside(aims), row_of(aims, run.values, result.numbers), strict=True)
@@ -165,7 +165,8 @@ class Projection:
         alone = {address: value for address, value in result.numbers.items() if address not in ends}
         moved = {address: value for address, value in result.numbers.items() if value != ends.get(address, value)}
         measured_s = result.remeasured_s or progress[-1].time_s
-        return [Progress(0, objectives | alone, measured_s), Progress(progress[-1].step, moved, measured_s)]
+        later_s = result.remeasured_s or progress[-1].time_s + 0.001  # of two at one time MLflow shows the larger
+        return [Progress(0, objectives | alone, measured_s), Progress(progress[-1].step, moved, later_s)]
 
     def _remeasured(self, digest: str) -> str:
         """What `REMEASURED` is of what stands in the work folder; empty where nothing was measured again."""

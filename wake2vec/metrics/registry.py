@@ -9,6 +9,7 @@ results has no use for it. So `METRICS` is one expression that uses nothing but 
 """
 
 import ast
+import math
 import re
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
@@ -303,6 +304,45 @@ READ_FIRST = tuple(sorted(RANKS, key=RANKS.__getitem__))
 """The figures of the known issues, the objectives before the others."""
 HEADLINE = tuple(address for address in READ_FIRST if RANKS[address] <= FIRST_OF_ALL)
 """The figures that stand first wherever there are several."""
+
+
+def is_evaluated(address: str) -> bool:
+    """Whether a figure is measured at every evaluation, step 0 among them: it has a curve."""
+    if address not in ALL_METRICS or address.startswith(("validation.start_", "validation.best_")):
+        return False
+    when = ALL_METRICS[address].when
+    return when is When.EVALUATION or (when is When.TRAINING and address.startswith("validation."))
+
+
+def cost_of(address: str, figure: float | None) -> float:
+    """The figure turned so that less is better; infinite where it is undefined, or says nothing good or bad."""
+    better = ALL_METRICS[address].better
+    if figure is None or math.isnan(figure) or better is None:
+        return math.inf
+    if isinstance(better, str):
+        return figure if better == "lower" else -figure
+    return abs(figure - better)
+
+
+def check_keep_by(address: str, head: HeadKind | None = None) -> None:
+    """Raises ConfigError: no evaluation can be the best in this figure; of trials with that head, where it is given."""
+    remedy = "take train.keep_by=validation.loss"
+    if address.startswith("retention."):
+        raise ConfigError(
+            "train.keep_by names a figure of the text that is trained on, or of the rows: retention is measured on "
+            f"another, which no trial hangs on, and {address} is one of it; {remedy}, and bound the retention"
+        )
+    if not is_evaluated(address) or ALL_METRICS[address].better is None:
+        raise ConfigError(
+            "train.keep_by names a figure that is measured at every evaluation and is better lower, higher or at a "
+            f"number: {address} isn't one; {remedy}"
+        )
+    of_head = ALL_METRICS[address].head
+    if head is not None and of_head not in (None, head):
+        raise ConfigError(
+            f"train.keep_by names a figure that the trial has: {address} is of a head that is a matrix of its own, and "
+            f"here it isn't; {remedy}"
+        )
 
 
 def null_of(address: str, numbers: Mapping[str, float | None]) -> float | None:

@@ -21,6 +21,13 @@ METRICS = (
         compares=False,
     ),
     Metric("training.lr", "learning rate of the last update", when=When.TRAINING, compares=False),
+    Metric(
+        "training.kept_step",
+        "step whose rows the trial keeps: its figures are those of that step",
+        unit="steps",
+        when=When.TRAINING,
+        compares=False,
+    ),
     Metric("training.grad_norm", "norm of the last gradient before clipping", when=When.TRAINING, compares=False),
     Metric(
         "validation.loss",

@@ -36,13 +36,17 @@ class State:
     """The optimizer's numbers, by its own names: the same for both matrices."""
     tensors: dict[str, Tensor]
     """`rows`: the trained rows; `optimizer.<name>`: the optimizer's tensors. `head_rows` and `head_optimizer.<name>`
-    are those of a head of its own."""
+    are those of a head of its own; `best.<name>` are the trained rows of the best evaluation."""
     threads: int | None = None
     """That computed it on a CPU: with others the next step's last digits may differ. None: it isn't known."""
+    best_step: int | None = None
+    """Updates done at the best evaluation; None: its rows aren't kept."""
+    best_cost: float | None = None
+    """The figure that decided, turned so that less is better."""
 
 
 SCALARS = {field.name for field in fields(State)} - {"tensors"}
-NEEDED = SCALARS - {"threads"}
+NEEDED = SCALARS - {"threads", "best_step", "best_cost"}
 
 
 def write_checkpoint(folder: Path, state: State) -> Path:

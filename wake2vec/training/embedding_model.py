@@ -1,6 +1,7 @@
 """The model that is trained: a frozen body between the input embedding and the head, in one matrix or in two."""
 
 import copy
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -99,6 +100,13 @@ class EmbeddingModel:
     @property
     def device(self) -> torch.device:
         return self.matrix.device
+
+    @torch.no_grad()
+    def take(self, rows: Mapping[str, Float[Tensor, "trained dim"]]) -> None:
+        """Make these, of any device, the trained rows of the matrices of these names."""
+        for name, matrix in self.trained.items():
+            matrix.trained_rows.copy_(rows[name])
+        self.refresh()
 
     def refresh(self) -> None:
         """Bring what the products read up to date, after the rows were changed."""

@@ -159,16 +159,15 @@ class Training:
         self.step = state.step
         self.micro_batch_blocks = state.micro_batch_blocks
         self._loss_scale = state.loss_scale
+        self.model.take(state.tensors)
         for name, matrix in self.model.trained.items():
             rows, prefix = matrix.trained_rows, f"{_OPTIMIZER[name]}."
-            rows.copy_(state.tensors[name])
             tensors = {  # optimizers keep their numbers on the CPU
                 key.removeprefix(prefix): tensor.to(rows.device) if tensor.ndim else tensor
                 for key, tensor in state.tensors.items()
                 if key.startswith(prefix)
             }
             self._optimizers[name].state[rows] = {**state.optimizer, **tensors}
-        self.model.refresh()
 
     def _finite_gradient(self, ids: Tensor, lr: float) -> tuple[float, float]:
         """Loss, and norm of the clipped gradient before clipping; a loss scale that overflows is halved."""
