@@ -89,7 +89,7 @@ class StudyConfig(Section):
 
     def _faults_of(self, where: str, values: dict[str, Value]) -> list[str]:
         try:
-            self.run_config(values)
+            check_keep_by(self.run_config(values).train.keep_by)
         except ValidationError as fault:
             return [
                 f"{where}: {line}"

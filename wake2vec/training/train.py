@@ -159,7 +159,7 @@ class Training:
         self.step = state.step
         self.micro_batch_blocks = state.micro_batch_blocks
         self._loss_scale = state.loss_scale
-        self.model.take(state.tensors)
+        self.model.take({name: state.tensors[name] for name in self.model.trained})
         for name, matrix in self.model.trained.items():
             rows, prefix = matrix.trained_rows, f"{_OPTIMIZER[name]}."
             tensors = {  # optimizers keep their numbers on the CPU
