@@ -19,12 +19,14 @@ from wake2vec.metrics.measure import measure, of_head
 from wake2vec.metrics.registry import ALL_METRICS, cost_of
 from wake2vec.metrics.validation import validate
 from wake2vec.remeasure import matrix_of
+from wake2vec.training.generate import sample_texts
 from wake2vec.training.keep import BestRows
 from wake2vec.trial import model_at_start, start_training
 
 Vary = Callable[..., RunConfig]
-RISING = {"steps": 6, "rows": "new", "lr": 0.03, "evaluate_every_steps": 1}
-"""A learning rate so high that the loss rises again before the end."""
+RISING = {"steps": 6, "optimizer": "adamw", "lr": 0.3, "warmup_share": 0.99, "evaluate_every_steps": 1}
+"""A learning rate that rises to the end, until it is so high that the loss rises too."""
+OWN_HEAD = {**RISING, "lr": 0.05}
 LOSS = "validation.loss"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -51,19 +53,19 @@ def curve(folder: Path, address: str) -> dict[int, float]:
 @pytest.mark.parametrize(
     ("train", "base", "head"),
     [
-        ({}, None, "native"),
-        ({"rows": "all", "optimizer": "adamw"}, None, "native"),
-        ({}, "untied", "native"),
-        ({}, "untied", "tied"),
+        (RISING, None, "native"),
+        ({**RISING, "rows": "new", "lr": 0.1}, None, "native"),
+        (OWN_HEAD, "untied", "native"),
+        (RISING, "untied", "tied"),
     ],
-    ids=["new", "all", "own head", "head replaced"],
+    ids=["all", "new", "own head", "head replaced"],
 )
 def test_all_of_a_trial_is_of_its_best_evaluation_and_the_curves_are_whole(
     train: dict[str, Any], base: str | None, head: str, vary: Vary, twins: dict[str, Path], tmp_path: Path
 ) -> None:
-    model = {"head": head, **({"path": str(twins[base])} if base else {})}
-    config = vary(train={**RISING, **train, "keep": "best"}, model=model)
-    last = run(vary(train={**RISING, **train}, model=model), tmp_path)
+    base_model = {"head": head, **({"path": str(twins[base])} if base else {})}
+    config = vary(train={**train, "keep": "best"}, model=base_model)
+    last = run(vary(train=train, model=base_model), tmp_path)
     best, material = run(config, tmp_path), prepare(config)
     works = [WorkFolder(tmp_path / result.digest) for result in (last, best)]
     curves = [[(record.step, record.numbers) for record in work.progress()] for work in works]
@@ -81,29 +83,33 @@ def test_all_of_a_trial_is_of_its_best_evaluation_and_the_curves_are_whole(
     assert {address: last.numbers[address] for address in at_step} != at_step
 
     again = model_at_start(config, material)
+    start = {name: of.matrix[material.vocabulary.base_size :].clone() for name, of in again.trained.items()}
     again.take({name: torch.from_numpy(rows) for name, rows in kept.items()})
     assert validate(again, material.corpus, material.vocabulary.base_size, 4)[LOSS] == losses[step]
     pictured = in_bytes(works[1].read_arrays("geometry"))
-    of_kept = measure(material.subject(matrix_of(config, material, torch.from_numpy(kept["rows"])))).arrays
-    if "head_rows" in kept:
-        subject = material.subject(matrix_of(config, material, torch.from_numpy(kept["head_rows"]), "head_rows"))
-        of_kept |= of_head(measure(subject)).arrays
+    of_kept: dict[str, np.ndarray] = {}
+    for name, rows in kept.items():
+        matrix = matrix_of(config, material, torch.from_numpy(rows), name)
+        measured = measure(material.subject(matrix, start[name], name))
+        of_kept |= (of_head(measured) if name == "head_rows" else measured).arrays
     assert {name: pictured[name] for name in of_kept} == in_bytes(of_kept)
-    assert best.samples != last.samples
+    with material.base.with_matrix(again.operand, again.head.operand) as model:
+        assert best.samples == sample_texts(model, material.vocabulary, config.sample, config.seed)
 
 
 @pytest.mark.parametrize("head", ["native", "tied"])
 def test_an_export_has_the_kept_rows(head: str, vary: Vary, twins: dict[str, Path], tmp_path: Path) -> None:
-    config = vary(train={**RISING, "keep": "best"}, model={"path": str(twins["untied"]), "head": head})
+    train = OWN_HEAD if head == "native" else RISING
+    config = vary(train={**train, "keep": "best"}, model={"path": str(twins["untied"]), "head": head})
     result = run(config, tmp_path)
     work = WorkFolder(tmp_path / result.digest)
     assert result.kept_step < 6
     export_folder(result, work, tmp_path / "out", "card")
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     rows, words = work.read_arrays("rows"), result.audit.words_added
-    assert exported.get_input_embeddings().weight[-words:].detach().numpy().tobytes() == rows["rows"].tobytes()
+    assert exported.get_input_embeddings().weight[-words:].detach().numpy().tobytes() == rows["rows"][-words:].tobytes()
     of_head = rows["head_rows" if head == "native" else "rows"]
-    assert exported.get_output_embeddings().weight[-words:].detach().numpy().tobytes() == of_head.tobytes()
+    assert exported.get_output_embeddings().weight[-words:].detach().numpy().tobytes() == of_head[-words:].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,8 @@ def test_what_is_better_is_as_the_registry_declares() -> None:
 def test_stopped_or_killed_between_the_best_and_the_end_it_keeps_the_same_rows(
     head: str, vary: Vary, twins: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = vary(train={**RISING, "keep": "best"}, model={"path": str(twins["untied"]), "head": head})
+    train = OWN_HEAD if head == "native" else RISING
+    config = vary(train={**train, "keep": "best"}, model={"path": str(twins["untied"]), "head": head})
     whole = run(config, tmp_path / "whole")
     expected = outcome(whole, tmp_path / "whole")
 
