@@ -328,6 +328,6 @@ def test_every_figure_of_training_is_on_the_curves_or_of_them(config: RunConfig,
     result = run(config, tmp_path)
     curves = {address for at in WorkFolder(tmp_path / result.digest).progress() for address in at.numbers}
     of_training = {address for address, metric in METRICS.items() if metric.when is When.TRAINING}
-    assert of_training == {address for address in curves if not address.startswith(("geometry.", "retention."))} | {
-        f"validation.{name}" for name in ("start_loss", "best_loss", "best_step")
-    }
+    on_curves = {address for address in curves if not address.startswith(("geometry.", "retention."))}
+    of_curves = {f"validation.{name}" for name in ("start_loss", "best_loss", "best_step")} | {"training.kept_step"}
+    assert of_training == on_curves | of_curves
