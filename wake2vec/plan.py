@@ -14,6 +14,7 @@ from wake2vec.metrics.readings import Measured
 from wake2vec.metrics.registry import ALL_METRICS, GEOMETRY, HEAD_METRICS, OF_HEAD
 from wake2vec.metrics.validation import losses_without_targets
 from wake2vec.probe import time_geometry, time_samples, time_step, time_validation
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import workspace_bytes
 from wake2vec.training.machine import (
     AVAILABLE_THREADS,
@@ -35,6 +36,18 @@ Observe = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class StartNorms:
+    """What the initialiser's knobs come to on this base: means over the rows of the input embedding at step 0."""
+
+    new: float
+    """Norm of a new row."""
+    base: float
+    """Norm of a base row."""
+    from_centre: float
+    """Distance of a new row from the mean of the base rows."""
+
+
+@dataclass(frozen=True)
 class TrialPlan:
     """Sizes in bytes, times in seconds; of a large model the times are drawn on from parts."""
 
@@ -46,6 +59,7 @@ class TrialPlan:
     start_losses: tuple[float, float] | None
     """Where a head of the base's own is thrown away: the mean loss of some held-out blocks at step 0 with it, and with
     the input embedding in its place."""
+    start_norms: "StartNorms"
     trained_parameters: int
     frozen_parameters: int
     memory: dict[str, int]
@@ -87,7 +101,7 @@ def plan_trial(
     training = start_training(config, material)
     model = training.model
     trained = sum(matrix.trained_rows.numel() for matrix in model.trained.values())
-    start_losses = _start_losses(training, material, config)
+    start_losses, start_norms = _start_losses(training, material, config), _start_norms(model, material)
     pass_memory = measure_pass(model, config.corpus.block_tokens)
     optimizer_bytes = peak_bytes(training.optimizer_step, model.device)  # makes the optimizer's state
     state = training.state()
@@ -116,6 +130,7 @@ def plan_trial(
         - trained,
         head=config.head(fingerprint_inputs(config)),
         start_losses=start_losses,
+        start_norms=start_norms,
         memory={**lasting, **passing, "workspace of the optimizer": optimizer_bytes},
         peak_bytes=sum(lasting.values()) + max(pass_bytes, optimizer_bytes),
         step=step,
@@ -158,6 +173,12 @@ def _start_losses(training: Training, material: Material, config: RunConfig) -> 
     few = 1 if is_large(training.model, config.corpus.block_tokens) else training.micro_batch_blocks
     blocks = material.corpus.validation[:few]["input_ids"].to(training.model.device)
     return own.losses(blocks).mean().item(), training.model.losses(blocks).mean().item()
+
+
+def _start_norms(model: EmbeddingModel, material: Material) -> StartNorms:
+    base, new = (rows.detach() for rows in model.matrix.tensor_split([material.vocabulary.base_size]))
+    lengths = (rows.norm(dim=1).mean().item() for rows in (new, base, new - base.mean(dim=0)))
+    return StartNorms(*lengths)
 
 
 HEAD_REASONS: dict[HeadKind, str] = {

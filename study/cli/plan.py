@@ -53,12 +53,15 @@ def size(count: float) -> str:
 def _model_table(plan: TrialPlan, config: StudyConfig) -> Table:
     train, tokens = config.run.train, config.run.corpus.block_tokens
     count = math.ceil(train.batch_blocks / plan.micro_batch_blocks)
+    norms = plan.start_norms
     passes = f"{count} {'pass' if count == 1 else 'passes'} of {plan.micro_batch_blocks}"
     rows = [
         ("device", f"{plan.device}, {plan.precision}"),
         ("parameters trained", f"{plan.trained_parameters:,}"),
         ("parameters frozen", f"{plan.frozen_parameters:,}"),
         *([("head", _head_told(plan))] if plan.head != "shared" else []),
+        ("norm at step 0", f"new rows {norms.new:.3g}, base rows {norms.base:.3g}"),
+        ("new rows lie off", f"the base's mean row by {norms.from_centre:.3g}"),
         ("an optimizer step", f"{train.batch_blocks} x {tokens} tokens in {passes}"),
     ]
     return facts("one trial", rows)

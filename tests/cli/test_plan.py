@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -130,6 +131,18 @@ def test_the_plan_names_every_parameter_and_foresees_the_time(config: RunConfig,
     baseline, average = timed.trial(8.0, 3), timed.trial(4 / math.log(2), 3)
     assert study_time(timed, study_config).seconds == pytest.approx(baseline.seconds + 3 * average.seconds)
     assert in_words(Estimate(57.04, 51.0, 60.0)) == "57 s ±11 %"
+
+
+def test_the_plan_says_how_long_rows_begin(vary: Vary) -> None:
+    config = vary(init={"noise_scale": 0.5})
+    training = start_training(config, material := prepare(config))
+    rows = training.model.matrix.detach().double().numpy()
+    base, new = rows[: material.vocabulary.base_size], rows[material.vocabulary.base_size :]
+    norms = plan_trial(config).start_norms
+    expected = [np.sqrt((group**2).sum(1)).mean() for group in (new, base, new - base.mean(0))]
+    assert [norms.new, norms.base, norms.from_centre] == pytest.approx(expected, rel=1e-5)
+    doubled = plan_trial(vary(init={"noise_scale": 1.0})).start_norms
+    assert doubled.from_centre == pytest.approx(2 * expected[2], rel=1e-3)
 
 
 def test_study_plan_prints_it_in_80_columns_and_leaves_nothing(
