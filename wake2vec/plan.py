@@ -21,6 +21,7 @@ from wake2vec.training.machine import (
     is_large,
     measure_pass,
     measure_threads,
+    memory_faults_told,
     peak_bytes,
     quickest,
     use_threads,
@@ -79,6 +80,7 @@ class TrialPlan:
         return self.step * steps + self.evaluation * evaluations + self.ending
 
 
+@memory_faults_told()
 def plan_trial(
     config: RunConfig,
     cache: Path | None = None,

@@ -39,7 +39,7 @@ from wake2vec.training.embedding_model import EmbeddingModel, TrainedMatrix
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial
 from wake2vec.training.keep import BestRows
-from wake2vec.training.machine import micro_batch_blocks, use_threads
+from wake2vec.training.machine import memory_faults_told, micro_batch_blocks, use_threads
 from wake2vec.training.train import Stopwatch, Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
 
@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 Observer = Callable[[Progress], None]
 
 
+@memory_faults_told()
 def run(
     config: RunConfig,
     trials_folder: Path,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wake2vec import METRICS, When
 from wake2vec.data.tokenizer import KINDS
-from wake2vec.metrics import mutual, neighbours
+from wake2vec.metrics import mutual, neighbours, readings
 from wake2vec.metrics import rows as chunks
 from wake2vec.metrics.measure import measure, measure_end, measure_fully
 from wake2vec.metrics.readings import Subject
@@ -120,6 +120,26 @@ def test_every_number_is_the_same_in_chunks(size: int, monkeypatch: pytest.Monke
         monkeypatch.setattr(module, name, size)
     after = report(subject)
     assert [name for name, value in before.items() if not same(after[name], value, 1e-6)] == []
+
+
+def test_where_the_devices_memory_is_short_the_cpu_measures_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, tries = planted(), 0
+    before = report(subject)
+    read = chunks.covariance
+
+    def short_of_memory(group: chunks.Group) -> Tensor:
+        nonlocal tries
+        tries += 1
+        if tries <= shortages:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
+        return read(group)
+
+    monkeypatch.setattr(readings, "covariance", short_of_memory)
+    shortages = 1
+    assert report(subject) == before and tries > 1
+    tries, shortages = 0, 9  # the control: nor does the CPU hold it
+    with pytest.raises(torch.OutOfMemoryError):
+        report(subject)
 
 
 @pytest.mark.needs("gpu")

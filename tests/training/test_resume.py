@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.kills import CONTROLS, differs, every_step, killed_at_every_point, outcome, random_kills
-from wake2vec import RunConfig, StorageError, TrialStopped, WorkFolder, prepare, run
+from wake2vec import RunConfig, StorageError, TrialStopped, WorkFolder, prepare, run, trial
 from wake2vec.errors import MemoryExhaustedError
 from wake2vec.training.checkpoint import State, newest_checkpoint, write_checkpoint
 from wake2vec.training.embedding_model import EmbeddingModel
@@ -161,6 +161,21 @@ def test_without_memory_the_micro_batch_is_halved_and_the_mathematics_stays(
     monkeypatch.setattr(EmbeddingModel, "add_gradients", none)
     with pytest.raises(MemoryExhaustedError, match=r"one block at a time must fit.*CUDA out of memory\.; lower"):
         small.update()
+
+
+def test_memory_that_is_exhausted_elsewhere_is_told_in_one_line_and_what_was_trained_stays(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*given: object) -> list[str]:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
+
+    with monkeypatch.context() as short:
+        short.setattr(trial, "sample_texts", none)
+        with pytest.raises(MemoryExhaustedError, match=r"^a trial must fit .*CUDA out of memory\.; free the memory.*$"):
+            run(every_step(config), tmp_path)
+    seen: list[Progress] = []
+    run(every_step(config), tmp_path, seen.append)  # the remedy was followed
+    assert min(record.step for record in seen) > 0
 
 
 def test_a_trial_goes_on_with_the_threads_that_it_began_with(config: RunConfig) -> None:

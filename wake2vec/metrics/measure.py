@@ -8,6 +8,7 @@ from collections.abc import Collection
 from importlib import import_module
 
 import numpy as np
+import torch
 
 from wake2vec.metrics.readings import Measured, Readings, Subject
 from wake2vec.metrics.registry import GEOMETRY, OF_HEAD, SOURCES
@@ -67,6 +68,15 @@ FILES = tuple(source.module for source in SOURCES if source.functions & {AT_EVAL
 
 
 def _measured(when: str, readings: Readings, files: Collection[str]) -> Measured:
+    """On the CPU where the device's memory doesn't hold it: the same figures, later, and the trial goes on."""
+    try:
+        return _found(when, readings, files)
+    except torch.OutOfMemoryError:
+        readings.to_cpu()
+    return _found(when, readings, files)  # only here is the memory of the first try let go
+
+
+def _found(when: str, readings: Readings, files: Collection[str]) -> Measured:
     numbers: Numbers = {}
     arrays: dict[str, np.ndarray] = {}
     for source in SOURCES:

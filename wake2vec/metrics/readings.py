@@ -1,7 +1,7 @@
 """What metrics read: a matrix with what is known of its rows, and what several metrics need of it, made once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -50,6 +50,14 @@ class Readings:
     def __init__(self, subject: Subject, known: Numbers) -> None:
         self.subject = subject
         self.known = known
+
+    def to_cpu(self) -> None:
+        """From here on the rows are read on the CPU, and nothing that was read on another device is kept."""
+        subject = self.subject
+        before = None if subject.base_before is None else subject.base_before.cpu()
+        known = self.known
+        self.__dict__.clear()
+        self.subject, self.known = replace(subject, matrix=subject.matrix.cpu(), base_before=before), known
 
     @cached_property
     def groups(self) -> dict[str, Group]:

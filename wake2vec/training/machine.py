@@ -31,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from wake2vec.config import MachineConfig
+from wake2vec.errors import MemoryExhaustedError
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import CHUNK_TOKENS
 from wake2vec.training.quantized import is_quantized, weight_count
@@ -63,6 +64,22 @@ class PassMemory:
     def most_blocks(self, free_bytes: float) -> int:
         """As many as that memory holds; 1 where it doesn't even hold one."""
         return max(1, min(math.floor((free_bytes - fixed) / max(block, 1)) for fixed, block in self.phases))
+
+
+@contextlib.contextmanager
+def memory_faults_told() -> Iterator[None]:
+    """Say in one line that the device's memory was exhausted, wherever nothing could be made smaller."""
+    try:
+        yield
+    except torch.OutOfMemoryError as fault:
+        raise MemoryExhaustedError(
+            f"a trial must fit into the device's memory, and doesn't: {first_line(fault)}; free the memory that other "
+            "programs take, or choose a smaller model"
+        ) from None
+
+
+def first_line(fault: BaseException) -> str:
+    return str(fault).split("\n")[0]
 
 
 def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:

@@ -15,6 +15,7 @@ from wake2vec.errors import MemoryExhaustedError, TrainingDivergedError
 from wake2vec.training.checkpoint import State
 from wake2vec.training.device import START_LOSS_SCALE
 from wake2vec.training.embedding_model import EmbeddingModel
+from wake2vec.training.machine import first_line
 from wake2vec.training.optimizer import Adafactor, batch_at, lr_at
 from wake2vec.workfolder import Numbers
 
@@ -209,7 +210,7 @@ class Training:
             try:
                 return work()
             except torch.OutOfMemoryError as fault:
-                reason = str(fault).split("\n")[0]
+                reason = first_line(fault)
             # Only here, out of the handler, is the memory of the failed pass let go.
             if self.micro_batch_blocks == 1:
                 raise MemoryExhaustedError(
