@@ -4,6 +4,7 @@ Addresses stay the keys of YAML, JSON and the study's database.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 
 from study.noise import Interval
@@ -13,6 +14,18 @@ from wake2vec import ALL_METRICS, Numbers, Shown
 BESIDE = {"geometry.collapse_share": "geometry.byte_collapse_share"}
 """A figure that stands right after an objective wherever that is shown: `collapse_share` holds byte collapse, which is
 what Phase 1 found, and can't be gamed as that can."""
+
+COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal would obey: control characters, ends of lines, other directions of writing; and what is no text."""
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Text from anywhere on one line, with what a terminal would obey written out (`\\x1b`), but for what is `kept`."""
+
+    def written(found: re.Match[str]) -> str:
+        return found[0] if found[0] in kept else found[0].encode("unicode_escape", "surrogatepass").decode()
+
+    return COMMANDS.sub(written, text)
 
 
 class Beside(Objective):

@@ -27,6 +27,7 @@ from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.metrics.validation import target_counts
 from wake2vec.result import retention_hash
+from wake2vec.training.folder import check_model
 from wake2vec.training.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
 from wake2vec.workfolder import Numbers, write_atomic
 
@@ -127,6 +128,7 @@ def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
         "vocabulary.lexicon": _hash(Path(config.vocabulary.lexicon), "lexicon"),
     }
     folder = resolve_folder(config.model.path)  # which asks the model hub where there is none
+    check_model(folder)
     inputs["model.path"] = fingerprint(folder)
     if config.corpus.bos == "auto" and _begins_with_bos(folder, inputs["model.path"]):
         inputs["corpus.bos"] = "always"

@@ -1,18 +1,21 @@
 """`python -m study`: `run`, `plan`, `measure`, which functions the other commands are, and how all of them fail."""
 
 import contextlib
+import io
 import logging
 import os
 import signal
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import optuna
 import typer
+from typer.core import TyperGroup
 
 from study.cli import lexicon, make, read
 from study.cli.clean import clean
@@ -35,7 +38,7 @@ from study.cli.status import cost_in_words, spent
 from study.config import DEFAULT_PROFILE, RESULTS, load_config, make_command
 from study.engine.measures import bring_up_to_date, stale_runs
 from study.engine.stop import Stop, seconds_of
-from study.format import duration
+from study.format import duration, printable
 from study.runs.compare import pair_of, shown_cautions
 from study.runs.database import check_folder, fault_in_words
 from study.runs.judge import why_enough
@@ -44,14 +47,56 @@ from study.runs.storage import driver_of
 from study.show.tables import comparison_table, front_table, legend
 from wake2vec import TrialStopped, Wake2VecError
 
+EXIT_UNUSABLE = 2
+EXIT_INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """Commands of which a wrong use is told as all else that a user can put right: in one line."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Raises SystemExit: in any case, unless another program calls (not `standalone_mode`)."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no text
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except typer.Abort:
+            typer.echo("\nstopped", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+        except typer.TyperException as fault:
+            _tell_wrong_use(fault)
+            sys.exit(EXIT_UNUSABLE)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell_wrong_use(fault: Any) -> None:
+    """`fault` is typer's own; where nothing was asked for, it is the help."""
+    if type(fault).__name__ == "NoArgsIsHelpError":
+        fault.show()
+        return
+    context = getattr(fault, "ctx", None)
+    asked = context.command_path if context is not None else "study"
+    typer.echo(f"error: {printable(fault.format_message()).rstrip('.')}; see `{asked} --help`", err=True)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Study how words are best added to a frozen language model: sweep, compare, export.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-EXIT_UNUSABLE = 2
-EXIT_INTERRUPTED = 130
 
 
 def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -72,7 +117,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             said = str(fault) if isinstance(fault, Wake2VecError) else fault_in_words(fault)
             if said is None:
                 raise
-            typer.echo(f"error: {said}", err=True)
+            typer.echo(f"error: {printable(said)}", err=True)
             raise typer.Exit(EXIT_UNUSABLE) from None
 
     return checked

@@ -152,7 +152,7 @@ def analyse(
         typer.echo(json.dumps(done.report, indent=2, ensure_ascii=False))
         return
     for table in analysis_tables(done.report, done.shared, against):
-        console.print(table, highlight=False)
+        console.print(table)
         say()
     say("In brackets: the null, what noise reads (docs/metrics.md). Page, picture, JSON:")
     typer.echo(f"  {done.folder / PAGE}")

@@ -4,19 +4,33 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from study.config import RESULTS, StudyConfig, check_config, load_config, make_command, read_profile
 from study.engine.measures import opened
+from study.format import printable
 from study.runs.choose import preferring
 from study.runs.judge import is_done
 from study.runs.record import StudyRecord
 from study.show.table import Table, in_terminal
 
-console = Console()
+
+class Terminal(Console):
+    """Takes all text as it is: names of files and words of a lexicon are nobody's styles, emoji codes or commands."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Also of a table's cells and title."""
+        return super().render_str(printable(text, kept="\n"), **{**settings, "markup": False, "emoji": False})
+
+
+console = Terminal()
 """Colours and bold on a terminal alone; 80 columns wide where the output is none."""
 
 Profile = Annotated[str, typer.Argument(help="A profile of study/profiles, or the path of a YAML file.")]
@@ -63,8 +77,7 @@ def _preferring(config: StudyConfig, prefer: str | None) -> StudyConfig:
 
 
 def say(text: str = "") -> None:
-    """As it is: no part of it is taken for a style."""
-    console.print(text, highlight=False, markup=False)
+    console.print(text)
 
 
 def show(*tables: Table) -> None:
@@ -73,7 +86,7 @@ def show(*tables: Table) -> None:
         if place:
             say()
         for part in in_terminal(table):
-            console.print(part, highlight=False, markup=False)
+            console.print(part)
 
 
 def continuing(
@@ -135,7 +148,7 @@ def say_commands(commands: Mapping[str, str]) -> None:
         if len(command) <= short:
             say(f"  {command:<{short}}  {what}")
         else:
-            console.print(f"  {_broken(command)}\n      {what}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  {_broken(command)}\n      {what}", soft_wrap=True)
 
 
 def _broken(command: str) -> str:

@@ -44,10 +44,10 @@ class Bars:
         self._config = config
         self._console = console
         self.drawn = Progress(
-            TextColumn(f"{{task.description:<{NAME_LETTERS}}}"),
+            TextColumn(f"{{task.description:<{NAME_LETTERS}}}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figure]:<12}"),
+            TextColumn("{task.fields[figure]:<12}", markup=False),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
@@ -69,19 +69,18 @@ class Bars:
         self._console.print(
             f"vocabulary: {audit.base_vocabulary:,} tokens and {audit.words_added:,} new ones, of which "
             f"{audit.unseen_share:.0%} never occur in the\ntraining text; new tokens cut {audit.words_cut_share:.1%} "
-            "of the text's words inside",
-            highlight=False,
+            "of the text's words inside"
         )
 
     def remeasuring(self, what: str) -> None:
-        self._console.print(what, highlight=False)
+        self._console.print(what)
 
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """Told when it changes."""
         self._pace.timed(seconds[threads])
         if threads != self._threads:
             measured = ", ".join(f"{count}: {duration(taken)}" for count, taken in seconds.items())
-            self._console.print(f"threads: {threads} (a pass takes with {measured})", highlight=False)
+            self._console.print(f"threads: {threads} (a pass takes with {measured})")
         self._threads = threads
 
     def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
@@ -92,7 +91,7 @@ class Bars:
             setting = ", ".join(f"{short_label(key)} {shown(run.params[key])}" for key in self._config.study.space)
             what = f": {'Phase 1 baseline: ' if run.is_baseline else ''}{setting}"
         left = self._left()
-        self._console.print(f"{name}{what}{left and f' ({left})'}", highlight=False)
+        self._console.print(f"{name}{what}{left and f' ({left})'}")
         self._pace.begin(name, steps, is_companion=run.role is not Role.TRIAL)
         self._fresh.add(name)
         self._runs[name] = self.drawn.add_task(name[:NAME_LETTERS], total=steps, figure="")
@@ -101,11 +100,11 @@ class Bars:
         loss = record.numbers.get("training.loss")
         steps_before = record.step - (loss is not None)
         if name in self._fresh and steps_before:
-            self._console.print(f"  {name} goes on from step {steps_before}", highlight=False)
+            self._console.print(f"  {name} goes on from step {steps_before}")
         self._fresh.discard(name)
         self._pace.trained(name, record.step)
         if not self._has_told and (left := self._left()):
-            self._console.print(f"  {left}, by its first steps", highlight=False)
+            self._console.print(f"  {left}, by its first steps")
         self._tell_head(name, record)
         self.drawn.update(self._runs[name], completed=record.step)
         if loss is not None:
@@ -116,7 +115,7 @@ class Bars:
         if before is not None and not self._has_told_head:
             self._has_told_head = True
             told = tying_told(before, record.numbers.get("validation.loss"))
-            self._console.print(f"  {name}: head: {told}; model.head=native keeps it", highlight=False)
+            self._console.print(f"  {name}: head: {told}; model.head=native keeps it")
 
     def run_ended(self, run: Run) -> None:
         if run.role is Role.TRIAL:
@@ -126,7 +125,7 @@ class Bars:
         texts = {State.STOPPED: f"stopped, {run.reason}", State.FAILED: f"failed: {run.reason}"}
         text = texts.get(run.state) or self._told(run.values)
         line = f"  {name}: {text}"
-        self._console.print(line if len(line) <= WIDTH else f"  {name}:\n    {text}", highlight=False)
+        self._console.print(line if len(line) <= WIDTH else f"  {name}:\n    {text}")
         self._pace.end(name)
         self._fresh.discard(name)
         self.drawn.remove_task(self._runs.pop(name))
@@ -145,7 +144,7 @@ class Bars:
 def telling(console: Console) -> Iterator[Callable[[str], None]]:
     """Says what is done now, in one line that goes away, with the time; a line each where the output is no terminal."""
     if not console.is_terminal:
-        yield lambda what: console.print(f"  {what}", highlight=False, markup=False)
+        yield lambda what: console.print(f"  {what}")
         return
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     # What libraries write to stderr meanwhile stays as they write it.

@@ -50,7 +50,7 @@ def bos_id(tokenizer: PreTrainedTokenizerFast, choice: Literal["auto", "always",
         )
     if choice == "auto":
         ids: list[int] = tokenizer("x")["input_ids"]
-        return bos if ids[0] == bos else None
+        return bos if ids[:1] == [bos] else None
     return bos if choice == "always" else None
 
 

@@ -13,7 +13,6 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -23,6 +22,16 @@ from transformers import (
 from wake2vec.config import MADE_MODEL, OWN_HEAD, Precision, Quantization
 from wake2vec.errors import ModelError
 from wake2vec.training.device import attention_for, best_device, compute_dtype, keep_freed_memory
+from wake2vec.training.folder import (
+    AGAIN,
+    check_folder,
+    check_model,
+    is_folder,
+    is_there,
+    load_config,
+    quietly,
+    without_stderr,
+)
 from wake2vec.training.probe import Scales, read_scales
 from wake2vec.training.quantized import compute_in, loading_options
 
@@ -31,20 +40,33 @@ FILES = ["*.json", "*.safetensors", "tokenizer.model"]
 KEPT_FILES = ["*.jinja"]
 """What an export keeps of it besides: the chat template, which moves no number."""
 
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
+PROBE = "a ☃\U0010fffd b\n"
+"""A text with letters that hardly any tokenizer has."""
+MOST_GAPS = 10_000
+"""Ids without a token, beside as many as there are with one."""
+MOST_WITHOUT_ROW = 64
+"""Tokens that a tokenizer may have beyond the matrix: Gemma 3 has one."""
+
 
 def resolve_folder(path: str) -> Path:
-    """The local folder of a base model: `path` itself, or the hub's snapshot of that name.
+    """The local folder of a base model: `path` itself, or the hub's snapshot of that name; its files are looked at.
 
     Raises:
-        ModelError: there is neither.
+        ModelError: there is neither, or see `check_folder`.
     """
     folder = Path(path)
-    if folder.is_dir():
+    if is_folder(folder):
+        check_folder(folder)
         return folder
     if path == MADE_MODEL:
         raise ModelError(f"the base model must be a local folder: no folder {path}; `make model` makes it")
+    if folder.is_absolute() or path.startswith((".", "~")) or path.endswith("/") or is_there(folder):
+        raise ModelError(f"the base model must be a local folder: {path} is none; give MODEL=<folder>")
     try:
-        return Path(snapshot_download(path, allow_patterns=[*FILES, *KEPT_FILES]))
+        found = Path(snapshot_download(path, allow_patterns=[*FILES, *KEPT_FILES]))
+        check_folder(found)
+        return found
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError):
         raise ModelError(
             f"the base model must be a local folder or a name on the model hub: no folder {path}, and the "
@@ -53,13 +75,29 @@ def resolve_folder(path: str) -> Path:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Raises ModelError: the folder holds no tokenizer of the fast kind."""
-    try:
+    """The folder's tokenizer, once a text went through it.
+
+    Raises:
+        ModelError: the folder holds none of the fast kind, or one that can't be used.
+    """
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise ModelError(f"a base model's folder must hold its tokenizer ({TOKENIZERS[0]}): {folder} has none; {AGAIN}")
+    with quietly(f"the tokenizer of {folder} can't be loaded"), without_stderr():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as fault:
-        raise ModelError(f"{folder} holds no tokenizer: {first_line(fault)}") from None
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ModelError(f"the tokenizer must be of the fast kind (tokenizer.json): {folder} has another")
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ModelError(f"the tokenizer must be of the fast kind (tokenizer.json): {folder} has another; {AGAIN}")
+        ids = tokenizer.get_vocab().values()
+        written = tokenizer(PROBE, return_offsets_mapping=True)["input_ids"]
+    if not written:
+        raise ModelError(
+            f"a tokenizer must write letters: {folder} has {len(ids):,} tokens, none for {PROBE!r}; {AGAIN}"
+        )
+    size = 1 + max(ids)
+    if size > 2 * len(ids) + MOST_GAPS:
+        raise ModelError(
+            f"the ids of a tokenizer must follow one another: {folder} has {len(ids):,} tokens and the last id "
+            f"{size - 1:,}; {AGAIN}"
+        )
     return tokenizer
 
 
@@ -73,27 +111,24 @@ def load_model(
     Raises:
         ModelError: with the reason.
     """
+    check_model(folder)
     options = loading_options(best_device()) if quantization == "nf4" else {}
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if getattr(config, "auto_map", None):
-            raise ModelError(f"a base model must not bring code of its own: {folder} has an auto_map")
+    with quietly(f"{folder} can't be loaded as a causal language model"):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below
             **options,
         )
-    except (OSError, ValueError) as fault:
-        raise ModelError(f"{folder} is no causal language model in safetensors: {first_line(fault)}") from None
-    wrong = sorted({*info["missing_keys"], *info["unexpected_keys"], *map(str, info["mismatched_keys"])})
+    wrong = sorted({*info["missing_keys"], *info["unexpected_keys"], *(key[0] for key in info["mismatched_keys"])})
     if wrong:
-        raise ModelError(f"the weights don't fit the model: {folder}: {', '.join(wrong[:5])}; get the model again")
+        raise ModelError(f"the weights don't fit the model: {folder}: {', '.join(wrong[:5])}; {AGAIN}")
     broken = [name for name, weight in model.named_parameters() if not _is_finite(weight)]
     if broken:
-        raise ModelError(f"all weights must be finite: {folder}: {', '.join(broken[:5])} aren't; get the model again")
+        raise ModelError(f"all weights must be finite: {folder}: {', '.join(broken[:5])} aren't; {AGAIN}")
     return model.eval()
 
 
@@ -182,15 +217,14 @@ def _set_matrices(
 def has_own_head(folder: Path) -> bool:
     """Whether the model's head is a matrix of its own, by its config; False where that can't be read."""
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError):
+        return not load_config(folder).get_text_config().tie_word_embeddings
+    except ModelError:
         return False  # `load_model` says why
-    return not config.get_text_config().tie_word_embeddings
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The type of the weights in the folder; float32 where its config doesn't say."""
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype or torch.float32
+    return load_config(folder).dtype or torch.float32
 
 
 def with_missing_rows(rows: Float[Tensor, "rows dim"], folder: Path) -> Float[Tensor, "rows_or_more dim"]:
@@ -200,6 +234,11 @@ def with_missing_rows(rows: Float[Tensor, "rows dim"], folder: Path) -> Float[Te
     was encoded to such a token; the mean row is where one that is never met does least.
     """
     missing = 1 + max(load_tokenizer(folder).get_vocab().values()) - len(rows)
+    if missing > MOST_WITHOUT_ROW:
+        raise ModelError(
+            f"each token of a tokenizer must have its row, but for {MOST_WITHOUT_ROW} at most: {folder} has "
+            f"{len(rows):,} rows, {missing:,} too few; give the tokenizer that belongs to the model"
+        )
     return torch.cat([rows, rows.mean(0).expand(missing, -1)]) if missing > 0 else rows
 
 
@@ -245,7 +284,3 @@ def file_hash(path: Path) -> str:
 def _file_hash(path: Path, size: int, modified_ns: int) -> str:
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def first_line(fault: Exception) -> str:
-    return str(fault).strip().split("\n")[0]
