@@ -1,0 +1,1 @@
+"""Faults put into whole commands: what people give, and what machines do."""
