@@ -1,14 +1,18 @@
 """What a study left on disk and in MLflow, to be compared."""
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import numpy as np
 from safetensors.numpy import load_file
 
 from study.engine.driver import StudyOutcome
 from study.tracking import tracking_uri
-from wake2vec import WorkFolder
+from wake2vec import WorkFolder, write_result
+from wake2vec.result import stored_content
 
 
 def results(folder: Path, outcome: StudyOutcome) -> list[tuple[object, ...]]:
@@ -36,3 +40,14 @@ def metric_rows(folder: Path) -> list[tuple[object, ...]]:
 
 def records(folder: Path) -> int:
     return sum(len(WorkFolder(path).progress()) for path in folder.glob("trials/*"))
+
+
+def rewrite(work: WorkFolder, changes: Mapping[str, Any]) -> None:
+    """A whole result with other parts, as another version or another trial would have written it."""
+    write_result(work, {**stored_content(work), **changes})
+
+
+def rewrite_arrays(work: WorkFolder, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Other arrays, as a trial would have written them."""
+    digest = work.write_arrays(name, arrays)
+    rewrite(work, {"hashes": {**stored_content(work)["hashes"], f"{name}.safetensors": digest}})

@@ -9,6 +9,10 @@ class ConfigError(Wake2VecError):
     """A setting that can't be used; all faults of a configuration are in one message."""
 
 
+class DamagedError(ConfigError):
+    """A file of a work folder that isn't what was written: the trouble of one run, not of its study."""
+
+
 class LexiconError(Wake2VecError):
     """A word list that can't be used."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +12,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 from torch import Tensor
 
 from wake2vec.config import TRAINING_VERSION, CorpusConfig, RetentionConfig, RunConfig, VocabularyConfig
@@ -22,14 +22,16 @@ from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, retent
 from wake2vec.data.forms import ExtendedVocabulary, base_pieces, extend
 from wake2vec.data.lexicon import Lexicon, read_lexicon, read_text, with_capitals
 from wake2vec.data.tokenizer import ReferenceRows, base_kinds, base_texts, reference_rows
-from wake2vec.errors import CorpusError
+from wake2vec.errors import CorpusError, DamagedError
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.metrics.validation import target_counts
 from wake2vec.result import retention_hash
 from wake2vec.training.folder import check_model
 from wake2vec.training.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
-from wake2vec.workfolder import Numbers, write_atomic
+from wake2vec.workfolder import Numbers, checked_arrays, with_checksum, write_atomic
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,12 +210,13 @@ def encode(text: str, config: CorpusConfig, vocabulary: ExtendedVocabulary, lexi
 
 
 def _read_encoded(path: Path, vocabulary: ExtendedVocabulary) -> tuple[Corpus, Audit] | None:
-    """What `_write_encoded` wrote; None where there is nothing that can be read."""
+    """What `_write_encoded` wrote; None where there is nothing that can be read: it is encoded again."""
+    if not path.exists():
+        return None
     try:
-        arrays = load_file(path)
-        if arrays.pop("sha256").tobytes() != _checksum(arrays):
-            return None
-    except (OSError, SafetensorError, KeyError):
+        arrays = checked_arrays(path)
+    except DamagedError as fault:
+        logger.warning("an encoded text is made again: %s", fault)
         return None
     audited = Audit.model_validate_json(arrays["audit"].tobytes())
     train, validation = (
@@ -229,16 +232,6 @@ def _write_encoded(path: Path, corpus: Corpus, audited: Audit) -> None:
         for column in ("input_ids", "target_bytes")
     }
     arrays["audit"] = np.frombuffer(audited.model_dump_json().encode(), dtype=np.uint8)
-    arrays["sha256"] = np.frombuffer(_checksum(arrays), dtype=np.uint8)
     for folder in (path.parent.parent, path.parent):  # the results folder may be made by this
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomic(path, save(arrays))
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> bytes:
-    """A flipped bit would load in silence."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.digest()
+    write_atomic(path, save(with_checksum(arrays)))

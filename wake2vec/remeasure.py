@@ -1,6 +1,6 @@
 """Measuring again: what a finished trial lacks of today's metrics, from what is kept of it. Nothing is trained."""
 
-import json
+import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +18,19 @@ from wake2vec.metrics.readings import Measured
 from wake2vec.metrics.registry import ALL_METRICS, SOURCES
 from wake2vec.metrics.retention import retention_bits, retention_numbers
 from wake2vec.metrics.spacing import sample_numbers
-from wake2vec.result import RESULT_FORMAT, RETENTION, RunResult, read_result
+from wake2vec.result import (
+    NEXT,
+    RESULT_FORMAT,
+    RETENTION,
+    RunResult,
+    read_result,
+    result_arrays,
+    stored_content,
+    write_result,
+)
 from wake2vec.training.machine import use_threads
 from wake2vec.trial import initialise, model_at_start, retention_of_base
-from wake2vec.workfolder import Numbers, WorkFolder, write_json
+from wake2vec.workfolder import Numbers, WorkFolder, arrays_in_bytes
 
 
 def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | None = None) -> None:
@@ -38,11 +47,7 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
     config = _with_inputs(result, now, work)
     use_threads(result.config.machine.threads)
     material = prepare(config, cache)
-    try:
-        trained = work.read_arrays("rows")
-        arrays = work.read_arrays("geometry")
-    except OSError as fault:
-        raise ConfigError(f"figures are measured again from a trial's rows: {fault}; train it again for them") from None
+    trained, arrays = (result_arrays(work, result, name) for name in ("rows", "geometry"))
     numbers: Numbers = {}
     found_arrays: dict[str, np.ndarray] = {}
     for name, rows in trained.items():
@@ -54,7 +59,7 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
         **sample_numbers(result.samples, config.sample.prompt, material.words, material.spacing),
         **material.constants,
     }
-    content = json.loads(work.result_path.read_text(encoding="utf-8"))
+    content = stored_content(work)
     if any(address.startswith("retention.") for address in stale):
         found |= retention_again(config, material, trained, result.computed.micro_batch_blocks)
         content["config"]["retention"] = config.retention.model_dump()
@@ -67,8 +72,20 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
         "remeasured_s": time.time(),
     }
     if found_arrays:
-        work.write_arrays("geometry", arrays | found_arrays)
-    write_json(work.result_path, content)
+        content["hashes"] = _write_geometry(work, arrays | found_arrays)
+    write_result(work, content)
+
+
+def _write_geometry(work: WorkFolder, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Gives the hashes of the result. Before, a result is written that names both: a kill in between harms none."""
+    content, file = stored_content(work), "geometry.safetensors"
+    known: dict[str, str] = content.get("hashes", {})
+    with (work.path / file).open("rb") as geometry:
+        before = hashlib.file_digest(geometry, "sha256").hexdigest()
+    after = hashlib.sha256(arrays_in_bytes(arrays)).hexdigest()
+    write_result(work, {**content, "hashes": {**known, file: before, file + NEXT: after}})
+    work.write_arrays("geometry", arrays)
+    return {**known, file: after}
 
 
 def retention_again(

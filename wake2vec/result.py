@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wake2vec.config import ADDED_KNOBS, HeadKind, RunConfig, flatten, head_kind, unflatten
 from wake2vec.data.audit_record import Audit
-from wake2vec.errors import ConfigError
+from wake2vec.errors import ConfigError, DamagedError
 from wake2vec.metrics.registry import ALL_METRICS, HEAD_METRICS, METRICS, Metric, When
-from wake2vec.workfolder import Numbers, WorkFolder
+from wake2vec.workfolder import REMEDY, UNREADABLE, Numbers, Progress, WorkFolder, in_words, write_atomic
 
 RESULT_FORMAT = 6
 """Of the file `result.json`; raised where its configuration has knobs that earlier versions can't read. Format 4, which
@@ -21,6 +22,12 @@ STARTS = {"validation.loss": "validation.start_loss", "retention.bits_per_byte":
 """Figures whose value at step 0 is a figure too."""
 RETENTION = "retention.path"
 KEPT_STEP = "training.kept_step"
+ARRAY_FILES = ("rows.safetensors", "geometry.safetensors")
+"""Of a finished trial: what its figures were measured on, and what exports and pictures are made of."""
+NEXT = ".next"
+"""Of the name of an array file, in `hashes`: what it will be when measuring again is done, or was killed."""
+SEAL = "sha256"
+"""The last key of the file: the SHA-256 of the file itself, with nothing between these quotes."""
 
 
 class Neighbours(BaseModel):
@@ -79,6 +86,8 @@ class RunResult(BaseModel):
     computed: Computed
     seconds: dict[str, float]
     """Wall time by part, of the run that finished the trial: see `wake2vec.trial`."""
+    hashes: dict[str, str] = {}
+    """SHA-256 of the files with the trial's arrays, under their names; none of a version that named none."""
 
     @property
     def head(self) -> HeadKind:
@@ -96,15 +105,120 @@ class RunResult(BaseModel):
         return _figures_of(self.head)
 
 
+def write_result(work: WorkFolder, content: dict[str, Any]) -> None:
+    """Write what `RunResult` dumps, sealed: a change of any byte is noticed when it is read."""
+    open_ = json.dumps({**content, SEAL: ""}, indent=2, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(open_.encode()).hexdigest()
+    write_atomic(work.result_path, _with_seal(open_, "", digest).encode())
+
+
+def _with_seal(text: str, old: str, new: str) -> str:
+    """`old` and `new` stand between the quotes."""
+    before, key, after = text.rpartition(f'"{SEAL}": "{old}"')
+    return f'{before}"{SEAL}": "{new}"{after}' if key else text
+
+
+def stored_content(work: WorkFolder) -> dict[str, Any]:
+    """What stands in the file `result.json`, of any version, without its seal.
+
+    Raises:
+        DamagedError: it isn't what was written, or can't be read.
+    """
+    try:
+        content = _unsealed(work.result_path.read_bytes())
+        if type(content["format"]) is not int:
+            raise TypeError("its format is no number")
+        return content
+    except UNREADABLE as fault:
+        raise damaged(work, fault) from None
+
+
+def _unsealed(data: bytes) -> dict[str, Any]:
+    """Raises one of `UNREADABLE`."""
+    text = data.decode()
+    content: dict[str, Any] = json.loads(text)
+    seal = content.pop(SEAL, None)
+    if seal is not None and hashlib.sha256(_with_seal(text, seal, "").encode()).hexdigest() != seal:
+        raise ValueError("its bytes aren't those that were written")
+    return content
+
+
+def sealed_hashes(data: bytes) -> dict[str, str] | None:
+    """`RunResult.hashes` of the bytes of a file `result.json`; None: they aren't what was written."""
+    try:
+        return {str(name): str(digest) for name, digest in _unsealed(data).get("hashes", {}).items()}
+    except UNREADABLE:
+        return None
+
+
+def damaged(work: WorkFolder, fault: BaseException) -> DamagedError:
+    """The error of a result that can't be read for this reason."""
+    why = f"it has no {fault}" if isinstance(fault, KeyError) else in_words(fault)
+    return DamagedError(f"{work.result_path} is damaged: {why}; {REMEDY}")
+
+
+def is_end(last: Progress, result: RunResult) -> bool:
+    """Whether a record is the last of a finished training: the evaluation after its last step."""
+    return last.step == result.config.train.steps and "validation.loss" in last.numbers
+
+
+def array_fault(work: WorkFolder, result: RunResult, file: str) -> str | None:
+    """What is wrong with a file of arrays, by the hash that its result names; None: it is whole, or no hash is named.
+
+    `file` is a key of `RunResult.hashes`.
+    """
+    wanted = {digest for name in (file, file + NEXT) if (digest := result.hashes.get(name))}
+    try:
+        with (work.path / file).open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as fault:
+        return f"can't be read: {in_words(fault)}"
+    return "isn't what the result was written with" if wanted and found not in wanted else None
+
+
+def result_arrays(work: WorkFolder, result: RunResult, name: str) -> dict[str, np.ndarray]:
+    """Arrays of a finished trial, `rows` or `geometry`, as they were written.
+
+    Raises:
+        DamagedError: a byte of the file was changed, or it can't be read.
+    """
+    file = f"{name}.safetensors"
+    if (fault := array_fault(work, result, file)) is not None:
+        raise DamagedError(
+            f"{work.path / file} {fault}; `make doctor FIX=yes` moves the run's result aside, and `make study` trains "
+            "it again"
+        )
+    return work.read_arrays(name)
+
+
 def read_result(work: WorkFolder) -> RunResult:
     """The result of a finished trial, of this version or an earlier one; `work.result_path` must stand.
 
     A figure that it doesn't have, or of an earlier formula, is None until it is measured: `wake2vec.remeasure`.
 
     Raises:
+        DamagedError: it isn't what was written, or can't be read.
         ConfigError: a version made it that is newer than this one, or older than any that is read.
     """
-    content = json.loads(work.result_path.read_text(encoding="utf-8"))
+    content = stored_content(work)
+    try:
+        _check_versions(work, content)
+        has = _figures_of(_head_of(content))
+        content["config"] = _with_added_knobs(content["config"])
+        # Before there was a choice, the last was kept.
+        known = {KEPT_STEP: content["config"]["train"]["steps"], **content["numbers"]}
+        content["numbers"] = {**dict.fromkeys(has), **known, **dict.fromkeys(_outdated(content))}
+        content["start"] = figures_at_start(work, content["numbers"])
+        return RunResult.model_validate(content)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        raise damaged(work, ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
+    except UNREADABLE as fault:
+        raise damaged(work, fault) from None
+
+
+def _check_versions(work: WorkFolder, content: dict[str, Any]) -> None:
+    """Raises ConfigError: a version made it that is newer than this one, or older than any that is read."""
     given = content["format"]
     measured = content.get("measured", {}).items()
     newer = [at for at in measured if at[0] in ALL_METRICS and at[1] > ALL_METRICS[at[0]].version]
@@ -119,13 +233,6 @@ def read_result(work: WorkFolder) -> RunResult:
             f"results are read from format {OLDEST_FORMAT} on: {work.result_path} has {given}, of an earlier version; "
             "use that one, or give study.name=<another name> for a new study"
         )
-    has = _figures_of(_head_of(content))
-    content["config"] = _with_added_knobs(content["config"])
-    # Before there was a choice, the last was kept.
-    known = {KEPT_STEP: content["config"]["train"]["steps"], **content["numbers"]}
-    content["numbers"] = {**dict.fromkeys(has), **known, **dict.fromkeys(_outdated(content))}
-    content["start"] = figures_at_start(work, content["numbers"])
-    return RunResult.model_validate(content)
 
 
 def figures_at_start(work: WorkFolder, numbers: Numbers) -> Numbers:
@@ -148,14 +255,20 @@ def stale_metrics(work: WorkFolder, now: RunConfig | None = None) -> list[str]:
 
     Retention that was read on another text than that of `now`, of a trial of the same base model, is such a figure too.
     None of a result that this version doesn't read.
+
+    Raises:
+        DamagedError: the result isn't what was written.
     """
-    content = json.loads(work.result_path.read_text(encoding="utf-8"))
+    content = stored_content(work)
     if not OLDEST_FORMAT <= content["format"] <= RESULT_FORMAT:
         return []
-    has = _figures_of(_head_of(content))
-    lacking = has.keys() - content["numbers"].keys() | _outdated(content)
-    if now is not None and _is_of_another_text(content, now):
-        lacking |= {address for address in has if address.startswith("retention.")}
+    try:
+        has = _figures_of(_head_of(content))
+        lacking = has.keys() - content["numbers"].keys() | _outdated(content)
+        if now is not None and _is_of_another_text(content, now):
+            lacking |= {address for address in has if address.startswith("retention.")}
+    except UNREADABLE as fault:
+        raise damaged(work, fault) from None
     return [address for address in has if address in lacking and has[address].when is not When.TRAINING]
 
 

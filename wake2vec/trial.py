@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wake2vec.config import RunConfig
-from wake2vec.errors import TrialAbandoned, TrialFailedError, TrialStopped
+from wake2vec.errors import DamagedError, TrialAbandoned, TrialFailedError, TrialStopped
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
 from wake2vec.metrics.measure import joined, measure, measure_end, of_head, of_rows
 from wake2vec.metrics.readings import Measured
@@ -33,6 +33,7 @@ from wake2vec.result import (
     find_digest,
     read_result,
     versions_of_metrics,
+    write_result,
 )
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.training.embedding_model import EmbeddingModel, TrainedMatrix
@@ -41,7 +42,7 @@ from wake2vec.training.initialisers import INITIALISERS, InitMaterial
 from wake2vec.training.keep import BestRows
 from wake2vec.training.machine import memory_faults_told, micro_batch_blocks, use_threads
 from wake2vec.training.train import Stopwatch, Training, train
-from wake2vec.workfolder import Numbers, Progress, WorkFolder, write_json
+from wake2vec.workfolder import Numbers, Progress, WorkFolder, set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,9 @@ def run(
     """Train and measure one configuration; its work folder is `trials_folder/<digest>`.
 
     A trial that was finished before, by this version or an earlier one, isn't trained again: its result is read. One
-    that was cut off goes on from its newest checkpoint. `observe` is called with each record, `stop` after each: where
-    it gives True, the trial ends with a checkpoint. Encoded texts are kept in `cache`.
+    that was cut off goes on from its newest checkpoint. A damaged result is told and moved aside, and the trial is
+    trained again. `observe` is called with each record, `stop` after each: where it gives True, the trial ends with a
+    checkpoint. Encoded texts are kept in `cache`.
 
     Raises:
         TrialStopped: `stop` said so.
@@ -74,8 +76,14 @@ def run(
     digest = find_digest(config, fingerprints, trials_folder)
     folder = WorkFolder(trials_folder / digest)
     if folder.result_path.exists():
-        discard_checkpoints(folder.checkpoints_path)
-        return read_result(folder)
+        try:
+            result = read_result(folder)
+        except DamagedError as fault:
+            aside = set_aside(folder.result_path)
+            logger.warning("%s. It lies aside as %s, and the run is trained again", fault, aside.name)
+        else:
+            discard_checkpoints(folder.checkpoints_path)
+            return result
     for earlier in config.digests(fingerprints)[1:]:
         if WorkFolder(trials_folder / earlier).checkpoints_path.exists():
             logger.warning("a checkpoint of an earlier version can't be used: %s; training starts over", earlier)
@@ -99,8 +107,8 @@ def run(
             at_end = joined(at_end, of_head(measure_end(subject, of_rows(numbers))))
     with watch("write"):
         kept = {name: matrix.trained_rows.detach().cpu().numpy() for name, matrix in model.trained.items()}
-        folder.write_arrays("rows", kept)
-        folder.write_arrays("geometry", arrays | at_end.arrays)
+        written = {"rows": kept, "geometry": arrays | at_end.arrays}
+        hashes = {f"{name}.safetensors": folder.write_arrays(name, own) for name, own in written.items()}
     numbers |= at_end.numbers | material.constants | {"retention.base_bits_per_byte": retention_of_base(material)}
     result = RunResult(
         format=RESULT_FORMAT,
@@ -117,8 +125,9 @@ def run(
         versions=versions(),
         computed=_computed(training),
         seconds=watch.seconds,
+        hashes=hashes,
     )
-    write_json(folder.result_path, result.model_dump())
+    write_result(folder, result.model_dump())
     discard_checkpoints(folder.checkpoints_path)
     return result
 

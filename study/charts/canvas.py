@@ -7,9 +7,7 @@ colour differs by line or marker, too.
 
 import io
 import math
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from wake2vec import write_atomic
 
 Array = npt.NDArray[Any]
 COLOURS = {
@@ -144,13 +144,12 @@ def finite(values: Array) -> Array:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write whole or not at all, without date or version: equal figures give equal bytes."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        quickly = {"compress_level": 3}  # 6, the default, takes twice as long and saves nothing
-        new = Path(folder, "new.png")
-        with matplotlib.rc_context(STYLE):
-            # `savefig` would draw it once more, to find a layout that is fixed already.
-            FigureCanvasAgg(figure).print_png(new, metadata={"Software": None}, pil_kwargs=quickly)
-        os.replace(new, path)
+    quickly = {"compress_level": 3}  # 6, the default, takes twice as long and saves nothing
+    drawn = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        # `savefig` would draw it once more, to find a layout that is fixed already.
+        FigureCanvasAgg(figure).print_png(drawn, metadata={"Software": None}, pil_kwargs=quickly)
+    write_atomic(path, drawn.getvalue())
 
 
 def palette() -> str:

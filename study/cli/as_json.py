@@ -36,6 +36,7 @@ def status_content(record: StudyRecord, driver: str | None) -> Content:
         "finished": len(record.finished),
         "stopped": len(record.stopped),
         "failed": len(record.failed),
+        "damaged": len(record.damaged),
         "imported": sum(bool(trial.source) for trial in record.finished),
         "open": [
             {
@@ -88,6 +89,7 @@ def show_content(record: StudyRecord, run: Run, pair: Pair | None) -> Content:
         },
         "device": result and result.computed.device,
         "work_folder": str(record.work_folder(run.digest).path) if run.digest else None,
+        "is_whole": record.checked(run).is_whole if result else None,
         "samples": result.samples if result else [],
     }
 

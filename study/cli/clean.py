@@ -35,7 +35,7 @@ def clean(
     if not doomed:
         say(f"{folder} holds no results.")
         return
-    with _undriven(folder):
+    with undriven(folder):
         size = sum(file.lstat().st_size for path in doomed for file in (path, *path.rglob("*")))
         say(f"{folder} holds {size / 1e6:.0f} MB: {', '.join(path.name for path in doomed)}")
         if others:
@@ -72,7 +72,7 @@ def _made_and_others(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 @contextlib.contextmanager
-def _undriven(folder: Path) -> Iterator[None]:
+def undriven(folder: Path) -> Iterator[None]:
     """Hold the locks of all studies in the folder.
 
     Raises:

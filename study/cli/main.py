@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from study.cli import lexicon, make, read
 from study.cli.clean import clean
+from study.cli.doctor import doctor
 from study.cli.options import (
     MORE_TRIALS,
     Folder,
@@ -182,7 +183,7 @@ def _say_outcome(record: StudyRecord) -> None:
     say()
     for caution in shown_cautions(record):
         say(caution)
-    for trials, what in ((record.stopped, "stopped early"), (record.failed, "failed")):
+    for trials, what in ((record.stopped, "stopped early"), (record.failed, "failed"), (record.damaged, "damaged")):
         if trials:
             say(f"{len(trials)} {what}: `study list` says why.")
     say(f"Spent: {cost_in_words(spent(record), record, ' of training and evaluation')}.")
@@ -232,6 +233,7 @@ for name, command in (
     ("report", make.report),
     ("export", make.export),
     ("analyse", make.analyse),
+    ("doctor", doctor),
 ):
     app.command(name)(one_line_errors(command))
 

@@ -88,6 +88,7 @@ def export(
     say(f"Exported to {done.folder}: {done.reason}.")
     if done.kept:
         say(done.kept)
+    say(f"Trial {done.trial}: {done.checked}.")
     say(
         f"Loaded again with plain transformers: validation loss {done.reloaded_loss:.5f} "
         f"(logged {done.logged_loss:.5f})."

@@ -261,7 +261,8 @@ def _place(record: StudyRecord, run: Run) -> Table:
     cost, all_steps = record.cost(run.digest), spent(record).steps
     share = f", {cost.steps / all_steps:.0%} of the study's steps" if all_steps else ""
     place = str(record.work_folder(run.digest).path)
-    return facts("", [("cost", cost_in_words(cost, record) + share), ("digest", run.digest), ("work folder", place)])
+    told = [("cost", cost_in_words(cost, record) + share), ("digest", run.digest), ("work folder", place)]
+    return facts("", [*told, *([("files", record.checked(run).words)] if run.values else [])])
 
 
 def _first_lines(sample: str) -> str:

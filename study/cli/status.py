@@ -96,7 +96,7 @@ def _facts(record: StudyRecord, driver: str | None, now: float) -> Iterator[tupl
     study = record.config.study
     imported = sum(bool(trial.source) for trial in record.finished)
     counts = {"finished": len(record.finished) - imported}
-    counts |= {"stopped early": len(record.stopped), "failed": len(record.failed)}
+    counts |= {"stopped early": len(record.stopped), "failed": len(record.failed), "damaged": len(record.damaged)}
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     yield "trials", f"{record.ended} of {study.trials} ended{f': {kinds}' if kinds else ''}"
     if imported:

@@ -130,6 +130,7 @@ class Driver:
         self._reader = StudyReader(study, self._config, self._folder)
         self._faults = Faults(self._config)
         self._interrupted = [trial.number for trial in self._reader.record().running]
+        self._damaged = [trial for trial in self._reader.record().damaged if self._is_run_again(trial)]
         self._open: dict[str, OpenRun] = {}
         self._held: list[tuple[OpenRun, Result]] = []
         """How runs ended; what comes before the baseline's end waits for it, as bounds are measured from it."""
@@ -165,6 +166,8 @@ class Driver:
             self.catch_up()
             raise TrialStopped
         record = self._reader.record()
+        if self._damaged:
+            return self._begin_again(self._damaged.pop(0), record)
         if self._interrupted:
             return self._begin_trial(self._reopen(self._interrupted.pop(0)), record)
         if self._may_begin(record):
@@ -202,6 +205,8 @@ class Driver:
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
         study = self._config.study
+        if any(open_.trial is None and open_.run.role is Role.TRIAL for open_ in self._open.values()):
+            return False  # a sampler must see it
         if record.ended + len(record.running) >= study.trials or why_enough(record):
             return False
         if _waiting(record.trials):
@@ -216,25 +221,49 @@ class Driver:
         return self._study.ask()
 
     def _due(self, record: StudyRecord) -> list[Run]:
-        """The companions that can be run, and have neither result nor fault.
+        """The companions that can be run, and have neither result nor fault that can be read.
 
         References and the baseline's repeats fill the time when no trial may begin. They also decide, by the noise
         that they show, who is a finalist: so the finalists' repeats come last, when all trials have ended.
         """
         if not record.finished or (record.running and not record.finished[0].is_baseline):
             return []
-        first = _waiting([*record.all_references, *record.repeats_of(record.baseline)])
-        return first if first or record.running else _waiting(record.companions)
+        first = self._waiting([*record.all_references, *record.repeats_of(record.baseline)])
+        return first if first or record.running else self._waiting(record.companions)
+
+    def _waiting(self, companions: Sequence[Run]) -> list[Run]:
+        """Those that have no end, or one that is damaged, unless this driver has run them in vain."""
+        ended = [run.label for run in self._ended]
+        return [
+            run
+            for run in companions
+            if run.state is State.WAITING or (run.state is State.DAMAGED and run.label not in ended)
+        ]
 
     def _begin_trial(self, trial: optuna.Trial, record: StudyRecord) -> Task:
         params, anchor = suggest(trial, self._config), trial.user_attrs.get("anchor", "")
         return self._begin(Run(State.WAITING, trial.number, params, name=anchor), record, trial)
 
+    def _is_run_again(self, trial: Run) -> bool:
+        """Whether a damaged trial is made as a run of this study is; one of an earlier study needn't be."""
+        if trial.params.keys() != self._config.study.space.keys():
+            return False
+        run_config = config_of(trial, self._config)
+        return trial.digest == find_digest(run_config, self._checked_inputs(run_config), self._folder / "trials")
+
+    def _begin_again(self, trial: Run, record: StudyRecord) -> Task:
+        """A trial that Optuna knows to have ended, and whose files can't be read any more: in the same work folder."""
+        self._watcher.remeasuring(f"{trial.label} is run again: {trial.reason}")
+        task = self._begin(trial, record, None)
+        return task if trial.step else replace(task, stopper=None)  # one that had a result isn't stopped
+
     def _begin(self, waiting: Run, record: StudyRecord, trial: optuna.Trial | None) -> Task:
         """`record` is of before `trial` was asked for."""
         run_config = config_of(waiting, self._config)
         inputs = self._checked_inputs(run_config)
-        run = replace(waiting, state=State.RUNNING, digest=find_digest(run_config, inputs, self._folder / "trials"))
+        run = replace(
+            waiting, state=State.RUNNING, reason="", digest=find_digest(run_config, inputs, self._folder / "trials")
+        )
         log = self._projection.open(run, inputs)
         self._watcher.run_started(run, run_config, record.ended)
         self._open[run.label] = OpenRun(run, log, trial)
@@ -257,7 +286,7 @@ class Driver:
             self._faults.check_cause(fault)
         if ended.trial is not None:
             self._tell(ended.trial, run)
-        elif fault is not None:
+        elif fault is not None and run.role is not Role.TRIAL:
             note_fault(self._work(run.digest), run.reason)
         self._ended.append(run)
         self._unshown.append((run, ended.log))

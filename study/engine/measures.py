@@ -4,13 +4,25 @@ It happens by itself when a study is opened. Nothing is trained: `wake2vec.remea
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from study.config import StudyConfig
 from study.runs.storage import driver_of, only_driver, study_names
-from wake2vec import RunConfig, Wake2VecError, WorkFolder, stale_metrics, write_json
+from wake2vec import (
+    UNREADABLE,
+    DamagedError,
+    RunConfig,
+    Wake2VecError,
+    WorkFolder,
+    set_aside,
+    stale_metrics,
+    write_json,
+)
+
+logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 FEW = 3
@@ -23,7 +35,15 @@ def stale_runs(folder: Path, now: RunConfig | None = None) -> dict[str, list[str
 
     `now` is what a study asks for today, which retention may have been read on another text for.
     """
-    return {work.path.name: stale for work in _finished(folder) if (stale := stale_metrics(work, now))}
+    return {work.path.name: stale for work in _finished(folder) if (stale := _stale(work, now))}
+
+
+def _stale(work: WorkFolder, now: RunConfig | None) -> list[str]:
+    """None of a damaged result: who shows the run tells of it."""
+    try:
+        return stale_metrics(work, now)
+    except DamagedError:
+        return []
 
 
 def measure_runs(config: StudyConfig, folder: Path, say: Say, again: bool = False) -> int:
@@ -45,7 +65,7 @@ def measure_runs(config: StudyConfig, folder: Path, say: Say, again: bool = Fals
         work = WorkFolder(folder / "trials" / digest)
         try:
             remeasure(work, stale, config.run, folder / "cache")
-            work.unmeasured_path.unlink(missing_ok=True)
+            _forget(work.unmeasured_path)
         except Wake2VecError as fault:
             faults.append(str(fault))
             write_json(work.unmeasured_path, {"figures": stale, "fault": str(fault)})
@@ -54,6 +74,13 @@ def measure_runs(config: StudyConfig, folder: Path, say: Say, again: bool = Fals
     if faults:
         say(f"{len(faults)} of them stay without: {faults[0]}; then run `make measure`")
     return len(runs) - len(faults)
+
+
+def _forget(path: Path) -> None:
+    """A mark that holds no more; what stands in its place and is none stays, aside."""
+    if path.is_dir():
+        set_aside(path)
+    path.unlink(missing_ok=True)
 
 
 def bring_up_to_date(config: StudyConfig, folder: Path, say: Say, again: bool = False) -> int:
@@ -98,8 +125,14 @@ def _told_path(config: StudyConfig, folder: Path) -> Path:
 
 
 def _time_in(path: Path) -> float:
-    """Seconds since 1970; 0: there is no such file."""
-    return float(json.loads(path.read_text())) if path.exists() else 0.0
+    """Seconds since 1970; 0: there is no such file. Of one that is damaged, when it was written last."""
+    if not path.exists():
+        return 0.0
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8")))
+    except UNREADABLE:
+        logger.warning("%s is damaged: what MLflow shows is brought up to date again", path)
+        return path.stat().st_mtime
 
 
 def _to_measure(now: RunConfig, folder: Path, again: bool) -> dict[str, list[str]]:
@@ -107,7 +140,13 @@ def _to_measure(now: RunConfig, folder: Path, again: bool) -> dict[str, list[str
 
     def tried(digest: str) -> list[str]:
         path = WorkFolder(folder / "trials" / digest).unmeasured_path
-        return json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else []
+        try:
+            return [str(address) for address in json.loads(path.read_text(encoding="utf-8"))["figures"]]
+        except FileNotFoundError:
+            return []
+        except UNREADABLE:
+            logger.warning("%s is damaged: what it says not to be had is tried again", path)
+            return []
 
     return {digest: stale for digest, stale in stale_runs(folder, now).items() if again or {*stale} - {*tried(digest)}}
 

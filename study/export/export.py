@@ -21,6 +21,8 @@ class Exported:
     folder: Path
     logged_loss: float
     reloaded_loss: float
+    checked: str
+    """Of the trial's arrays, in words: they are as they were written, or no hash tells."""
     text_formats: tuple[str, ...]
     """In which the new rows were written, beside safetensors."""
     kept: str
@@ -48,9 +50,10 @@ def export_trial(
     target = target or folder.parent / "exports" / f"{config.study.name}-trial-{chosen.number}"
     card = model_card(record, chosen, reason, rights)
     done = export_folder(result, record.work_folder(chosen.digest), target, card, text_formats)
+    checked = record.checked(chosen).words
     logged = result.numbers["validation.loss"] or 0.0
     kept = kept_told(record, chosen)
-    return Exported(chosen.number, result.digest, reason, target, logged, done.loss, done.text_formats, kept)
+    return Exported(chosen.number, result.digest, reason, target, logged, done.loss, checked, done.text_formats, kept)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

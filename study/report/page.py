@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
@@ -28,7 +29,9 @@ from study.runs.storage import INPUTS, check_fingerprint, fingerprint_of, load_s
 from study.search.importance import Importances, importances
 from study.show import sentences, tables
 from study.show.table import Table, escaped, in_markdown, table_of
-from wake2vec import RETENTION, Neighbours, RunResult, write_atomic
+from wake2vec import RETENTION, DamagedError, Neighbours, RunResult, write_atomic
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,7 @@ def write_report(config: StudyConfig, folder: Path, profile: str = "tiny", overr
         ConfigError: no such study, no trial of it has a result, or it was made with other settings: its values would
             stand under wrong names.
     """
-    record = read_record(config, folder)
+    record = with_whole_arrays(read_record(config, folder))
     inputs = record.result(record.choice.trial.digest).fingerprints
     stored = load_study(folder, config.study.name).user_attrs["fingerprint"]
     check_fingerprint(config.study.name, json.loads(stored), fingerprint_of(config, inputs))
@@ -72,6 +75,17 @@ def write_report(config: StudyConfig, folder: Path, profile: str = "tiny", overr
     write_atomic(path, page(content).encode())
     write_atomic(path.with_suffix(".md"), markdown(content).encode())
     return path
+
+
+def with_whole_arrays(record: StudyRecord) -> StudyRecord:
+    """The study without trials that its pictures would be drawn from and whose arrays are damaged, and it is told."""
+    for trial in (record.baseline, record.choice.trial):
+        try:
+            record.arrays(trial, "geometry")
+        except DamagedError as fault:
+            logger.warning("%s is left out: %s", trial.label, fault)
+            return with_whole_arrays(record.without(trial, fault))
+    return record
 
 
 def content_of(record: StudyRecord, profile: str, overrides: Sequence[str]) -> Content:
@@ -286,7 +300,7 @@ def _issues_table(sides: Sequence[Side], readings: Sequence[Sequence[Reading]]) 
 
 def _side(record: StudyRecord, trial: Run, result: RunResult) -> Side:
     part = "baseline" if trial.number == record.baseline.number else "chosen"
-    return Side(f"{trial.title}, {part}", result.numbers, record.work_folder(trial.digest).read_arrays("geometry"))
+    return Side(f"{trial.title}, {part}", result.numbers, record.arrays(trial, "geometry"))
 
 
 def _read(issue: KnownIssue, side: Side) -> Reading:

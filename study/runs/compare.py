@@ -9,7 +9,7 @@ from study.runs.judge import kind_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.settings import Objective, Value
-from wake2vec import ALL_METRICS, ConfigError, Numbers, Progress, cautions, flatten, read_result
+from wake2vec import ALL_METRICS, ConfigError, DamagedError, Numbers, Progress, cautions, flatten
 
 Row = tuple[float, ...]
 """A value for each of `shown_figures`; empty without a result."""
@@ -53,9 +53,13 @@ def shown_cautions(record: StudyRecord) -> list[str]:
 
 
 def numbers_of(record: StudyRecord, digest: str) -> Numbers:
-    """All figures of a run; none where its result is gone."""
-    work = record.work_folder(digest)
-    return read_result(work).numbers if work.result_path.exists() else {}
+    """All figures of a run; none where its result is gone or damaged."""
+    if digest not in record.kept.numbers:
+        try:
+            record.kept.numbers[digest] = record.result(digest).numbers
+        except DamagedError:
+            return {}
+    return record.kept.numbers[digest]
 
 
 def _by_seed(record: StudyRecord, trial: Run) -> dict[int, Row]:

@@ -119,7 +119,7 @@ def beats_baseline(trial: Run, record: StudyRecord) -> bool:
 
 
 def kind_of(run: Run) -> str:
-    """`finished`, `stopped`, `failed`, `open`, `reference`."""
+    """`finished`, `stopped`, `failed`, `damaged`, `open`, `reference`."""
     if run.role is Role.REFERENCE:
         return str(run.role)
     return "open" if run.state is State.RUNNING else str(run.state)
@@ -150,6 +150,6 @@ def why_enough(record: StudyRecord) -> str:
 
 
 def is_done(record: StudyRecord) -> bool:
-    """Whether all trials, references and repeats have ended."""
-    waits = any(companion.state is State.WAITING for companion in record.companions)
-    return bool(why_enough(record)) and not record.running and not waits
+    """Whether all trials, references and repeats have ended, and can be read."""
+    waits = any(companion.state in (State.WAITING, State.DAMAGED) for companion in record.companions)
+    return bool(why_enough(record)) and not record.running and not record.damaged and not waits

@@ -1,11 +1,13 @@
 """The record of a study: all that tables, report, MLflow's notes and export read of it. It is read, never written."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
@@ -18,7 +20,23 @@ from study.runs.run import Run, State, as_it_stands, references, repeats
 from study.runs.storage import INPUTS, check_shape, input_hashes, load_study, run_of
 from study.runs.trials import Growth, baseline_of, front_numbers, growth_of
 from study.settings import Value
-from wake2vec import ConfigError, Numbers, Progress, RunResult, WorkFolder, find_digest, read_result
+from wake2vec import (
+    ARRAY_FILES,
+    PROGRESS,
+    DamagedError,
+    Numbers,
+    Progress,
+    RunResult,
+    WorkFolder,
+    array_fault,
+    find_digest,
+    is_end,
+    read_log,
+    read_result,
+    result_arrays,
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,6 +50,15 @@ class Kept:
     start: dict[str, Numbers] = field(default_factory=dict)
     """By digest."""
     growth: Growth | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of looking through a trial's arrays."""
+
+    is_whole: bool | None
+    """None: no hash tells."""
+    words: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +104,10 @@ class StudyRecord:
         return self._in(State.FAILED)
 
     @cached_property
+    def damaged(self) -> list[Run]:
+        return self._in(State.DAMAGED)
+
+    @cached_property
     def running(self) -> list[Run]:
         return self._in(State.RUNNING)
 
@@ -95,14 +126,14 @@ class StudyRecord:
         return int(trial.params.get("train.steps", self.config.run.train.steps))
 
     def numbers(self, trial: Run) -> Numbers:
-        """Of a finished trial; read once. Raises ConfigError: its result is gone."""
+        """Of a finished trial; read once. Raises DamagedError: its result is gone."""
         if trial.digest not in self.kept.numbers:
             result = self.result(trial.digest)
             self.kept.numbers[trial.digest], self.kept.start[trial.digest] = result.numbers, result.start
         return self.kept.numbers[trial.digest]
 
     def start(self, trial: Run) -> Numbers:
-        """Of a finished trial at its step 0; read once. Raises ConfigError: its result is gone."""
+        """Of a finished trial at its step 0; read once. Raises DamagedError: its result is gone."""
         self.numbers(trial)
         return self.kept.start[trial.digest]
 
@@ -115,7 +146,7 @@ class StudyRecord:
     @property
     def ended(self) -> int:
         """How many trials of its own came to an end, in whatever way."""
-        ended = self._in(State.FINISHED, State.STOPPED, State.FAILED)
+        ended = self._in(State.FINISHED, State.STOPPED, State.FAILED, State.DAMAGED)
         return sum(not trial.source for trial in ended)
 
     @property
@@ -275,14 +306,32 @@ class StudyRecord:
         return sum(trial.number > last for trial in ended if not trial.source)
 
     def result(self, digest: str) -> RunResult:
-        """Raises ConfigError: the work folder holds none."""
-        work = self.work_folder(digest)
-        if not work.result_path.exists():
-            raise ConfigError(f"the result of a trial is gone: {work.path} holds none; run `make study` again")
-        return read_result(work)
+        """Raises DamagedError: the work folder holds none, or none that can be read."""
+        return _read_result(self.work_folder(digest))
+
+    def arrays(self, trial: Run, name: str) -> dict[str, np.ndarray]:
+        """Of a finished trial, `rows` or `geometry`. Raises DamagedError: they aren't what was written."""
+        return result_arrays(self.work_folder(trial.digest), self.result(trial.digest), name)
+
+    def checked(self, trial: Run) -> Checked:
+        """Whether the arrays of a finished trial are those that its result was written with."""
+        work, result = self.work_folder(trial.digest), self.result(trial.digest)
+        files = {file: array_fault(work, result, file) for file in ARRAY_FILES}
+        damaged = [f"{work.path / file} {fault}" for file, fault in files.items() if fault]
+        if damaged:
+            return Checked(False, f"damaged: {'; '.join(damaged)}")
+        if any(file not in result.hashes for file in ARRAY_FILES):
+            return Checked(None, "not verified: its version named no hashes of its arrays")
+        return Checked(True, "arrays are as they were written, by their SHA-256")
+
+    def without(self, trial: Run, fault: DamagedError) -> "StudyRecord":
+        """The study with this trial as damaged: none of it is chosen, compared or drawn."""
+        trials = [_damaged(own, fault) if own.number == trial.number else own for own in self.trials]
+        return replace(self, trials=trials, kept=replace(self.kept, growth=None))
 
     def progress(self, digest: str) -> list[Progress]:
-        return self.work_folder(digest).progress()
+        whose = next((trial.label for trial in self.trials if trial.digest == digest), "")
+        return self.work_folder(digest).progress(whose=whose)
 
     def cost(self, digest: str) -> Cost:
         if digest not in self._costs:
@@ -305,7 +354,10 @@ def read_record(config: StudyConfig, folder: Path) -> StudyRecord:
     """
     study = load_study(folder, config.study.name)
     check_shape(study, config)
-    return record_of(study, config, folder)
+    record = record_of(study, config, folder)
+    for run in (*record.damaged, *(companion for companion in record.companions if companion.state is State.DAMAGED)):
+        logger.warning("%s is left out: %s", run.label, run.reason)
+    return record
 
 
 def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRecord:
@@ -336,11 +388,29 @@ class StudyReader:
         params = {address: trial.params[address] for address in space if address in trial.params}
         is_known = {*space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
         digest = trial.digest
-        if is_known and not digest:
+        is_gone = trial.state is State.FINISHED and not WorkFolder(self._folder / "trials" / digest).has_ended
+        if is_known and (not digest or is_gone):
             digest = find_digest(self._config.run_config(params), inputs, self._folder / "trials")
-        trial = replace(trial, params=params, digest=digest)
-        if frozen.state.is_finished():
+        trial = self._looked_at(replace(trial, params=params, digest=digest))
+        if frozen.state.is_finished() and trial.state is not State.DAMAGED:  # that one is run again
             self._ended[frozen.number] = trial
+        return trial
+
+    def _looked_at(self, trial: Run) -> Run:
+        """As it is, or damaged: what a trial left must be there."""
+        work = WorkFolder(self._folder / "trials" / trial.digest)
+        try:
+            if trial.state is State.FINISHED:
+                result = _read_result(work)
+                self._kept.numbers[trial.digest], self._kept.start[trial.digest] = result.numbers, result.start
+                last = work.last_record()
+                if last is None or not is_end(last, result):
+                    path = work.path / PROGRESS
+                    logger.warning("%s: %s ends before the training did; `make doctor` says more", trial.label, path)
+            if trial.state in (State.FINISHED, State.STOPPED) and work.first_record() is None:
+                _check_any_record(work)
+        except DamagedError as fault:
+            return _damaged(trial, fault)
         return trial
 
     def _judged(self, trials: list[Run]) -> list[Run]:
@@ -359,3 +429,22 @@ class StudyReader:
     def _result(self, trial: Run) -> RunResult | None:
         work = WorkFolder(self._folder / "trials" / trial.digest)
         return read_result(work) if work.result_path.exists() else None
+
+
+def _read_result(work: WorkFolder) -> RunResult:
+    """Raises DamagedError: the work folder holds none, or none that can be read."""
+    if not work.result_path.exists():
+        raise DamagedError(f"{work.result_path} is gone; `make study` trains the run again")
+    return read_result(work)
+
+
+def _check_any_record(work: WorkFolder) -> None:
+    """Raises DamagedError: there is no record of progress, or none of it can be read."""
+    log = read_log(work.path / PROGRESS)
+    if not log.records:
+        why = log.faults[0] if log.faults else "it holds no record"
+        raise DamagedError(f"{work.path / PROGRESS} is damaged: {why}; `make study` trains the run again")
+
+
+def _damaged(trial: Run, fault: DamagedError) -> Run:
+    return replace(trial, state=State.DAMAGED, values=(), violations=(), bars=(), reason=str(fault))

@@ -14,7 +14,17 @@ from pathlib import Path
 from study.config import StudyConfig
 from study.runs.objectives import objective_values, violations
 from study.settings import Value
-from wake2vec import RunConfig, TrialFailedError, WorkFolder, find_digest, flatten, read_result, write_json
+from wake2vec import (
+    UNREADABLE,
+    DamagedError,
+    RunConfig,
+    TrialFailedError,
+    WorkFolder,
+    find_digest,
+    flatten,
+    read_result,
+    write_json,
+)
 
 NO_NUMBER = -1
 """Of a run that is no trial, nor repeats one."""
@@ -44,6 +54,8 @@ class State(StrEnum):
     """It was ended early, as one that would not have been chosen."""
     FAILED = "failed"
     """It could not be run to its end."""
+    DAMAGED = "damaged"
+    """It came to an end, and what it left can't be read any more: it is run again when its study is."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Run:
     bars: tuple[float, ...] = ()
     """By how much each bar of the choice is broken, as a share of its limit; 0 or less: it is kept."""
     reason: str = ""
-    """Why it was stopped, or how it failed."""
+    """Why it was stopped, how it failed, or what is damaged."""
     step: int = 0
     """Updates done when it was stopped."""
     seed: int | None = None
@@ -160,17 +172,26 @@ def as_it_stands(run: Run, config: StudyConfig, folder: Path, inputs: Mapping[st
     """
     digest = find_digest(config_of(run, config), dict(inputs), folder / "trials")
     work = WorkFolder(folder / "trials" / digest)
-    if work.result_path.exists():
-        try:
+    try:
+        if work.result_path.exists():
             result = read_result(work)
             violations(result, None, config)
             return replace(run, state=State.FINISHED, digest=digest, values=objective_values(result, config))
-        except TrialFailedError as fault:
-            return replace(run, state=State.FAILED, digest=digest, reason=str(fault))
-    if work.fault_path.exists():
-        reason = str(json.loads(work.fault_path.read_text(encoding="utf-8"))["fault"])
-        return replace(run, state=State.FAILED, digest=digest, reason=reason)
+        if work.fault_path.exists():
+            return replace(run, state=State.FAILED, digest=digest, reason=_noted_fault(work))
+    except TrialFailedError as fault:
+        return replace(run, state=State.FAILED, digest=digest, reason=str(fault))
+    except DamagedError as fault:
+        return replace(run, state=State.DAMAGED, digest=digest, reason=str(fault))
     return replace(run, digest=digest)
+
+
+def _noted_fault(work: WorkFolder) -> str:
+    """Raises DamagedError: the note can't be read."""
+    try:
+        return str(json.loads(work.fault_path.read_text(encoding="utf-8"))["fault"])
+    except UNREADABLE as fault:
+        raise DamagedError(f"{work.fault_path} is damaged: {fault}; `make study` runs it again") from None
 
 
 def note_fault(work: WorkFolder, fault: str) -> None:

@@ -1,6 +1,7 @@
 """Warm start: trials of earlier studies, told to a new study's sampler before its own first draw."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from study.settings import Value
 from wake2vec import (
     ADDED_KNOBS,
     ConfigError,
+    DamagedError,
     RunResult,
     TrialFailedError,
     WorkFolder,
@@ -22,6 +24,8 @@ from wake2vec import (
     find_digest,
     read_result,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -> None:
@@ -63,11 +67,14 @@ def _import(
     work = WorkFolder(folder / "trials" / digest)
     if not work.result_path.exists():
         return False
-    result = read_result(work)
     try:
+        result = read_result(work)
         values = objective_values(result, config)
         broken = violations(result, _baseline(folder, config, result), config)
     except TrialFailedError:
+        return False
+    except DamagedError as fault:
+        logger.warning("%s isn't taken: %s", source, fault)
         return False
     study.add_trial(
         create_trial(
@@ -85,7 +92,10 @@ def _baseline(folder: Path, config: StudyConfig, result: RunResult) -> RunResult
     """The baseline's result, if an earlier study has it already."""
     digest = find_digest(config.run_config(config.study.baseline), result.fingerprints, folder / "trials")
     work = WorkFolder(folder / "trials" / digest)
-    return read_result(work) if work.result_path.exists() else None
+    try:
+        return read_result(work) if work.result_path.exists() else None
+    except DamagedError:
+        return None
 
 
 def _knobs(fingerprint: dict[str, Any]) -> dict[str, Any]:

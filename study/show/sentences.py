@@ -136,6 +136,7 @@ def counted(record: StudyRecord) -> str:
         "with a result": len(record.finished),
         "stopped early": len(record.stopped),
         "failed": len(record.failed),
+        "damaged": len(record.damaged),
         "not ended": len(record.running),
     }
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)

@@ -73,6 +73,11 @@ class Table:
         return list(zip(*(column.on_page or column.cells for column in self.columns), strict=True))
 
 
+def printable(text: str) -> str:
+    """One line in which nothing is a command to a terminal, nor turns letters round: such a character is a dot."""
+    return "".join(letter if letter.isprintable() else "·" for letter in text)
+
+
 def facts(title: str, pairs: Sequence[tuple[str, str]], heads: tuple[str, str] = ("", "")) -> Table:
     """A table of names and texts."""
     names, texts = ([pair[place] for pair in pairs] for place in (0, 1))

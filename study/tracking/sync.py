@@ -1,5 +1,6 @@
 """What work folders and study database hold, brought to MLflow and to pictures. Idempotent: again changes nothing."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ from study.runs.run import Role, Run, State, config_of
 from study.runs.system import SYSTEM
 from study.tracking import MARK, OBJECTIVE, Ended, LiveLog, Tracker, objective_key
 from study.tracking.note import experiment_note, study_note
-from wake2vec import Numbers, Progress, RunResult, WorkFolder, read_result, write_json
+from wake2vec import DamagedError, Numbers, Progress, RunResult, WorkFolder, read_result, result_arrays, write_json
+
+logger = logging.getLogger(__name__)
 
 FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
 """Of a work folder, what MLflow shows."""
@@ -42,9 +45,20 @@ class Projection:
 
     def ended(self, run: Run, log: LiveLog) -> None:
         """A run that came to its end, of whose records `log` has sent a part; nobody opens the picture of a repeat."""
-        if run.state is State.FINISHED and run.role is not Role.REPEAT:
-            self.show(run)
+        if self._is_shown(run):
+            self._show(run)
         self._close(run, log)
+
+    @staticmethod
+    def _is_shown(run: Run) -> bool:
+        return run.state is State.FINISHED and run.role is not Role.REPEAT
+
+    def _show(self, run: Run) -> None:
+        """Pictures are made of arrays; where these are damaged, the run has none, and it is told."""
+        try:
+            self.show(run)
+        except DamagedError as fault:
+            logger.warning("%s has no picture: %s", run.label, fault)
 
     def missing(self, record: StudyRecord) -> None:
         """The runs that ended and that MLflow lacks, or has as they were measured before."""
@@ -54,14 +68,16 @@ class Projection:
         ended = {run.label: run for run in runs if run.state in (State.FINISHED, State.STOPPED, State.FAILED)}
         known = {label: tags.get(REMEASURED, "") for label, tags in self.tracker.ended_runs(ended).items()}
         for label, run in ended.items():
-            if known.get(label) == self._remeasured(run.digest):
-                continue
             work = self._work(run.digest)
+            if known.get(label) == self._remeasured(run.digest):
+                if self._is_shown(run) and not all((work.path / name).is_file() for name in FILES):
+                    self._show(run)
+                continue
             log = self.open(run, read_result(work).fingerprints if work.result_path.exists() else self.inputs)
             if label in known:
                 log.sent += [*work.progress(), *work.progress(SYSTEM)]
                 self.ended(run, log)
-            elif all((work.path / name).exists() for name in FILES):
+            elif all((work.path / name).is_file() for name in FILES):
                 self._close(run, log)
             else:
                 self.ended(run, log)
@@ -119,16 +135,21 @@ class Projection:
         return story
 
     def _ended(self, trial: Run) -> float:
-        return self._work(trial.digest).progress()[-1].time_s
+        progress = self._work(trial.digest).progress()
+        return progress[-1].time_s if progress else self._work(trial.digest).result_path.stat().st_mtime
 
     def show(self, run: Run) -> None:
-        """Write what a person looks at into the work folder: picture, audit, samples."""
+        """Write what a person looks at into the work folder: picture, audit, samples.
+
+        Raises:
+            DamagedError: the arrays of the run aren't what was written.
+        """
         work = self._work(run.digest)
         result = read_result(work)
-        side = Side(f"{self.config.study.name}: {run.label}", result.numbers, work.read_arrays("geometry"))
+        side = Side(f"{self.config.study.name}: {run.label}", result.numbers, result_arrays(work, result, "geometry"))
         save_png(embedding_figure(side), work.path / "embedding.png")
         write_json(work.path / "audit.json", result.audit.model_dump())
-        work.write_text("sample.txt", "\n\n---\n\n".join(result.samples) + "\n")
+        work.write_text("sample.txt", sample_text(result))
 
     def _close(self, run: Run, log: LiveLog) -> None:
         work = self._work(run.digest)
@@ -143,7 +164,7 @@ class Projection:
         if run.state is State.FINISHED:
             result = read_result(work)
             left += self._finals(run, result, progress)
-            files = [path for name in FILES if (path := work.path / name).exists()]
+            files = [path for name in FILES if (path := work.path / name).is_file()]
             again = {REMEASURED: self._remeasured(run.digest)} if result.remeasured_s else {}
             tags = {**machine_tags(result), **again}
         if run.role is Role.TRIAL:
@@ -180,6 +201,11 @@ class Projection:
 
     def _work(self, digest: str) -> WorkFolder:
         return WorkFolder(self.folder / "trials" / digest)
+
+
+def sample_text(result: RunResult) -> str:
+    """Of the file that shows a trial's samples."""
+    return "\n\n---\n\n".join(result.samples) + "\n"
 
 
 def machine_tags(result: RunResult) -> dict[str, str]:

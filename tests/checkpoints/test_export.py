@@ -13,12 +13,13 @@ import gguf
 import pytest
 import torch
 from safetensors.numpy import load_file
+from stored import rewrite_arrays
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome
 from study.export.export import export_trial
-from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, run
+from wake2vec import ConfigError, ExportError, RunConfig, WorkFolder, export_folder, prepare, read_result, run
 
 Done = tuple[Path, StudyOutcome]
 
@@ -158,7 +159,8 @@ def test_llama_cpp_finds_in_the_folder_what_its_converter_reads(
 def test_an_export_that_isnt_the_trained_model_never_appears(config: RunConfig, tmp_path: Path) -> None:
     result = run(config, tmp_path / "trials")
     work = WorkFolder(tmp_path / "trials" / result.digest)
-    work.write_arrays("rows", {"rows": work.read_arrays("rows")["rows"] * 1.1})
+    rewrite_arrays(work, "rows", {"rows": work.read_arrays("rows")["rows"] * 1.1})
+    result = read_result(work)
     with pytest.raises(ExportError, match="must have the logged validation loss"):
         export_folder(result, work, tmp_path / "out", "card")
     assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from conftest import Silent
 from optuna.trial import TrialState
+from stored import rewrite
 from typer.testing import CliRunner
 
 from study.cli.main import app
@@ -24,7 +25,7 @@ from study.runs.choose import preferring
 from study.runs.compare import relative_differences
 from study.runs.record import StudyRecord, read_record
 from study.runs.storage import driver_of, load_study, only_driver
-from wake2vec import TrialStopped
+from wake2vec import TrialStopped, WorkFolder, read_result
 
 ROOT = Path(__file__).parents[2]
 Say = Callable[..., str]
@@ -89,9 +90,8 @@ def with_bytes(rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A copy whose runs have byte collapse, which is undefined for a model of random weights: .25 in each."""
     home = shutil.copytree(rich, tmp_path / "rich")
     for path in home.glob("mlruns/trials/*/result.json"):
-        result = json.loads(path.read_text())
-        result["numbers"]["geometry.byte_collapse_share"] = 0.25
-        path.write_text(json.dumps(result))
+        work = WorkFolder(path.parent)
+        rewrite(work, {"numbers": {**read_result(work).numbers, "geometry.byte_collapse_share": 0.25}})
     monkeypatch.chdir(home)
     return home
 

@@ -20,6 +20,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
 from conftest import Silent  # noqa: E402
 from make import ARCHIVE, STUDY, kept  # noqa: E402
+from stored import rewrite_arrays  # noqa: E402
 
 from study.config import check_config  # noqa: E402
 from study.engine.driver import drive  # noqa: E402
@@ -58,9 +59,10 @@ def main() -> None:
         with contextlib.suppress(TrialStopped):
             drive(more, results, Silent(seen.append), stop=lambda: bool(seen) and seen[-1].step == 2)
         for path in results.glob("trials/*/geometry.safetensors"):
-            arrays = WorkFolder(path.parent).read_arrays("geometry")
+            work = WorkFolder(path.parent)
+            arrays = work.read_arrays("geometry")
             few = {key: value[:KEPT_COSINES] if key.startswith("cosines_") else value for key, value in arrays.items()}
-            WorkFolder(path.parent).write_arrays("geometry", few)
+            rewrite_arrays(work, "geometry", few)
         with tarfile.open(HERE / f"study-format-{RESULT_FORMAT}.tar.xz", "w:xz") as archive:
             for path in ("kept.yaml", "mlruns"):
                 archive.add(path, filter=kept)

@@ -22,15 +22,17 @@ from wake2vec import (
     retention_hash,
     run,
     stale_metrics,
+    write_result,
 )
 from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.data.corpus import MOST_RETENTION_BLOCKS, MOST_RETENTION_TOKENS, retention_blocks
 from wake2vec.inputs import Material
 from wake2vec.metrics.retention import retention_bits
 from wake2vec.remeasure import matrix_of
+from wake2vec.result import stored_content
 from wake2vec.training.model import load_model, merged_model
 from wake2vec.trial import initialise, start_training
-from wake2vec.workfolder import Progress, write_json
+from wake2vec.workfolder import Progress
 
 Vary = Callable[..., RunConfig]
 RETENTION = {address for address in METRICS if address.startswith("retention.")}
@@ -131,10 +133,10 @@ def test_a_trial_of_an_earlier_version_gets_it_bit_for_bit(vary: Vary, tmp_path:
     expected = run(config, tmp_path / "whole")
     work = WorkFolder(tmp_path / "whole" / expected.digest)
     forget(work)
-    content = json.loads(work.result_path.read_text())
+    content = stored_content(work)
     content["numbers"] = {key: value for key, value in content["numbers"].items() if key not in RETENTION}
     del content["fingerprints"]["retention.path"], content["config"]["retention"]
-    write_json(work.result_path, content)
+    write_result(work, content)
     assert read_result(work).start.get("retention.bits_per_byte") is None
     (digest,) = stale_runs_of(tmp_path / "whole")
     remeasure(work, stale_metrics(work), config)
@@ -153,6 +155,7 @@ def forget(work: WorkFolder) -> None:
     log = work.path / "progress.jsonl"
     records = [json.loads(line) for line in log.read_text().splitlines()]
     for record in records:
+        del record["crc32"]
         record["numbers"] = {key: value for key, value in record["numbers"].items() if key not in RETENTION}
     log.write_text("".join(json.dumps(record) + "\n" for record in records))
 

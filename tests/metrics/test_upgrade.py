@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Silent, unpack
 from mlflow import MlflowClient
+from stored import rewrite, rewrite_arrays
 from typer.testing import CliRunner
 
 import wake2vec.config
@@ -36,8 +37,9 @@ from wake2vec import (
     remeasure,
     run,
     stale_metrics,
+    write_result,
 )
-from wake2vec.workfolder import write_json
+from wake2vec.result import stored_content
 
 ROOT = Path(__file__).parents[2]
 KEPT = sorted((ROOT / "tests" / "golden").glob("study-format-*.tar.xz"))
@@ -77,10 +79,10 @@ def trained(folder: Path) -> dict[str, bytes]:
 
 
 def forget(work: WorkFolder, addresses: tuple[str, ...]) -> None:
-    content = json.loads(work.result_path.read_text())
+    content = stored_content(work)
     for address in addresses:
         del content["numbers"][address]
-    write_json(work.result_path, content)
+    write_result(work, content)
 
 
 @pytest.mark.parametrize("rows", ["all", "new"])
@@ -90,13 +92,13 @@ def test_a_figure_that_is_measured_again_is_the_one_of_the_end_of_training_bit_f
     config = vary(train={"rows": rows})
     result = run(config, tmp_path)
     work = WorkFolder(tmp_path / result.digest)
-    before, pictures = json.loads(work.result_path.read_text()), work.read_arrays("geometry")
+    before, pictures = stored_content(work), work.read_arrays("geometry")
     assert stale_metrics(work) == []
     forget(work, LATE)
     assert all(read_result(work).numbers[address] is None for address in LATE)
     assert set(stale_metrics(work)) == {*LATE}
     remeasure(work, stale_metrics(work), config)
-    after = json.loads(work.result_path.read_text())
+    after = stored_content(work)
     assert after["numbers"] == before["numbers"] and stale_metrics(work) == []
     assert after.pop("remeasured_s") > 0 and before.pop("remeasured_s") is None
     assert {key: value for key, value in after.items() if key != "numbers"} == {
@@ -107,7 +109,7 @@ def test_a_figure_that_is_measured_again_is_the_one_of_the_end_of_training_bit_f
     }
     moved = work.read_arrays("rows")  # the control: another row, another figure
     moved["rows"][-1, 0] += 0.01
-    work.write_arrays("rows", moved)
+    rewrite_arrays(work, "rows", moved)
     forget(work, LATE)
     remeasure(work, stale_metrics(work), config)
     assert read_result(work).numbers["geometry.isotropy_new"] != before["numbers"]["geometry.isotropy_new"]
@@ -158,7 +160,7 @@ def test_a_result_of_an_unknown_version_is_refused_in_words(
     format_: int, said: str, config: RunConfig, tmp_path: Path
 ) -> None:
     work = WorkFolder(tmp_path / run(config, tmp_path).digest)
-    write_json(work.result_path, json.loads(work.result_path.read_text()) | {"format": format_})
+    rewrite(work, {"format": format_})
     with pytest.raises(ConfigError, match=said):
         read_result(work)
     assert stale_metrics(work) == []

@@ -1,6 +1,5 @@
 """The report as a reader meets it: in a real browser, by pointer, keyboard and finger, and in Markdown."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 from conftest import Silent
 from playwright.sync_api import Browser, Page
+from stored import rewrite
 
 from bench.report import plant
 from study.config import StudyConfig, check_config, make_command, profile_text
@@ -27,7 +27,8 @@ from study.show.table import in_markdown
 from study.show.tables import comparison_table
 from study.tracking import Links
 from study.tracking.note import study_note
-from wake2vec import ConfigError
+from wake2vec import ConfigError, WorkFolder, read_result, write_result
+from wake2vec.result import stored_content
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 Lab = tuple[Path, StudyConfig]
@@ -91,16 +92,15 @@ def page_path(lab: Lab) -> Path:
     """Of a report whose lexicon, base tokens and samples hold words that are markup; byte collapse is planted."""
     folder, config = lab
     for path in folder.glob("trials/*/result.json"):
-        result = json.loads(path.read_text())
-        result["numbers"]["geometry.byte_collapse_share"] = 0.0625
-        path.write_text(json.dumps(result))
+        work = WorkFolder(path.parent)
+        rewrite(work, {"numbers": {**read_result(work).numbers, "geometry.byte_collapse_share": 0.0625}})
     for trial in read_record(config, folder).finished:
-        path = folder / "trials" / trial.digest / "result.json"
-        result = json.loads(path.read_text())
+        work = WorkFolder(folder / "trials" / trial.digest)
+        result = stored_content(work)
         result["neighbours"][0] |= {"word": HOSTILE, "tokens": [HOSTILE] * 5}
         result["samples"] = [f"{HOSTILE}'\"&|"]
         result["audit"]["worst_cuts"] = [{"new": HOSTILE, "word": HOSTILE, "places": 3}]
-        path.write_text(json.dumps(result))
+        write_result(work, result)
     return write_report(config, folder)
 
 

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from transformers import Adafactor, get_linear_schedule_with_warmup
 
 from bench.kills import outcome
-from wake2vec import RunConfig, TrialStopped, WorkFolder, fingerprint_inputs, prepare, read_result, run
+from wake2vec import RunConfig, TrialStopped, WorkFolder, fingerprint_inputs, prepare, read_result, run, write_result
 from wake2vec.config import ADDED_KNOBS, OWN_HEAD
 from wake2vec.inputs import Material
 from wake2vec.metrics.validation import validate
+from wake2vec.result import stored_content
 from wake2vec.training.model import merged_model
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Training
 from wake2vec.trial import initialise, start_training
-from wake2vec.workfolder import write_json
 
 Vary = Callable[..., RunConfig]
 Twins = dict[str, Path]
@@ -163,10 +163,10 @@ def test_what_an_earlier_version_trained_on_an_untied_base_is_found_under_tied(
     config = vary(model={"path": str(twins["untied"]), "head": "tied"})
     result = run(config, tmp_path)
     work = WorkFolder(tmp_path / result.digest)
-    content = json.loads(work.result_path.read_text())
+    content = stored_content(work)
     del content["config"]["model"]["head"], content["numbers"]["validation.start_loss_own_head"]
     content["fingerprints"]["model.path"] = content["fingerprints"]["model.path"].removesuffix(OWN_HEAD)
-    write_json(work.result_path, content)
+    write_result(work, content)
     found = run(config, tmp_path)
     assert found.digest == result.digest and found.numbers["validation.loss"] == result.numbers["validation.loss"]
     assert read_result(work).config.model.head == "tied"

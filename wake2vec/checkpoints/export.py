@@ -28,7 +28,7 @@ from wake2vec.config import RunConfig, content_hash
 from wake2vec.errors import ExportError
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
 from wake2vec.remeasure import matrix_of
-from wake2vec.result import RunResult
+from wake2vec.result import RunResult, result_arrays
 from wake2vec.training.device import DTYPES, LOSS_TOLERANCE
 from wake2vec.training.model import merged_model
 from wake2vec.training.quantized import compute_in, is_quantized, loading_options
@@ -147,12 +147,13 @@ def export_folder(
     that `fitting_formats` gives.
 
     Raises:
+        DamagedError: the trial's arrays aren't what its result was written with.
         ExportError: `target` holds something else, an input has changed since the training, or the
             reloaded model isn't the trained one.
     """
     _check_before(result, target, text_formats)
     material = prepare(result.config)
-    trained = work.read_arrays("rows")
+    trained, geometry = (result_arrays(work, result, name) for name in ("rows", "geometry"))
     rows = trained["rows"]
     formats = fitting_formats(len(material.vocabulary.words), rows.shape[1]) if text_formats is None else text_formats
     beside = target.with_name(f".{target.name}.part")
@@ -160,7 +161,7 @@ def export_folder(
     beside.mkdir(parents=True)
     try:
         _write_model(result.config, material, trained, beside)
-        write_vectors(_vectors(material, trained, work), beside / "vectors", tuple(formats))
+        write_vectors(_vectors(material, trained, geometry), beside / "vectors", tuple(formats))
         (beside / "README.md").write_text(card, encoding="utf-8")
         _write_origin(result, material, beside)
         loss = _reloaded_loss(beside, material)
@@ -221,10 +222,10 @@ def _write_model(config: RunConfig, material: Material, trained: dict[str, np.nd
     save_model(model, material.vocabulary, material.base.folder, config.sample, folder)
 
 
-def _vectors(material: Material, trained: dict[str, np.ndarray], work: WorkFolder) -> Vectors:
+def _vectors(material: Material, trained: dict[str, np.ndarray], geometry: dict[str, np.ndarray]) -> Vectors:
     words = material.vocabulary.words
     new = {name: rows[len(rows) - len(words) :] for name, rows in trained.items()}
-    nearest = work.read_arrays("geometry")["neighbour_ids"][:, :1].ravel().tolist()
+    nearest = geometry["neighbour_ids"][:, :1].ravel().tolist()
     tokens = material.vocabulary.base_tokenizer.convert_ids_to_tokens([max(id_, 0) for id_ in nearest])
     return Vectors(
         words,

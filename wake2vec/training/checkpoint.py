@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wake2vec.errors import StorageError
-from wake2vec.workfolder import sync
+from wake2vec.workfolder import UNREADABLE, set_aside, sync
 
 KEPT = 2
 STATE_FORMAT = 1
@@ -93,6 +93,8 @@ def newest_checkpoint(folder: Path, most_steps: int) -> State | None:
 
     One that is damaged, or of another format, is moved aside as `bad-*`, never deleted, and the one before it is taken.
     """
+    if folder.exists() and not folder.is_dir():
+        logger.warning("%s must be a folder: it lies aside as %s", folder, set_aside(folder).name)
     for path in _by_age(folder):
         fault = _fault_of(path)
         if fault is None:
@@ -101,7 +103,8 @@ def newest_checkpoint(folder: Path, most_steps: int) -> State | None:
                 return state
             continue
         aside = path.with_name(f"bad-{path.name}")
-        shutil.rmtree(aside, ignore_errors=True)
+        if os.path.lexists(aside):
+            set_aside(aside)
         path.rename(aside)
         logger.warning("a checkpoint can't be used: %s: %s; it was moved to %s", path, fault, aside.name)
     return None
@@ -166,7 +169,7 @@ def _fault_of(path: Path) -> str | None:
         scalars = json.loads((path / "state.json").read_text(encoding="utf-8"))
         if scalars.pop("format", 1) != STATE_FORMAT or not NEEDED <= scalars.keys() <= SCALARS:
             return f"it is of another version than format {STATE_FORMAT}, so training starts over"
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+    except UNREADABLE as fault:
         return f"its manifest can't be followed: {fault!r}"
     return None
 
