@@ -20,7 +20,7 @@ export MPLBACKEND := Agg
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),$(call QUOTED,corpus.path=$(CORPUS))) \
 	$(if $(LEXICON),$(call QUOTED,vocabulary.lexicon=$(LEXICON))) $(if $(MODEL),$(call QUOTED,model.path=$(MODEL))) $(SET)
 
-.PHONY: help setup study measure status list show compare plan ui dashboard export report model test check format bench gpu figures findings screenshots clean
+.PHONY: help setup study measure status list show compare plan ui dashboard export report model test check format bench gpu figures findings screenshots doctor clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -86,6 +86,9 @@ findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism
 
 screenshots: .venv/dev report ## The MLflow UI and the report in the machine's Chromium: docs/screenshots
 	@$(BIN)/python -m bench.screenshots
+
+doctor: .venv/run ## What is whole in the results and what is damaged (FIX=yes moves that aside, deletes nothing)
+	@$(STUDY) doctor $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(filter yes,$(FIX)),--fix)
 
 clean: .venv/run ## Delete all results, after asking
 	@$(STUDY) clean $(FOLDER)

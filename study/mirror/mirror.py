@@ -5,6 +5,7 @@ the databases first, copies work folders then, and publishes the snapshots last,
 """
 
 import errno
+import logging
 import os
 import sqlite3
 import time
@@ -45,6 +46,8 @@ from study.mirror.ledger import (
 )
 from study.tracking import relocate
 from wake2vec import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def check_mirror(source: Path, target: Path) -> None:
@@ -94,6 +97,8 @@ class Mirror:
         self._patience_s = patience_s
         self._copier = Copier(self._source, self._target)
         self._reported: set[tuple[type, int | None]] = set()
+        self._suspected: set[str] = set()
+        self._told: set[str] = set()
         self._closing = Event()
         self._thread = Thread(target=self._keep, name="mirror", daemon=True)
         self._is_whole = False
@@ -129,7 +134,16 @@ class Mirror:
             snapshots = take_snapshots(self._source, beside)
             self._copier.copy_all()
             self._publish(ledger, snapshots)
+        self._tell_damaged()
         self.last_sync_s = began_s
+
+    def _tell_damaged(self) -> None:
+        """Once of each work folder, and only of what a second pass finds too: the first may have met a change."""
+        for folder, fault in self._copier.damaged.items():
+            if folder in self._suspected and folder not in self._told:
+                self._told.add(folder)
+                self._on_fault(f"a damaged run isn't copied to the mirror: {fault}; `make doctor` says more")
+        self._suspected = {*self._copier.damaged}
 
     def _claim(self) -> Ledger:
         """The ledger; an empty one is published first, so that a folder that is half filled is known as a mirror."""
@@ -278,6 +292,8 @@ def _restore_work(source: Path, target: Path, ledger: Ledger) -> None:
     for work in work_folders(target):
         if work not in lacking and not (source / work / RESULT).is_file():
             copier.work_folder(work)
+    for folder, fault in copier.damaged.items():
+        logger.warning("%s of the mirror is damaged, and its result left out: %s", folder, fault)
     if copier.gone:
         raise FileNotFoundError(errno.ENOENT, "vanished while it was copied", copier.gone[0])
 
