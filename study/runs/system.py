@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 
 import psutil
-import torch
 
 from wake2vec import Numbers, Progress, ProgressLog, WorkFolder
 
@@ -56,6 +55,8 @@ class SystemSampler:
 
 def gpu_numbers() -> Numbers:
     """Memory that is taken on the GPU in use, by whomever; nothing on a machine without one."""
+    import torch  # who reads samples needs none of it
+
     if not torch.cuda.is_available():
         return {}
     free, total = torch.cuda.mem_get_info()

@@ -191,6 +191,11 @@ def computed(record: StudyRecord) -> str:
     )
 
 
+def sample_text(result: RunResult) -> str:
+    """Of the file that shows a trial's samples."""
+    return "\n\n---\n\n".join(result.samples) + "\n"
+
+
 def audit_told(audit: Audit) -> list[str]:
     """What the extension does to the text, in plain words."""
     longer = audit.tokens / max(audit.tokens_base, 1) - 1

@@ -14,6 +14,7 @@ from study.runs.judge import standing
 from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State, config_of
 from study.runs.system import SYSTEM
+from study.show.sentences import sample_text
 from study.tracking import MARK, OBJECTIVE, Ended, LiveLog, Tracker, objective_key
 from study.tracking.note import experiment_note, study_note
 from wake2vec import DamagedError, Numbers, Progress, RunResult, WorkFolder, read_result, result_arrays, write_json
@@ -201,11 +202,6 @@ class Projection:
 
     def _work(self, digest: str) -> WorkFolder:
         return WorkFolder(self.folder / "trials" / digest)
-
-
-def sample_text(result: RunResult) -> str:
-    """Of the file that shows a trial's samples."""
-    return "\n\n---\n\n".join(result.samples) + "\n"
 
 
 def machine_tags(result: RunResult) -> dict[str, str]:
