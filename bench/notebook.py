@@ -31,7 +31,7 @@ from study.runs.storage import fingerprint_of, open_study
 from study.search.proposal import distributions, suggest
 from study.server.process import mlflow_server
 from study.settings import Choices, Value
-from study.tracking import LiveLog, Tracker
+from study.tracking import Tracker
 from study.tracking.sync import Projection
 from wake2vec import Progress, RunResult, WorkFolder, fingerprint_inputs, run, write_json
 
@@ -171,9 +171,8 @@ def log_live(timed: Timed, projection: Projection, config: StudyConfig, trial: R
     tracker: Any = timed
     projection.tracker = tracker
     live = projection.open(trial, fingerprint_inputs(config.run))
-    for record in records[:60]:
-        live(record)
-    live.flush()
+    tracker.log_progress(live.run_id, records[:60])
+    live.sent += records[:60]
     projection.ended(trial, live)
     projection.tracker = timed.tracker
     return timed.seconds - before
@@ -195,12 +194,8 @@ def log_long(tracker: Tracker, config: StudyConfig, trial: Run, records: list[Pr
     started = time.perf_counter()
     again, inputs = replace(trial, number=10_000), fingerprint_inputs(config.run)
     run_id = tracker.open(again, config.run_config(trial.params), inputs)
-    live = LiveLog(tracker, run_id)
-    for place, record in enumerate(records, start=1):
-        live(record)
-        if place % 50 == 0:
-            live.flush()
-    live.flush()
+    for start in range(0, len(records), 50):
+        tracker.log_progress(run_id, records[start : start + 50])
     return time.perf_counter() - started
 
 

@@ -14,13 +14,14 @@ import typer
 from study.cli.options import Folder, say
 from study.config import RESULTS
 from study.runs.database import check_not_in_use
-from study.runs.storage import driver_of
+from study.runs.faults import InUseError
+from study.runs.lease import driver_of
 from wake2vec import ConfigError
 
 DATABASE = r"(optuna|mlflow)\.db"
 MADE = re.compile(
-    rf"{DATABASE}(-journal|-wal|-shm|\.\d+\.half-made)?|\.measured|trials|studies|artifacts|cache|(optuna|mlflow)-server\.log|"
-    r"mirror\.json|\.mirror|\.mirror\.lock|\.[A-Za-z0-9_-][A-Za-z0-9._-]*\.(lock|driver|told)|"
+    rf"{DATABASE}(-journal|-wal|-shm|\.\d+\.(half-made|damaged)(-journal|-wal)?)?|\.measured|trials|studies|artifacts|cache|(optuna|mlflow)-server\.log|"
+    r"mirror\.json|\.mirror|\.mirror\.lock|\.[A-Za-z0-9_-][A-Za-z0-9._-]*\.(lock|driver|told|mlflow)|"
     rf"\.{DATABASE}\.(making|part)(-journal|-wal|-shm)?"
 )
 """Names in a results folder that this project gives."""
@@ -76,7 +77,7 @@ def undriven(folder: Path) -> Iterator[None]:
     """Hold the locks of all studies in the folder.
 
     Raises:
-        ConfigError: one is being driven.
+        InUseError: one is being driven.
     """
     with contextlib.ExitStack() as stack:
         for path in sorted(folder.glob(".*.lock")):
@@ -85,5 +86,9 @@ def undriven(folder: Path) -> Iterator[None]:
             except filelock.Timeout:
                 name = path.name.removeprefix(".").removesuffix(".lock")
                 who = driver_of(folder, name) or "another process"
-                raise ConfigError(f"{folder} is in use: {name} is held by {who}; stop it, or wait for it") from None
+                raise InUseError(f"{folder} is in use: {name} is held by {who}; stop it, or wait for it") from None
+        for note in sorted(folder.glob(".*.driver")):  # a living driver whose lock somebody deleted
+            name = note.name.removeprefix(".").removesuffix(".driver")
+            if living := driver_of(folder, name):
+                raise InUseError(f"{folder} is in use: {name} is held by {living}; stop it, or wait for it")
         yield

@@ -41,15 +41,13 @@ from study.engine.measures import bring_up_to_date, stale_runs
 from study.engine.stop import Stop, seconds_of
 from study.format import duration, printable
 from study.runs.compare import pair_of, shown_cautions
-from study.runs.database import check_folder, fault_in_words
+from study.runs.database import check_folder
+from study.runs.faults import Exit, exit_of, fault_of
 from study.runs.judge import why_enough
+from study.runs.lease import driver_of
 from study.runs.record import StudyRecord
-from study.runs.storage import driver_of
 from study.show.tables import comparison_table, front_table, legend
 from wake2vec import TrialStopped, Wake2VecError
-
-EXIT_UNUSABLE = 2
-EXIT_INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -74,10 +72,10 @@ class Commands(TyperGroup):
             code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except typer.Abort:
             typer.echo("\nstopped", err=True)
-            sys.exit(EXIT_INTERRUPTED)
+            sys.exit(Exit.INTERRUPTED)
         except typer.TyperException as fault:
             _tell_wrong_use(fault)
-            sys.exit(EXIT_UNUSABLE)
+            sys.exit(Exit.UNUSABLE)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -107,19 +105,21 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     def checked(*arguments: object, **options: object) -> None:
         _quiet_libraries()
         signal.signal(signal.SIGTERM, _terminated)
+        given = options.get("folder")
+        folder = given if isinstance(given, Path) else None
         try:
-            if isinstance(folder := options.get("folder"), Path):
+            if folder is not None:
                 check_folder(folder)
             command(*arguments, **options)
         except KeyboardInterrupt:
             typer.echo("\nstopped", err=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            raise typer.Exit(Exit.INTERRUPTED) from None
         except Exception as fault:
-            said = str(fault) if isinstance(fault, Wake2VecError) else fault_in_words(fault)
+            said = fault if isinstance(fault, Wake2VecError) else fault_of(fault, folder)
             if said is None:
                 raise
-            typer.echo(f"error: {printable(said)}", err=True)
-            raise typer.Exit(EXIT_UNUSABLE) from None
+            typer.echo(f"error: {printable(str(said))}", err=True)
+            raise typer.Exit(exit_of(said)) from None
 
     return checked
 

@@ -75,6 +75,9 @@ class Bars:
     def remeasuring(self, what: str) -> None:
         self._console.print(what)
 
+    def mlflow_lacks(self, what: str) -> None:
+        self._console.print(what, highlight=False, markup=False)
+
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """Told when it changes."""
         self._pace.timed(seconds[threads])

@@ -24,9 +24,10 @@ from study.cli.status import bests_table, cost_in_words, line_of, lines_table, s
 from study.config import DEFAULT_PROFILE, RESULTS
 from study.runs.compare import Pair, evaluations, pair_of, shown_cautions
 from study.runs.judge import BEATS, front_runs, kind_of, standing
+from study.runs.lease import driver_of
 from study.runs.record import StudyRecord, read_record
 from study.runs.run import Run
-from study.runs.storage import driver_of, study_names
+from study.runs.storage import study_names
 from study.settings import Value
 from study.show.sentences import kept_told
 from study.show.table import WIDTH, Table, facts

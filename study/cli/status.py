@@ -13,9 +13,10 @@ from study.format import UNDEFINED, duration, goal_of, shown, shown_name
 from study.runs.compare import shown_figures, shown_values
 from study.runs.cost import Cost
 from study.runs.judge import is_done
+from study.runs.lease import driver_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
-from study.runs.storage import driver_of, load_study
+from study.runs.storage import load_study
 from study.show.table import Column, Table, facts
 
 

@@ -21,20 +21,16 @@ from study.engine.worker import Abandoned, Event, Failed, Outcome, Sample, Suspe
 from study.runs.choose import Choice
 from study.runs.database import check_database
 from study.runs.judge import why_enough
+from study.runs.lease import Lease, only_driver
 from study.runs.objectives import objective_values, violations
 from study.runs.record import StudyReader, StudyRecord
 from study.runs.run import Role, Run, State, config_of, note_fault
-from study.runs.storage import (
-    INPUTS,
-    fingerprint_of,
-    only_driver,
-    open_study,
-)
+from study.runs.storage import INPUTS, fingerprint_of, open_study
 from study.search.proposal import propose, suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import import_trials
-from study.tracking import LiveLog
 from study.tracking.sync import Projection
+from study.tracking.telling import LiveLog, Telling
 from wake2vec import (
     ConfigError,
     RunConfig,
@@ -87,23 +83,24 @@ def drive(
         TrialStopped: `stop` said so, before the study was done.
         Wake2VecError: an input, the configuration or the study database can't be used, or an objective or bound is
             undefined (no study was made then); every trial would fail; or no trial had a result.
+        StorageFault: the study database, the disk or the folder fails, or another driver has taken over: results
+            stand in their work folders, and the same call goes on. Of MLflow's database none is raised.
     """
     inputs = fingerprint_inputs(config.run)
-    for name in ("optuna.db", "mlflow.db"):
-        check_database(folder / name, to_write=True)
+    check_database(folder / "optuna.db", to_write=True)
     material = prepare(config.run, folder / "cache")
     check_figures(config, folder)
     watcher.study_started(material.audit)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with only_driver(folder, config.study.name):
+    with only_driver(folder, config.study.name) as lease:
         fingerprint = fingerprint_of(config, inputs)
-        study = open_study(folder, config, fingerprint)
+        study = open_study(folder, config, fingerprint, lease.check)
         measure_runs(config, folder, watcher.remeasuring)
         import_trials(study, folder, config, fingerprint)
         workers = config.study.workers
         executor = InProcess(folder) if workers == 1 else Processes(folder, workers)
         with executor:  # its processes start while MLflow's database is opened
-            return Driver(study, Projection(config, folder, inputs), watcher, stop).run(executor)
+            return Driver(study, Projection(config, folder, inputs), watcher, stop, lease).run(executor)
 
 
 @dataclass(frozen=True)
@@ -120,10 +117,16 @@ class Driver:
     """One pass over a study; `drive` makes it, with the lock held. It is the executor's `Scheduler`."""
 
     def __init__(
-        self, study: optuna.Study, projection: Projection, watcher: Watcher, stop: Callable[[], bool] = lambda: False
+        self,
+        study: optuna.Study,
+        projection: Projection,
+        watcher: Watcher,
+        stop: Callable[[], bool] = lambda: False,
+        lease: Lease | None = None,
     ) -> None:
         self._study = study
-        self._projection = projection
+        self._mlflow = Telling(projection, watcher.mlflow_lacks)
+        self._lease = lease
         self._watcher = watcher
         self._stop = stop
         self._config, self._folder, self._inputs = projection.config, projection.folder, projection.inputs
@@ -147,9 +150,7 @@ class Driver:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
-        self._projection.missing(record)
-        if self._ended or not self._projection.tracker.is_study_finished():
-            self._projection.study(record)
+        self._mlflow.bring(record, bool(self._ended))
         return StudyOutcome(record, sum(run.role is Role.TRIAL for run in self._ended))
 
     @property
@@ -176,18 +177,20 @@ class Driver:
         return self._begin(due[0], record, None) if due else None
 
     def told(self, task: Task, event: Event) -> None:
+        if self._lease is not None:
+            self._lease.check()
         if isinstance(event, ThreadsChosen):
             self._watcher.threads_chosen(event.threads, event.seconds)
         elif isinstance(event, Sample):
-            self._open[task.name].log(event.record)
+            self._mlflow.progressed(self._open[task.name].log, event.record)
         else:
             self._watcher.progressed(task.name, event)
-            self._open[task.name].log(event)
+            self._mlflow.progressed(self._open[task.name].log, event)
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         ended = self._open.pop(task.name)
         if isinstance(outcome, Suspended):
-            ended.log.flush()
+            self._mlflow.flush(ended.log)
             self._is_left = True
             return
         self._held.insert(0 if ended.run.is_baseline else len(self._held), (ended, outcome))
@@ -200,7 +203,9 @@ class Driver:
         """Tell MLflow what became of the runs that ended, and draw their pictures."""
         while self._unshown:
             run, log = self._unshown.pop(0)
-            self._projection.ended(run, log)
+            self._mlflow.ended(run, log)
+        if self._mlflow.is_behind:
+            self._mlflow.catch_up(self._reader.record())
 
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
@@ -264,7 +269,7 @@ class Driver:
         run = replace(
             waiting, state=State.RUNNING, reason="", digest=find_digest(run_config, inputs, self._folder / "trials")
         )
-        log = self._projection.open(run, inputs)
+        log = self._mlflow.begin(run, inputs)
         self._watcher.run_started(run, run_config, record.ended)
         self._open[run.label] = OpenRun(run, log, trial)
         return Task(run.label, run_config, run.digest, self._stopper(run, run_config, record))

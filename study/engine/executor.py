@@ -20,6 +20,10 @@ class Watcher(Protocol):
         """Figures that are new since runs were trained are measured, or can't be: in words."""
         return
 
+    def mlflow_lacks(self, what: str) -> None:
+        """MLflow can't be told for now, or was made anew: in words. The study goes on, and it is brought later."""
+        return
+
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """`seconds` of a pass by number of threads, as measured at the beginning of a run."""
         return

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from study.config import StudyConfig
-from study.runs.storage import driver_of, only_driver, study_names
+from study.runs.faults import StorageFault
+from study.runs.lease import driver_of, only_driver
+from study.runs.storage import study_names
 from wake2vec import (
     UNREADABLE,
     DamagedError,
@@ -96,21 +98,21 @@ def bring_up_to_date(config: StudyConfig, folder: Path, say: Say, again: bool = 
     with only_driver(folder, config.study.name):
         measured = measure_runs(config, folder, say, again)
         if not _is_told(config, folder):
-            _tell(config, folder)
+            _tell(config, folder, say)
     return measured
 
 
-def _tell(config: StudyConfig, folder: Path) -> None:
+def _tell(config: StudyConfig, folder: Path, say: Say) -> None:
     measured_s = _time_in(folder / MEASURED)
     if config.study.name in study_names(folder):
         from study.runs.record import read_record
         from study.tracking.sync import Projection
+        from study.tracking.telling import Telling
 
         record = read_record(config, folder)
-        projection = Projection(config, folder, record.inputs)
-        projection.missing(record)
-        if record.finished:
-            projection.study(record)
+        mlflow = Telling(Projection(config, folder, record.inputs), say)
+        if not mlflow.bring(record, has_news=True):
+            return
     write_json(_told_path(config, folder), measured_s)
 
 
@@ -160,6 +162,6 @@ def opened(config: StudyConfig, folder: Path, say: Say) -> StudyConfig:
     if driver_of(folder, config.study.name) is None:
         try:
             bring_up_to_date(config, folder, say)
-        except OSError as fault:
+        except (OSError, StorageFault) as fault:
             say(f"figures that are new can't be measured here: {fault}")
     return config

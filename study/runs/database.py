@@ -1,20 +1,23 @@
 """The SQLite files of a results folder: opened so that what a killed process left is mended, and a fault is named.
 
 A process that dies in a transaction leaves a journal beside its database. SQLite rolls it back at the next opening that
-may write: whoever reads opens so too. It never does that under a living writer, whose lock it sees.
+may write: whoever reads opens so too. It never does that under a living writer, whose lock it sees. Where the folder
+can't be written, a copy elsewhere is rolled back, and read.
 """
 
 import contextlib
-import errno
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
 
+from study.runs.faults import LEFT_OVERS, DamagedError, DatabaseInUseError, NotPermittedError, StorageFault, of_database
 from wake2vec import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -22,19 +25,12 @@ logger = logging.getLogger(__name__)
 WAIT_S = 5.0
 """How long a lock is waited for. Our own transactions take milliseconds."""
 IN_ADDRESSES = "%?{}"
-LEFT_OVERS = ("-journal", "-wal")
 HALF_MADE = ".half-made"
+DAMAGED = ".damaged"
 MAKING = ".making"
 """Of the name of a lock: one process makes a folder's databases."""
-IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-NO_DATABASE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
-NOT_PERMITTED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
-DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
-
-
-class DatabaseInUseError(ConfigError):
-    """Another program holds a lock on a database."""
+_mended: dict[Path, tempfile.TemporaryDirectory[str]] = {}
+"""Copies of databases that can't be mended where they lie; they go with the process."""
 
 
 def check_folder(folder: Path) -> None:
@@ -86,8 +82,7 @@ def make_database(path: Path, filled: str, make: Callable[[str], None]) -> None:
                 os.fsync(file.fileno())
             beside.chmod(0o600)
             if path.exists():
-                aside = path.with_name(f"{path.name}.{time.time_ns()}{HALF_MADE}")
-                path.rename(aside)
+                aside = put_aside(path, HALF_MADE)
                 logger.warning("%s held nothing of a study, and lies aside as %s", path, aside.name)
             _forget(path)  # a journal of what is gone
             beside.replace(path)
@@ -110,30 +105,87 @@ def _forget(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: Path, to_write: bool = False) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, to_write: bool = False, wait_s: float | None = None) -> Iterator[sqlite3.Connection]:
     """A database that is there, for reading; with `to_write` it is known to take a change now. Nothing is made.
 
     Raises:
-        DatabaseInUseError: another program holds it for longer than `WAIT_S`.
-        ConfigError: it can't be read, or written; the message says which, and the remedy.
+        DatabaseInUseError: another program holds it for longer than `wait_s`; `WAIT_S` without it.
+        StorageFault: it can't be read, or written; the message says which, and the remedy.
     """
-    address = f"{path.resolve().as_uri()}?mode=rw"  # where it isn't permitted to write, SQLite opens it for reading
     try:
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as database:
+        with contextlib.closing(connect(path if to_write else readable(path), wait_s)) as database:
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the first look mends, and waits
             if to_write:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("ROLLBACK")
             yield database
     except sqlite3.Error as fault:
-        raise _error(path, fault) from None
+        raise of_database(path, fault, WAIT_S if wait_s is None else wait_s) from None
 
 
-def check_database(path: Path, to_write: bool = False) -> None:
-    """Raises ConfigError: a database of that name is there, and can't be opened as `opened` does."""
+def connect(path: Path, wait_s: float | None = None) -> sqlite3.Connection:
+    """A connection to a database that is there; where it isn't permitted to write, for reading.
+
+    Raises:
+        sqlite3.Error: there is none, or it can't be read.
+    """
+    address = f"{path.resolve().as_uri()}?mode=rw"
+    return sqlite3.connect(address, uri=True, timeout=WAIT_S if wait_s is None else wait_s, check_same_thread=False)
+
+
+def readable(path: Path) -> Path:
+    """The database, or where a killed program's journal can't be rolled back in its place, a copy where it was.
+
+    Raises:
+        StorageFault: it can't be read.
+    """
+    left = [Path(f"{path}{ending}") for ending in LEFT_OVERS]
+    if not any(journal.exists() for journal in left):
+        return path
+    try:
+        with contextlib.closing(connect(path)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return path
+    except sqlite3.Error as fault:
+        named = of_database(path, fault, WAIT_S)
+        if not isinstance(named, NotPermittedError):
+            raise named from None
+    if path not in _mended:
+        place = tempfile.TemporaryDirectory(prefix="wake2vec-")
+        try:
+            for part in (path, *left):
+                if part.exists():
+                    shutil.copyfile(part, Path(place.name) / part.name)
+        except OSError:  # it may not even be read
+            raise named from None
+        _mended[path] = place
+    return Path(_mended[path].name) / path.name
+
+
+def check_database(path: Path, to_write: bool = False, wait_s: float | None = None) -> None:
+    """Raises StorageFault: a database of that name is there, and can't be opened as `opened` does."""
     if path.exists():
-        with opened(path, to_write):
+        with opened(path, to_write, wait_s):
             pass
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether SQLite itself finds the whole file to be no database: not just a fault of the moment."""
+    try:
+        with contextlib.closing(connect(path)) as database:
+            return bool(database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
+    except sqlite3.DatabaseError as fault:
+        return isinstance(of_database(path, fault), DamagedError)
+
+
+def put_aside(path: Path, why: str) -> Path:
+    """Rename a database, with what lies beside it of its journals, to a name that says why; nothing is deleted."""
+    aside = path.with_name(f"{path.name}.{time.time_ns()}{why}")
+    path.rename(aside)
+    for ending in LEFT_OVERS:
+        if (journal := Path(f"{path}{ending}")).exists():
+            journal.rename(f"{aside}{ending}")
+    return aside
 
 
 def check_not_in_use(path: Path) -> None:
@@ -142,51 +194,5 @@ def check_not_in_use(path: Path) -> None:
         check_database(path, to_write=True)
     except DatabaseInUseError:
         raise
-    except ConfigError:
+    except StorageFault:
         return
-
-
-def fault_in_words(fault: BaseException) -> str | None:
-    """What ails a database or the disk, where that is at the bottom of a library's fault; None where it isn't."""
-    cause: BaseException | None = fault
-    while cause is not None:
-        if isinstance(cause, sqlite3.Error) and _code(cause) in IN_USE | NO_DATABASE | NOT_PERMITTED | DISK:
-            return str(_error(None, cause))
-        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
-            return f"the disk must take what is written: {cause}; free some space, and the same command continues"
-        cause = cause.__cause__
-    return None
-
-
-def _code(fault: sqlite3.Error) -> int | None:
-    """Without what extends it; faults of Python's own module have none."""
-    code: int | None = getattr(fault, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
-
-
-def _error(path: Path | None, fault: sqlite3.Error) -> ConfigError:
-    """`path` is None where a library doesn't tell which database it was."""
-    what, code = "a database of the results folder" if path is None else str(path), _code(fault)
-    if code in IN_USE:
-        return DatabaseInUseError(
-            f"{what} is in use by another program: it was locked for {WAIT_S:g} s; try again when it is done"
-        )
-    if code in NOT_PERMITTED or fault.sqlite_errorcode == sqlite3.SQLITE_IOERR_DELETE:  # of the journal
-        return ConfigError(_not_permitted(what, path, fault))
-    if code in DISK:
-        return ConfigError(
-            f"the disk must give and take {what}: {fault}; free some space or make the disk reachable, "
-            "and the same command continues"
-        )
-    return ConfigError(f"{what} must be an SQLite database: {fault}; move it aside")
-
-
-def _not_permitted(what: str, path: Path | None, fault: sqlite3.Error) -> str:
-    left = [] if path is None else [path.name + end for end in LEFT_OVERS if Path(f"{path}{end}").exists()]
-    if path is not None and left:
-        return (
-            f"{what} must be mended before it is read: a program that was killed left {left[0]}, and the folder "
-            f"{path.parent} or the file can't be written; make both writable (chmod u+w), or let their owner run any "
-            "command of these once"
-        )
-    return f"{what} must be a file that can be read and written: {fault}; see who owns it and its folder (chmod u+rw)"

@@ -1,20 +1,22 @@
-"""The study database: Optuna on SQLite under `mlruns/`, one driver at a time, one configuration a study."""
+"""The study database: Optuna on SQLite under `mlruns/`, one configuration a study."""
 
-import contextlib
 import json
-import os
+import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import filelock
 import optuna
-import psutil
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from study.config import StudyConfig
-from study.runs.database import database_url, make_database, opened
+from study.runs.database import connect, database_url, make_database, opened, readable
+from study.runs.faults import OtherVersionError, fault_of
 from study.runs.run import Run, State
 from study.settings import Choices, Range
 from wake2vec import DECIDED_KNOBS, ConfigError, content_hash
@@ -25,55 +27,30 @@ SHAPE = ("space", "objectives", "baseline")
 INPUTS = ("model.path", "corpus.path", "vocabulary.lexicon")
 
 
-@contextlib.contextmanager
-def only_driver(folder: Path, name: str) -> Iterator[None]:
-    """Hold the study's lock, which the system frees when the process ends, however it ends.
-
-    Raises:
-        ConfigError: another process holds it; the message names it.
-    """
-    lock = filelock.FileLock(folder / f".{name}.lock")
-    owner = folder / f".{name}.driver"
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        who = owner.read_text() if owner.exists() else "another process"
-        raise ConfigError(f"the study {name} is being driven by {who}: wait for it, or stop it") from None
-    try:
-        owner.write_text(f"process {os.getpid()}")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
+PATIENCE_S = 30.0
+"""How long a driver waits for a lock in mid-study: a backup may take a while. Optuna tries some writes five times."""
 
 
-def driver_of(folder: Path, name: str) -> str | None:
-    """Who drives the study now, such as `process 4711`; None: nobody on this machine.
-
-    The lock isn't touched, so that a driver which starts at this moment gets it: it is the note beside the lock that is
-    read. A driver that was killed leaves its note; then no process of that number lives, or one that is younger.
-    """
-    note = folder / f".{name}.driver"
-    try:
-        owner, written_s = note.read_text(), note.stat().st_mtime
-        process = psutil.Process(int(owner.rpartition(" ")[2]))
-        lives = process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written_s + 1
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return None
-    return owner if lives else None
-
-
-def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -> optuna.Study:
+def open_study(
+    folder: Path, config: StudyConfig, fingerprint: dict[str, Any], before_commit: Callable[[], None] | None = None
+) -> optuna.Study:
     """Create the study, its baseline waiting as trial 0, or load it if its configuration is the same.
+
+    `before_commit` is called in each transaction before it is done, and ends it by what it raises.
 
     Raises:
         ConfigError: the study was made with another configuration; the message says what differs.
+        StorageFault: the database can't be used.
     """
     make_database(folder / "optuna.db", "version_info", _make)
+    storage = open_storage(folder / "optuna.db", PATIENCE_S)
+    if before_commit is not None:
+        told = before_commit
+        sqlalchemy.event.listen(storage.engine, "commit", lambda connection: told())
     directions = [objective.direction for objective in config.study.objectives]
     study = optuna.create_study(
         study_name=config.study.name,
-        storage=storage_url(folder),
+        storage=storage,
         directions=directions,
         sampler=optuna.samplers.RandomSampler(),  # never asked: `study.search.proposal` gives every parameter
         load_if_exists=True,
@@ -87,22 +64,55 @@ def open_study(folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -
     check_fingerprint(config.study.name, written, fingerprint)
     if written != fingerprint:  # an older version's: readers learn from it whether the base has a head of its own
         study.set_user_attr("fingerprint", json.dumps(fingerprint, sort_keys=True))
-    if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(config.study.baseline)
-        for name, values in config.study.anchors.items():
-            if config.lies_in_space(values):
-                study.enqueue_trial({**config.study.baseline, **values}, user_attrs={"anchor": name})
+    _enqueue(study, config)
     return study
 
 
+def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
+    """The baseline and the anchors in the space, each once, wherever among them a driver died."""
+    trials = study.get_trials(deepcopy=False)
+    if not trials:
+        study.enqueue_trial(config.study.baseline)
+    known = {trial.user_attrs.get("anchor") for trial in trials}
+    for name, values in config.study.anchors.items():
+        if name not in known and config.lies_in_space(values):
+            study.enqueue_trial({**config.study.baseline, **values}, user_attrs={"anchor": name})
+
+
 def _make(url: str) -> None:
-    optuna.storages.RDBStorage(url).engine.dispose()
+    RDBStorage(url).engine.dispose()
+
+
+def open_storage(path: Path, wait_s: float | None = None) -> RDBStorage:
+    """Optuna's storage on a database that is there, and which it never makes: each transaction opens the file anew.
+
+    So a file that was deleted or replaced is noticed, where an open one would be written to unseen.
+
+    Raises:
+        StorageFault: it can't be used; one of another version stays as it is.
+    """
+    engine = {"creator": lambda: connect(path, wait_s), "poolclass": sqlalchemy.NullPool}
+    try:
+        return RDBStorage(database_url(path), engine, skip_table_creation=True)
+    except RuntimeError as fault:  # of Optuna's own check
+        said = str(fault)
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as fault:
+        raise fault_of(fault, path.parent) or fault from None
+    older = "storage upgrade" in said
+    raise OtherVersionError(
+        f"{path} must have the tables of Optuna {optuna.__version__}: "
+        + (
+            f"it was made by an older one; copy it, then `optuna storage upgrade --storage {database_url(path)}`"
+            if older
+            else "it was made by a newer one; use the version of this project that made it, or a newer one"
+        )
+    )
 
 
 def load_study(folder: Path, name: str) -> optuna.Study:
-    """Raises ConfigError: there is no such study."""
+    """For reading. Raises ConfigError: there is no such study, or StorageFault: it can't be read."""
     if name in study_names(folder):
-        return optuna.load_study(study_name=name, storage=storage_url(folder))
+        return optuna.load_study(study_name=name, storage=open_storage(readable(folder / "optuna.db")))
     raise ConfigError(f"no study {name} in {folder}: run `make study` first")
 
 
@@ -176,10 +186,17 @@ STATES = {
 }
 
 
+REASONS = {State.STOPPED: "stopped", State.FAILED: "fault"}
+
+
 def run_of(trial: FrozenTrial) -> Run:
-    """As Optuna has it: the knobs in any order, bars unread."""
+    """As Optuna has it: the knobs in any order, bars unread.
+
+    A driver that died before it told a trial's end may have left what it knew of it; another may have found another.
+    """
+    state = STATES[trial.state]
     return Run(
-        STATES[trial.state],
+        state,
         trial.number,
         trial.params,
         tuple(trial.values or ()),
@@ -187,8 +204,8 @@ def run_of(trial: FrozenTrial) -> Run:
         tuple(trial.user_attrs.get("violations", ())),
         trial.user_attrs.get("anchor", ""),
         trial.user_attrs.get("from", ""),
-        reason=trial.user_attrs.get("stopped") or trial.user_attrs.get("fault", ""),
-        step=trial.user_attrs.get("stopped_at", 0),
+        reason=trial.user_attrs.get(REASONS[state], "") if state in REASONS else "",
+        step=trial.user_attrs.get("stopped_at", 0) if state is State.STOPPED else 0,
     )
 
 

@@ -40,6 +40,7 @@ def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, finger
     """
     if "imported" in study.user_attrs:
         return
+    known = {trial.user_attrs.get("from") for trial in study.get_trials(deepcopy=False)}  # a driver died amid them
     for name in config.study.warm_start:
         earlier = load_study(folder, name)
         old_knobs = ADDED_KNOBS | _knobs(json.loads(earlier.user_attrs["fingerprint"]))
@@ -52,7 +53,8 @@ def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, finger
             same = all(knobs.get(key) == value for key, value in new_knobs.items())
             if not (same and len(params) == len(config.study.space) and config.lies_in_space(params)):
                 continue
-            taken += _import(study, folder, config, params, trial.user_attrs["digest"], f"{name}, trial {trial.number}")
+            source = f"{name}, trial {trial.number}"
+            taken += source in known or _import(study, folder, config, params, trial.user_attrs["digest"], source)
         if not taken:
             raise ConfigError(
                 f"study.warm_start needs trials with this study's inputs and fixed knobs: {name} has none; "

@@ -1,7 +1,7 @@
 """MLflow: a projection of the work folders, which are the truth. The only folder that knows MLflow."""
 
 from study.tracking.database import relocate, tracking_uri
-from study.tracking.tracker import Ended, LiveLog, Tracker
+from study.tracking.tracker import Ended, RunLog, Tracker
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, OBJECTIVE, Links, objective_key
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "OBJECTIVE",
     "Ended",
     "Links",
-    "LiveLog",
+    "RunLog",
     "Tracker",
     "objective_key",
     "relocate",

@@ -1,12 +1,19 @@
-"""Where MLflow's database lies, and what is absolute in it."""
+"""Where MLflow's database lies, how it is opened, and what is absolute in it."""
 
 import contextlib
+import functools
+import logging
+import os
 import sqlite3
+from importlib.resources import files
 from pathlib import Path
 
+from mlflow import MlflowClient, __version__
+from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from study.runs.database import database_url, make_database
+from study.runs.database import connect, database_url, make_database
+from study.runs.faults import OtherVersionError, of_database
 
 LOCATIONS = (  # of MLflow 3.17's tables, the columns that hold absolute addresses of artifacts
     ("experiments", "artifact_location"),
@@ -30,6 +37,50 @@ def make_tracking(folder: Path) -> None:
         SqlAlchemyStore(url, (folder.resolve() / "artifacts").as_uri()).engine.dispose()
 
     make_database(folder / "mlflow.db", "experiments", make)
+
+
+def open_client(folder: Path) -> MlflowClient:
+    """MLflow's client on the folder's database, which is made if there is none.
+
+    Each of its transactions opens the file anew: so one that was deleted or replaced is noticed, where an open one
+    would be written to unseen. Its own log would print a traceback for what is told here in a line.
+
+    Raises:
+        StorageFault: the database can't be used.
+    """
+    os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    make_tracking(folder)
+    check_version(folder / "mlflow.db")
+    return MlflowClient(tracking_uri(folder))
+
+
+def check_version(path: Path) -> None:
+    """Raises OtherVersionError: its tables are those of another version of MLflow; nothing is changed."""
+    try:
+        with contextlib.closing(connect(path)) as database:
+            found = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.Error as fault:
+        raise of_database(path, fault) from None
+    names = sorted(entry.name for entry in files("mlflow.store.db_migrations.versions").iterdir())
+    own = {name.partition("_")[0] for name in names if name.endswith(".py")}
+    version = found[0] if found else "none"
+    if version not in own:
+        raise OtherVersionError(
+            f"{path} must have tables that MLflow {__version__} knows: it was made by a newer one ({version}); use the "
+            "version of this project that made it, or a newer one"
+        )
+    if version != _newest():
+        raise OtherVersionError(
+            f"{path} must have the tables of MLflow {__version__}: it was made by an older one ({version}); copy it, "
+            f"then `mlflow db upgrade {database_url(path)}`"
+        )
+
+
+@functools.cache
+def _newest() -> str:
+    """The version of the tables that this MLflow makes."""
+    return str(_get_latest_schema_revision())
 
 
 def relocate(database: Path, old: Path, new: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from study.charts.canvas import save_png
@@ -15,7 +16,7 @@ from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State, config_of
 from study.runs.system import SYSTEM
 from study.show.sentences import sample_text
-from study.tracking import MARK, OBJECTIVE, Ended, LiveLog, Tracker, objective_key
+from study.tracking import MARK, OBJECTIVE, Ended, RunLog, Tracker, objective_key
 from study.tracking.note import experiment_note, study_note
 from wake2vec import DamagedError, Numbers, Progress, RunResult, WorkFolder, read_result, result_arrays, write_json
 
@@ -31,20 +32,29 @@ CHOSEN = "chosen/"
 
 
 class Projection:
-    """Of one study, into the MLflow database beside it; `inputs` are the hashes of the study's inputs."""
+    """Of one study, into the MLflow database beside it, opened when it is first needed.
+
+    `inputs` are the hashes of the study's inputs.
+    """
 
     def __init__(self, config: StudyConfig, folder: Path, inputs: Mapping[str, str]) -> None:
         self.config = config
         self.folder = folder
         self.inputs = dict(inputs)
-        self.tracker = Tracker(folder, config)
 
-    def open(self, run: Run, inputs: Mapping[str, str]) -> LiveLog:
+    @cached_property
+    def tracker(self) -> Tracker:
+        return Tracker(self.folder, self.config)
+
+    def forget(self) -> None:
+        """What was known of MLflow may not hold any more: it is opened anew."""
+        self.__dict__.pop("tracker", None)
+
+    def open(self, run: Run, inputs: Mapping[str, str]) -> RunLog:
         """The log of the run in MLflow, where it is marked as running; `inputs` are the hashes of its inputs."""
-        run_id = self.tracker.open(run, config_of(run, self.config), inputs, self._began(run.digest))
-        return LiveLog(self.tracker, run_id)
+        return RunLog(self.tracker.open(run, config_of(run, self.config), inputs, self._began(run.digest)))
 
-    def ended(self, run: Run, log: LiveLog) -> None:
+    def ended(self, run: Run, log: RunLog) -> None:
         """A run that came to its end, of whose records `log` has sent a part; nobody opens the picture of a repeat."""
         if self._is_shown(run):
             self._show(run)
@@ -152,7 +162,7 @@ class Projection:
         write_json(work.path / "audit.json", result.audit.model_dump())
         work.write_text("sample.txt", sample_text(result))
 
-    def _close(self, run: Run, log: LiveLog) -> None:
+    def _close(self, run: Run, log: RunLog) -> None:
         work = self._work(run.digest)
         progress = work.progress()
         records = [*progress, *work.progress(SYSTEM)]

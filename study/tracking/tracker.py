@@ -1,18 +1,17 @@
 """One experiment a study; in it one run for the study itself, and below it, flat, one for each trial.
 
-Everything here may be done again: a run is found by its tags, a figure with the same step and time makes no second row,
-and a tag is written only where it changed.
+Everything here may be done again: a run is found by its id, which the results folder keeps, or by its tags; a figure
+with the same step and time makes no second row, and a tag is written only where it changed. What people deleted in
+MLflow's pages is restored, what they changed of a run's state is put right: MLflow shows what the study holds.
 """
 
 import contextlib
 import json
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -22,20 +21,20 @@ from mlflow.entities import (
     Param,
     RunStatus,
     RunTag,
+    ViewType,
 )
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from study.config import StudyConfig
 from study.runs.run import Role, Run, State
 from study.settings import Range, Value
-from study.tracking.database import make_tracking, tracking_uri
+from study.tracking.database import open_client
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view
-from wake2vec import ConfigError, Progress, RunConfig, flatten
+from wake2vec import Progress, RunConfig, flatten, write_json
 
-SECONDS_BETWEEN_BATCHES = 15.0
-"""A batch takes 40 ms, however few figures it has: a commit that waits for the disk."""
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
 INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
 STATUS = {
@@ -44,6 +43,10 @@ STATUS = {
     State.FAILED: RunStatus.FAILED,
 }
 """MLflow has no state for a trial that was ended early but KILLED."""
+STUDY = "study"
+"""The label of the study's own run."""
+DOUBLES = 10
+"""Runs that are looked at where one is expected."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,18 @@ class Tracker:
     def __init__(self, folder: Path, config: StudyConfig) -> None:
         self._folder = folder.resolve()
         self._config = config
-        make_tracking(folder)
-        self._client = MlflowClient(tracking_uri(folder))
+        self._client = open_client(folder)
+        self._kept = Ids(self._folder, config.study.name)
+        self._ids: dict[str, str] = {}
+        """Of the runs below the study's own that are known, by their labels."""
+        self._tags: dict[str, dict[str, str]] = {}
+        """Of these, by their ids."""
+        self._broken: set[str] = set()
+        """The ids of those that somebody deleted, or changed so that they aren't what they were."""
         self._experiment = self._open_experiment()
         self.parent = self._open_parent()
         """Id of the study's own run."""
         self._is_begun = False
-        self._ids: dict[str, str] = {}
-        """Of the runs below it that are known, by their labels."""
-        self._tags: dict[str, dict[str, str]] = {}
-        """Of these, by their ids."""
         for key, value in trials_view(config, self.parent).items():
             if self._client.get_experiment(self._experiment).tags.get(key) != value:
                 self._client.set_experiment_tag(self._experiment, key, value)
@@ -132,10 +137,12 @@ class Tracker:
         at_ms = None if ended.at_s is None else round(ended.at_s * 1000)
         self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
         self._tags.setdefault(run_id, {}).update(told)
+        self._broken.discard(run_id)
 
     def ended_runs(self, labels: Iterable[str]) -> dict[str, dict[str, str]]:
         """The tags of those of the trials and companions, `trial 3`, `library default`, that are complete here."""
-        tags = {label: self._tags[run_id] for label, run_id in self._runs(labels).items()}
+        whole = {label: run_id for label, run_id in self._runs(labels).items() if run_id not in self._broken}
+        tags = {label: self._tags[run_id] for label, run_id in whole.items()}
         running = State.RUNNING
         return {label: own for label, own in tags.items() if own.get("wake2vec.state", running) != running}
 
@@ -201,13 +208,61 @@ class Tracker:
         """
         wanted = list(labels)
         if not self._ids.keys() >= set(wanted):
-            for run in self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'", [], 50_000):
-                label = run.data.tags.get("wake2vec.companion") or f"trial {run.data.tags['wake2vec.trial']}"
-                self._ids[label], self._tags[run.info.run_id] = run.info.run_id, dict(run.data.tags)
+            children = f"tags.`mlflow.parentRunId` = '{self.parent}'"
+            found: dict[str, list[MlflowRun]] = {}
+            for run in self._search(children, [], 50_000, ViewType.ALL):
+                if label := self._kept.label(run.info.run_id) or _label(run):  # a run of somebody else has none
+                    found.setdefault(label, []).append(run)
+            for label in wanted:
+                if label not in found and (known := self._by_id(label)) is not None:  # its tags were deleted
+                    found[label] = [known]
+            for label, runs in found.items():
+                self._learn(label, self._one_of(runs))
+            self._kept.keep(self._ids)
         return {label: self._ids[label] for label in wanted if label in self._ids}
 
-    def _search(self, condition: str, order: list[str], most: int) -> list[MlflowRun]:
-        return list(self._client.search_runs([self._experiment], condition, max_results=most, order_by=order))
+    def _learn(self, label: str, run: MlflowRun) -> None:
+        run_id = str(run.info.run_id)
+        self._ids[label], self._tags[run_id] = run_id, dict(run.data.tags)
+        self._broken.discard(run_id)
+        if not _is_whole(run, label, self.parent):
+            self._broken.add(run_id)
+
+    def _one_of(self, runs: Sequence[MlflowRun]) -> MlflowRun:
+        """The run that a label stands for: others, which came of a restored one, are deleted as the UI does it."""
+        best, *others = sorted(runs, key=lambda run: (_is_deleted(run), run.info.start_time, run.info.run_id))
+        for other in others:
+            if not _is_deleted(other):
+                self._client.delete_run(other.info.run_id)
+        return best
+
+    def _by_id(self, label: str) -> MlflowRun | None:
+        """The run that this study's results folder knows under the label, whatever became of its tags."""
+        run_id = self._kept.ids.get(label)
+        if run_id is None:
+            return None
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as fault:
+            if fault.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return None  # another database stands there, or it was deleted for good
+
+    def _find(self, label: str, condition: str) -> MlflowRun | None:
+        """The run of the label, restored if it was deleted."""
+        tagged = self._search(condition, [], DOUBLES, ViewType.ALL)
+        found = {run.info.run_id: run for run in tagged if self._kept.label(run.info.run_id) in (None, label)}
+        if (known := self._by_id(label)) is not None:
+            found[known.info.run_id] = known
+        if not found:
+            return None
+        run = self._one_of(list(found.values()))
+        if _is_deleted(run):
+            self._client.restore_run(run.info.run_id)
+        return run
+
+    def _search(self, condition: str, order: list[str], most: int, view: int = ViewType.ACTIVE_ONLY) -> list[MlflowRun]:
+        return list(self._client.search_runs([self._experiment], condition, view, max_results=most, order_by=order))
 
     def _logs(self, params: Mapping[str, Value]) -> dict[str, str]:
         """The log10 of each parameter of a log range."""
@@ -232,60 +287,101 @@ class Tracker:
     def _open_experiment(self) -> str:
         name = self._config.study.name
         experiment = self._client.get_experiment_by_name(name)
+        if experiment is None and (parent := self._by_id(STUDY)) is not None:  # somebody gave it another name
+            experiment = self._client.get_experiment(parent.info.experiment_id)
         if experiment is None:
             location = (self._folder / "artifacts" / name).as_uri()
             return self._client.create_experiment(name, artifact_location=location)
         if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
-            raise ConfigError(
-                f"the MLflow experiment {name} was deleted: restore it in the UI, or give study.name=<another name>"
-            )
+            self._client.restore_experiment(experiment.experiment_id)
+        if experiment.name != name:
+            self._client.rename_experiment(experiment.experiment_id, name)
         return str(experiment.experiment_id)
 
     def _open_parent(self) -> str:
-        found = self._search("tags.`wake2vec.role` = 'study'", [], 1)
-        if found:
-            return str(found[0].info.run_id)
-        name = f"study {self._config.study.name}"
-        return str(self._client.create_run(self._experiment, None, {"wake2vec.role": "study"}, name).info.run_id)
+        tags = {"wake2vec.role": "study"}
+        found = self._find(STUDY, "tags.`wake2vec.role` = 'study'")
+        if found is None:
+            found = self._client.create_run(self._experiment, None, tags, f"study {self._config.study.name}")
+        self._put_back(found, tags, {})
+        self._kept.keep({STUDY: found.info.run_id})
+        return str(found.info.run_id)
 
     def _open_child(self, run: Run, tags: Mapping[str, str], more: Mapping[str, Value], began_s: float | None) -> str:
         """`tags` say which it is."""
-        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        found = next(iter(self._search(condition, [], 1)), None)
+        others = {key: str(value) for key, value in more.items()}
+        found = self._find(run.label, " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
         if found is None:
-            every = {**tags, **{key: str(value) for key, value in more.items()}}
             began_ms = None if began_s is None else round(began_s * 1000)
-            found = self._client.create_run(self._experiment, began_ms, every, _title(run))
+            found = self._client.create_run(self._experiment, began_ms, {**tags, **others}, _title(run))
         elif found.info.status != RunStatus.to_string(RunStatus.RUNNING):
             self._client.update_run(found.info.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
         run_id = str(found.info.run_id)
-        self._ids[run.label], self._tags[run_id] = run_id, dict(found.data.tags)
+        self._ids[run.label] = run_id
+        self._tags[run_id] = self._put_back(found, tags, others)
+        self._broken.add(run_id)
+        self._kept.keep({run.label: run_id})
         return run_id
 
+    def _put_back(self, run: MlflowRun, tags: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+        """The run's tags, once those by which it is found are right and those that somebody deleted are there again."""
+        held = run.data.tags
+        lacking = {key: value for key, value in tags.items() if held.get(key) != value}
+        lacking |= {key: value for key, value in others.items() if key not in held}
+        if lacking:
+            self._client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in lacking.items()])
+        return {**held, **lacking}
 
-class LiveLog:
-    """Sends a running trial's records to MLflow now and then; what is left is sent when the trial closes."""
 
-    def __init__(self, tracker: Tracker, run_id: str) -> None:
-        self._tracker = tracker
-        self.run_id = run_id
-        self._waiting: list[Progress] = []
-        self._sent_at = time.monotonic()
-        self.sent: list[Progress] = []
-        """What MLflow has taken."""
+class Ids:
+    """Which run of MLflow stands for what, by label: tags can be deleted in MLflow's pages, an id can't be changed."""
 
-    def __call__(self, record: Progress) -> None:
-        self._waiting.append(record)
-        if time.monotonic() - self._sent_at >= SECONDS_BETWEEN_BATCHES:
-            self.flush()
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path = folder / f".{name}.mlflow"
+        self.ids: dict[str, str] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError):  # tags tell too
+            held = json.loads(self._path.read_text(encoding="utf-8"))
+            self.ids = {str(label): str(run_id) for label, run_id in held.items()} if isinstance(held, dict) else {}
+        self._labels = {run_id: label for label, run_id in self.ids.items()}
 
-    def flush(self) -> None:
-        """Send what waits; what fails is left to the trial's end."""
-        with contextlib.suppress(MlflowException):
-            self._tracker.log_progress(self.run_id, self._waiting)
-            self.sent += self._waiting
-        self._waiting = []
-        self._sent_at = time.monotonic()
+    def label(self, run_id: str) -> str | None:
+        """What the run stands for; None: it isn't known here."""
+        return self._labels.get(run_id)
+
+    def keep(self, ids: Mapping[str, str]) -> None:
+        """Under their labels."""
+        if not ids.items() <= self.ids.items():
+            self.ids |= ids
+            self._labels = {run_id: label for label, run_id in self.ids.items()}
+            write_json(self._path, self.ids)
+
+
+@dataclass
+class RunLog:
+    """A run as MLflow has it while it is written."""
+
+    run_id: str
+    sent: list[Progress] = field(default_factory=list)
+    """The records that MLflow has taken."""
+
+
+def _is_deleted(run: MlflowRun) -> bool:
+    return bool(run.info.lifecycle_stage != LifecycleStage.ACTIVE)
+
+
+def _label(run: MlflowRun) -> str:
+    """`trial 3`, or a companion's name; empty where the tag is gone."""
+    tags = run.data.tags
+    number = tags.get("wake2vec.trial")
+    return str(tags.get("wake2vec.companion") or ("" if number is None else f"trial {number}"))
+
+
+def _is_whole(run: MlflowRun, label: str, parent: str) -> bool:
+    """Whether it is there as it was left: with the tags by which it is found, and in the state that they tell."""
+    tags = run.data.tags
+    has_tags = tags.get("mlflow.parentRunId") == parent and "wake2vec.role" in tags and _label(run) == label
+    states = {str(state): RunStatus.to_string(status) for state, status in STATUS.items()}
+    return has_tags and not _is_deleted(run) and states.get(tags.get("wake2vec.state", "")) == run.info.status
 
 
 def _rows(records: Iterable[Progress]) -> list[Metric]:

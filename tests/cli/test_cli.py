@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from study.cli.main import app
 from study.engine.driver import StudyOutcome
-from study.runs.storage import only_driver
+from study.runs.lease import only_driver
 
 
 def study(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

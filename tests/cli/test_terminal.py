@@ -23,8 +23,9 @@ from study.config import StudyConfig, check_config
 from study.engine.driver import drive
 from study.runs.choose import preferring
 from study.runs.compare import relative_differences
+from study.runs.lease import driver_of, only_driver
 from study.runs.record import StudyRecord, read_record
-from study.runs.storage import driver_of, load_study, only_driver
+from study.runs.storage import load_study
 from wake2vec import TrialStopped, WorkFolder, read_result
 
 ROOT = Path(__file__).parents[2]

@@ -122,7 +122,7 @@ def test_another_configuration_is_refused_with_the_difference_and_nothing_change
 
 def test_a_database_that_is_none_is_refused_and_kept(study_config: StudyConfig, tmp_path: Path) -> None:
     (tmp_path / "optuna.db").write_bytes(b"not a database, but somebody's file" * 100)
-    with pytest.raises(ConfigError, match=r"optuna\.db must be an SQLite database: .*; move it aside"):
+    with pytest.raises(ConfigError, match=r"optuna\.db must be an SQLite database: .*: move it aside"):
         drive(study_config, tmp_path, Silent())
     assert [path.name for path in tmp_path.iterdir()] == ["optuna.db"]
 

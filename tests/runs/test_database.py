@@ -22,10 +22,10 @@ from typer.testing import CliRunner, Result
 import study.runs.database
 from study.cli.main import app
 from study.engine.driver import StudyOutcome
-from study.runs.database import check_database, fault_in_words, opened
+from study.runs.database import check_database, opened
+from study.runs.faults import Exit, NotPermittedError, fault_of
 from study.runs.storage import storage_url
 from study.tracking import relocate, tracking_uri
-from wake2vec import ConfigError
 
 # MLflow's own, when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
@@ -154,7 +154,7 @@ def test_a_lock_is_called_a_lock_nothing_changes_and_afterwards_it_works(name: s
     before = contents(folder.parent)
     with held(database):
         shown = command(name, profile, folder)
-    assert shown.exit_code == 2
+    assert shown.exit_code == Exit.IN_USE
     assert shown.stderr == (
         f"error: {database} is in use by another program: it was locked for 0.2 s; try again when it is done\n"
     )
@@ -183,8 +183,9 @@ def test_what_is_no_database_is_to_be_moved_aside(name: str, profile: str, folde
     before = contents(folder.parent)
     shown = command(name, profile, folder)
     assert (shown.exit_code, shown.stderr) == (
-        2,
-        f"error: {database} must be an SQLite database: file is not a database; move it aside\n",
+        Exit.DAMAGED,
+        f"error: {database} must be an SQLite database: file is not a database; it is damaged: move it aside, and the "
+        "same command makes it anew from the work folders, without training again\n",
     )
     assert contents(folder.parent) == before
 
@@ -192,10 +193,10 @@ def test_what_is_no_database_is_to_be_moved_aside(name: str, profile: str, folde
 def test_a_fault_that_comes_later_is_one_line_too(folder: Path) -> None:
     """What befalls a database after the first look reaches the commands through Optuna and MLflow."""
 
-    def said(work: Callable[[], object]) -> str | None:
+    def said(work: Callable[[], object]) -> str:
         with pytest.raises(Exception) as fault:
             work()
-        return fault_in_words(fault.value)
+        return str(fault_of(fault.value, folder))
 
     client = mlflow.MlflowClient(tracking_uri(folder))
     client.search_experiments()
@@ -203,23 +204,27 @@ def test_a_fault_that_comes_later_is_one_line_too(folder: Path) -> None:
     with held(folder / "optuna.db"):
         address = storage_url(folder) + "?timeout=0.1"
         in_use = said(lambda: optuna.load_study(study_name="small", storage=address))
-    assert (in_use or "").startswith("a database of the results folder is in use by another program")
-    assert "must be an SQLite database: file is not" in (said(client.search_experiments) or "")
+    assert in_use.startswith(f"{folder / 'optuna.db'} is in use by another program")
+    assert "mlflow.db must be an SQLite database: file is not" in said(client.search_experiments)
     full = OSError(errno.ENOSPC, "No space left on device", "rows.safetensors")
-    assert "free some space" in (fault_in_words(full) or "")
-    assert fault_in_words(KeyError("a fault of our own")) is None
+    assert "free some space" in str(fault_of(full))
+    assert fault_of(KeyError("a fault of our own")) is None
+    assert fault_of(FileNotFoundError(errno.ENOENT, "No such file", "elsewhere.txt"), folder) is None
 
 
 @pytest.mark.parametrize("file", [0o400, 0o600])
-def test_what_cannot_be_mended_here_says_so(file: int) -> None:
+def test_what_cannot_be_mended_here_is_read_and_says_so_to_who_writes(file: int) -> None:
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to another user
         folder, path = Path(name), Path(name) / "optuna.db"
         with contextlib.closing(sqlite3.connect(path)) as database:
             database.execute("CREATE TABLE whole (n)")
         kill_in_a_transaction(path)
         path.chmod(file)
-        with as_nobody(folder, path), pytest.raises(ConfigError) as fault:
-            check_database(path)
+        with as_nobody(folder, path):
+            with opened(path) as database:
+                assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("whole",)]
+            with pytest.raises(NotPermittedError) as fault:
+                check_database(path, to_write=True)
         assert "a program that was killed left optuna.db-journal, and the folder" in str(fault.value)
         with opened(path) as database:
             assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("whole",)]

@@ -1,0 +1,236 @@
+"""What befalls databases, the disk and the results folder: each one line with its own remedy, and its own exit code.
+
+SQLite tells faults apart by codes, the system by `errno`; libraries wrap both. So a library's fault is searched for the
+one at its bottom, and the file is looked at: a database "that can't be opened" may be gone, or forbidden.
+"""
+
+import errno
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import ClassVar
+
+from wake2vec import ConfigError, StorageError
+
+
+class Exit(IntEnum):
+    """With what a command ends that doesn't end well: docs/terminal.md has the table."""
+
+    UNUSABLE = 2
+    """A setting, an input, a folder or a command that can't be used: nothing was made."""
+    IN_USE = 3
+    """Another driver has the study, or another program holds a database: later it works."""
+    DISK = 4
+    """The disk is full, or doesn't give or take."""
+    NOT_PERMITTED = 5
+    """A file or folder that may not be read or written."""
+    GONE = 6
+    """The results folder, or a file in it, vanished or was replaced while it was used."""
+    OTHER_VERSION = 7
+    """A database of an older or newer version."""
+    DAMAGED = 8
+    """A database that can't be read any more."""
+    INTERRUPTED = 130
+    """Ctrl-C; 143 is SIGTERM."""
+
+
+class StorageFault(ConfigError):  # noqa: N818 (its kinds are errors)
+    """Something that isn't the study's own doing; the message is one line with its remedy."""
+
+    exit: ClassVar[Exit] = Exit.DISK
+
+
+class InUseError(StorageFault):
+    """Another driver or program has it."""
+
+    exit = Exit.IN_USE
+
+
+class DatabaseInUseError(InUseError):
+    """Another program holds a lock on a database."""
+
+
+class DiskError(StorageFault):
+    """The disk is full or fails."""
+
+    exit = Exit.DISK
+
+
+class NotPermittedError(StorageFault):
+    """A file or folder can't be read or written by this user."""
+
+    exit = Exit.NOT_PERMITTED
+
+
+class GoneError(StorageFault):
+    """A file or folder isn't there any more."""
+
+    exit = Exit.GONE
+
+
+class OtherVersionError(StorageFault):
+    """A database's tables are those of another version."""
+
+    exit = Exit.OTHER_VERSION
+
+
+class DamagedError(StorageFault):
+    """A database that isn't one any more."""
+
+    exit = Exit.DAMAGED
+
+
+LEFT_OVERS = ("-journal", "-wal")
+IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+NO_DATABASE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
+NOT_PERMITTED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+REPLACED = sqlite3.SQLITE_READONLY_DBMOVED
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_DISK = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
+NO_TABLE = re.compile(r"no such (table|column)")
+SAME = "the same command continues"
+
+
+def exit_of(fault: Exception) -> Exit:
+    """With what a command ends that the fault, one of `fault_of`'s or of the method's, ended."""
+    if isinstance(fault, StorageFault):
+        return fault.exit
+    return Exit.DISK if isinstance(fault, StorageError) else Exit.UNUSABLE
+
+
+def fault_of(fault: BaseException, folder: Path | None = None) -> StorageFault | None:
+    """What ails a database, the disk or the results folder, at the bottom of a library's fault; None: nothing does.
+
+    `folder` is the results folder: a file that isn't there, or is forbidden, is a fault of this kind in there alone.
+    """
+    for cause in causes(fault):
+        if isinstance(cause, StorageFault):
+            return cause
+        if isinstance(cause, sqlite3.Error) and (said := _of_sqlite(cause, _database(fault, folder))) is not None:
+            return said
+        if isinstance(cause, OSError) and (said := _of_system(cause, folder)) is not None:
+            return said
+    return None
+
+
+def causes(fault: BaseException) -> Iterator[BaseException]:
+    """The fault, what it was raised from, and so on."""
+    cause: BaseException | None = fault
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def of_database(path: Path | None, fault: sqlite3.Error, wait_s: float | None = None) -> StorageFault:
+    """The fault of a database; `path` is None where a library doesn't tell which one it was."""
+    what, code = "a database of the results folder" if path is None else str(path), _code(fault)
+    if path is not None and code not in NO_DATABASE | IN_USE and (gone := _gone(path, fault)) is not None:
+        return gone
+    if code in IN_USE:
+        waited = "" if wait_s is None else f": it was locked for {wait_s:g} s"
+        return DatabaseInUseError(f"{what} is in use by another program{waited}; try again when it is done")
+    # The second is of a journal that may not be deleted.
+    if code in NOT_PERMITTED or fault.sqlite_errorcode == sqlite3.SQLITE_IOERR_DELETE:
+        return NotPermittedError(_not_permitted(what, path, fault))
+    if code in DISK:
+        return DiskError(
+            f"the disk must give and take {what}: {fault}; free some space or make the disk reachable, and {SAME}"
+        )
+    if NO_TABLE.search(str(fault)):
+        return OtherVersionError(
+            f"{what} must have the tables of this version: {fault}; it is another version's or another program's: "
+            "use what made it, or give another --folder"
+        )
+    return DamagedError(
+        f"{what} must be an SQLite database: {fault}; it is damaged: move it aside, and the same command makes it "
+        "anew from the work folders, without training again"
+    )
+
+
+def _of_sqlite(fault: sqlite3.Error, path: Path | None) -> StorageFault | None:
+    known = _code(fault) in IN_USE | NO_DATABASE | NOT_PERMITTED | DISK or NO_TABLE.search(str(fault))
+    return of_database(path, fault) if known else None
+
+
+def _code(fault: sqlite3.Error) -> int | None:
+    """Without what extends it; faults of Python's own module have none."""
+    code: int | None = getattr(fault, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _database(fault: BaseException, folder: Path | None) -> Path | None:
+    """The database that the fault is of, by the library through which it came."""
+    if folder is None:
+        return None
+    for cause in causes(fault):
+        trace = cause.__traceback__
+        while trace is not None:
+            library = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+            if library in ("mlflow", "optuna"):
+                return folder / f"{library}.db"
+            trace = trace.tb_next
+    return None
+
+
+def _gone(path: Path, fault: sqlite3.Error) -> GoneError | None:
+    try:
+        if not path.parent.is_dir():
+            return gone_folder(path.parent)
+        if path.exists() and getattr(fault, "sqlite_errorcode", None) != REPLACED:
+            return None
+    except OSError:  # it may not be looked at
+        return None
+    return GoneError(
+        f"{path} must stay where it is while it is used: it was deleted, moved or replaced; put it back and {SAME}; "
+        "without it, the same command makes it anew from the work folders and trains nothing again"
+    )
+
+
+def gone_folder(folder: Path) -> GoneError:
+    """The results folder, or what it lies in, isn't there."""
+    return GoneError(
+        f"the results folder must stay where it is: {folder} is gone or is another; put it back and {SAME}"
+    )
+
+
+def _not_permitted(what: str, path: Path | None, fault: sqlite3.Error) -> str:
+    left = [] if path is None else [path.name + end for end in LEFT_OVERS if Path(f"{path}{end}").exists()]
+    if path is not None and left:
+        return (
+            f"{what} must be mended before it is written: a program that was killed left {left[0]}, and the folder "
+            f"{path.parent} or the file can't be written; make both writable (chmod u+w), or let their owner run any "
+            "command of these once"
+        )
+    return f"{what} must be a file that can be read and written: {fault}; see who owns it and its folder (chmod u+rw)"
+
+
+def _of_system(fault: OSError, folder: Path | None) -> StorageFault | None:
+    """A fault that the system gave."""
+    if fault.errno in NO_SPACE:
+        return DiskError(f"the disk must take what is written: {fault}; free some space, and {SAME}")
+    if fault.errno in NO_DISK:
+        return DiskError(f"the disk must give and take: {fault}; make it reachable, and {SAME}")
+    if folder is None or not _lies_in(fault.filename, folder):
+        return None
+    if fault.errno in FORBIDDEN:
+        return NotPermittedError(
+            f"a results folder must be one that can be read and written: {fault}; see who owns it and whether its "
+            f"disk may be written (chmod u+rwX), then {SAME}"
+        )
+    if fault.errno in NOT_THERE:
+        if not folder.is_dir():
+            return gone_folder(folder)
+        return GoneError(f"what lies in a results folder must stay there: {fault}; put it back")
+    return None
+
+
+def _lies_in(name: object, folder: Path) -> bool:
+    if not isinstance(name, (str, bytes)):
+        return False
+    return Path(os.fsdecode(name)).resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,129 @@
+"""One driver a study: a lock that the system frees with the process, and a note beside it that says whose it is.
+
+Locks lie in files, and files get deleted; a driver may sleep for hours and wake when another has taken over. So the
+note is the fence (Kleppmann 2016): a driver reads it before each commit to the study database, and ends where it names
+another. Who takes over writes the note first and waits for the database then: a commit that had read the old note is
+done by that time.
+"""
+
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import psutil
+
+from study.runs.database import check_database
+from study.runs.faults import InUseError, gone_folder
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A driver's hold on a study, while it has the lock."""
+
+    folder: Path
+    name: str
+    text: str
+    """Of the note."""
+    place: tuple[int, int]
+    """Device and number of the results folder: another one of its name isn't it."""
+
+    def check(self) -> None:
+        """Raises GoneError: the results folder vanished; InUseError: another driver has taken over."""
+        try:
+            if _place(self.folder) != self.place:
+                raise gone_folder(self.folder)
+            written = _note(self.folder, self.name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            if not self.folder.is_dir():
+                raise gone_folder(self.folder) from None
+            _write(self.folder, self.name, self.text)  # somebody deleted it, and took nothing over
+            return
+        if written != self.text:
+            who = driver_of(self.folder, self.name) or "another process"
+            raise InUseError(
+                f"the study {self.name} was taken over by {who} while this process slept or its lock was deleted: "
+                "nothing is lost, and this process ends"
+            )
+
+
+@contextlib.contextmanager
+def only_driver(folder: Path, name: str) -> Iterator[Lease]:
+    """Hold the study's lock, which the system frees when the process ends, however it ends.
+
+    Raises:
+        InUseError: another process drives the study, even where its lock was deleted; the message names it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(filelock.FileLock(folder / f".{name}.lock", timeout=0))
+        except filelock.Timeout:
+            raise _driven(name, _driver_in_words(folder, name) or "another process") from None
+        if who := _driver_in_words(folder, name):
+            raise _driven(name, f"{who}, whose lock was deleted")
+        lease = Lease(
+            folder, name, f"process {os.getpid()}\n{socket.gethostname()}\n{uuid.uuid4().hex}", _place(folder)
+        )
+        _write(folder, name, lease.text)
+        check_database(folder / "optuna.db", to_write=True)  # no commit of another is under way any more
+        try:
+            yield lease
+        finally:
+            with contextlib.suppress(OSError):
+                if _note(folder, name).read_text(encoding="utf-8") == lease.text:
+                    _note(folder, name).unlink()
+
+
+def driver_of(folder: Path, name: str) -> str | None:
+    """Who drives the study now, such as `process 4711`; None: nobody on this machine.
+
+    The lock isn't touched, so that a driver which starts at this moment gets it: it is the note beside the lock that is
+    read. A driver that was killed leaves its note; then no process of that number lives, or one that is younger.
+    """
+    found = _living(folder, name)
+    return None if found is None else f"process {found.pid}"
+
+
+def _driver_in_words(folder: Path, name: str) -> str | None:
+    found = _living(folder, name)
+    if found is None:
+        return None
+    is_stopped = found.status() == psutil.STATUS_STOPPED
+    return f"process {found.pid}" + (f" (suspended: `kill -CONT {found.pid}` wakes it)" if is_stopped else "")
+
+
+def _living(folder: Path, name: str) -> psutil.Process | None:
+    note = _note(folder, name)
+    try:
+        (owner, *host), written_s = note.read_text(encoding="utf-8").splitlines()[:2], note.stat().st_mtime
+        if host and host[0] != socket.gethostname():
+            return None
+        process = psutil.Process(int(owner.rpartition(" ")[2]))
+        lives = process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written_s + 1
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None
+    return process if lives else None
+
+
+def _driven(name: str, who: str) -> InUseError:
+    return InUseError(f"the study {name} is being driven by {who}: wait for it, or stop it")
+
+
+def _note(folder: Path, name: str) -> Path:
+    return folder / f".{name}.driver"
+
+
+def _write(folder: Path, name: str, text: str) -> None:
+    """Whole or not at all: a reader in between must not take half a note for another's."""
+    beside = _note(folder, name).with_name(f".{name}.{os.getpid()}.driver")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(_note(folder, name))
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    at = folder.stat()
+    return at.st_dev, at.st_ino

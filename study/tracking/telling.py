@@ -1,0 +1,145 @@
+"""MLflow told of a study while it runs, as far as it listens: no fault of its ends a trial, or slows one.
+
+MLflow is a projection: all that it lacks can be brought later from the work folders. So whatever befalls its database
+is said in a line, and MLflow is left alone for a while: a hundred times as long as the fault has taken.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from study.runs.database import DAMAGED, check_database, is_damaged, put_aside
+from study.runs.faults import DamagedError, fault_of
+from study.runs.record import StudyRecord
+from study.runs.run import Run
+from study.tracking.sync import Projection
+from study.tracking.tracker import RunLog
+from wake2vec import Progress
+
+SECONDS_BETWEEN_BATCHES = 15.0
+"""A batch takes 40 ms, however few figures it has: a commit that waits for the disk."""
+WAIT_S = 0.1
+"""For a lock on MLflow's database, while a trial waits."""
+MOST_SHARE = 0.01
+"""Of a study's time that faults of MLflow take."""
+LONGEST = 200
+"""Letters of what a library says."""
+
+
+@dataclass
+class LiveLog:
+    """A running run's records on their way to MLflow; what it doesn't take is told when the run has ended."""
+
+    run: Run
+    inputs: Mapping[str, str]
+    """Hashes of its inputs."""
+    log: RunLog | None = None
+    """None: MLflow hasn't got the run, or may have lost it."""
+    waiting: list[Progress] = field(default_factory=list)
+    sent_at: float = field(default_factory=time.monotonic)
+
+
+class Telling:
+    """Of one study, by its driver; `say` is given one line for each kind of fault, once until MLflow listens again."""
+
+    def __init__(self, projection: Projection, say: Callable[[str], None]) -> None:
+        self._projection = projection
+        self._say = say
+        self._said: set[type] = set()
+        self._again_at = 0.0
+        self.is_behind = False
+        """Whether MLflow lacks something that `catch_up` would bring."""
+        self._opened: list[LiveLog] = []
+
+    def begin(self, run: Run, inputs: Mapping[str, str]) -> LiveLog:
+        """A run begins; `inputs` are the hashes of its inputs."""
+        live = LiveLog(run, inputs)
+        self._opened.append(live)
+        self._try(lambda: self._log(live))
+        return live
+
+    def progressed(self, live: LiveLog, record: Progress) -> None:
+        """Sent now and then."""
+        live.waiting.append(record)
+        if time.monotonic() - live.sent_at >= SECONDS_BETWEEN_BATCHES:
+            self.flush(live)
+
+    def flush(self, live: LiveLog) -> None:
+        """Send what waits; what fails is left to the run's end."""
+        records, live.waiting = live.waiting, []
+        self._try(lambda: self._send(live, records))
+        live.sent_at = time.monotonic()
+
+    def ended(self, run: Run, live: LiveLog) -> None:
+        """The run came to its end."""
+        self._opened = [other for other in self._opened if other is not live]
+        self._try(lambda: self._projection.ended(run, self._log(live)))
+
+    def catch_up(self, record: StudyRecord) -> None:
+        """Bring what MLflow lacks of the runs that ended, if it lacks something."""
+        if self.is_behind and self._try(lambda: self._projection.missing(record)):
+            self.is_behind = False
+
+    def bring(self, record: StudyRecord, has_news: bool) -> bool:
+        """Bring all that MLflow lacks of a study that has a result; whether it has taken it.
+
+        Picture and note of the study are among it where `has_news`, or where it isn't told to be done.
+        """
+
+        def whole() -> None:
+            self._projection.missing(record)
+            if record.finished and (has_news or not self._projection.tracker.is_study_finished()):
+                self._projection.study(record)
+
+        self._again_at = 0.0
+        # Twice: the first fault may have been that something was deleted, or have put a damaged database aside.
+        taken = self._try(whole) or self._try(whole)
+        if not taken:
+            self._say("MLflow lacks what ended meanwhile: the same command brings it, and trains nothing")
+        return taken
+
+    def _try(self, work: Callable[[], object]) -> bool:
+        """Whether MLflow has taken it."""
+        began = time.monotonic()
+        if began < self._again_at:
+            self.is_behind = True
+            return False
+        try:
+            check_database(self._projection.folder / "mlflow.db", to_write=True, wait_s=WAIT_S)
+            work()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, a trial must not end of it
+            self._forget()
+            self._again_at = time.monotonic() + (time.monotonic() - began) / MOST_SHARE
+            self._tell(fault)
+            return False
+        self._said.clear()
+        return True
+
+    def _forget(self) -> None:
+        self.is_behind = True
+        self._projection.forget()
+        for live in self._opened:
+            live.log = None
+
+    def _tell(self, fault: Exception) -> None:
+        path = self._projection.folder / "mlflow.db"
+        named = fault_of(fault, path.parent)
+        if isinstance(named, DamagedError) and is_damaged(path):
+            aside = put_aside(path, DAMAGED)
+            self._again_at = 0.0
+            self._say(f"{path} was damaged, and lies aside as {aside.name}: it is made anew from the work folders")
+        elif type(named or fault) not in self._said:
+            self._said.add(type(named or fault))
+            said = str(named) if named else " ".join(f"{type(fault).__name__}: {fault}".split())[:LONGEST]
+            self._say(f"MLflow isn't told for now, the study goes on: {said}")
+
+    def _log(self, live: LiveLog) -> RunLog:
+        """Opened, where MLflow hasn't got it."""
+        if live.log is None:
+            live.log = self._projection.open(live.run, live.inputs)
+        return live.log
+
+    def _send(self, live: LiveLog, records: list[Progress]) -> None:
+        log = self._log(live)
+        self._projection.tracker.log_progress(log.run_id, records)
+        log.sent += records
