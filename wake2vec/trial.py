@@ -1,5 +1,6 @@
 """One trial, on one page: `RunConfig` -> `RunResult`."""
 
+import errno
 import logging
 import platform
 import time
@@ -262,12 +263,14 @@ def _train_and_measure(
         log.close()
         checkpoints.settle()  # whoever deletes checkpoints now must be alone with them
     checkpoints.wait()
+    records = folder.progress()
+    if not records:
+        raise FileNotFoundError(errno.ENOENT, "deleted while its trial ran; it is trained again", str(folder.path))
     kept_step = training.step if best.step is None else best.step
     if kept_step < training.step:
         model.take(best.rows)
         arrays.update(measured().arrays)
-    numbers = summary(folder.progress(), kept_step)
-    return numbers | {"retention.start_bits_per_byte": retained_at_start}, arrays
+    return summary(records, kept_step) | {"retention.start_bits_per_byte": retained_at_start}, arrays
 
 
 def with_own_head(model: EmbeddingModel, material: Material, config: RunConfig) -> EmbeddingModel | None:

@@ -133,6 +133,15 @@ def connect(path: Path, wait_s: float | None = None) -> sqlite3.Connection:
     return sqlite3.connect(address, uri=True, timeout=WAIT_S if wait_s is None else wait_s, check_same_thread=False)
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file or folder: another of its name has others; None: there is none."""
+    try:
+        at = path.stat()
+    except OSError:
+        return None
+    return at.st_dev, at.st_ino
+
+
 def readable(path: Path) -> Path:
     """The database, or where a killed program's journal can't be rolled back in its place, a copy where it was.
 

@@ -95,6 +95,7 @@ FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
 NO_TABLE = re.compile(r"no such (table|column)")
 SAME = "the same command continues"
+ANEW = f"Then {SAME}; without it, it makes one anew from the work folders and trains nothing again"
 
 
 def exit_of(fault: Exception) -> Exit:
@@ -116,6 +117,11 @@ def fault_of(fault: BaseException, folder: Path | None = None) -> StorageFault |
             return said
         if isinstance(cause, OSError) and (said := _of_system(cause, folder)) is not None:
             return said
+        if isinstance(cause, KeyError) and folder is not None and "optuna.storages" in _modules(cause):
+            return GoneError(
+                f"{folder / 'optuna.db'} must hold what was written to it: it lacks what this process wrote; was an "
+                f"older copy put in its place? With it or with the newer one {SAME}"
+            )
     return None
 
 
@@ -143,6 +149,8 @@ def of_database(path: Path | None, fault: sqlite3.Error, wait_s: float | None = 
             f"the disk must give and take {what}: {fault}; free some space or make the disk reachable, and {SAME}"
         )
     if NO_TABLE.search(str(fault)):
+        if path is not None and path.stat().st_size == 0:
+            return GoneError(f"{path} must stay as it is while it is used: it was emptied; put it back. {ANEW}")
         return OtherVersionError(
             f"{what} must have the tables of this version: {fault}; it is another version's or another program's: "
             "use what made it, or give another --folder"
@@ -169,13 +177,20 @@ def _database(fault: BaseException, folder: Path | None) -> Path | None:
     if folder is None:
         return None
     for cause in causes(fault):
-        trace = cause.__traceback__
-        while trace is not None:
-            library = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-            if library in ("mlflow", "optuna"):
+        for library in ("mlflow", "optuna"):
+            if any(module.partition(".")[0] == library for module in _modules(cause)):
                 return folder / f"{library}.db"
-            trace = trace.tb_next
     return None
+
+
+def _modules(fault: BaseException) -> set[str]:
+    """Those that the fault came through, and the packages around them."""
+    found, trace = set(), fault.__traceback__
+    while trace is not None:
+        parts = str(trace.tb_frame.f_globals.get("__name__", "")).split(".")
+        found |= {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+        trace = trace.tb_next
+    return found
 
 
 def _gone(path: Path, fault: sqlite3.Error) -> GoneError | None:
@@ -186,9 +201,13 @@ def _gone(path: Path, fault: sqlite3.Error) -> GoneError | None:
             return None
     except OSError:  # it may not be looked at
         return None
+    return replaced(path)
+
+
+def replaced(path: Path) -> GoneError:
+    """A database isn't there any more, or is another file."""
     return GoneError(
-        f"{path} must stay where it is while it is used: it was deleted, moved or replaced; put it back and {SAME}; "
-        "without it, the same command makes it anew from the work folders and trains nothing again"
+        f"{path} must stay where it is while it is used: it was deleted, moved or replaced; put it back. {ANEW}"
     )
 
 

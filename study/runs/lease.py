@@ -17,7 +17,7 @@ from pathlib import Path
 import filelock
 import psutil
 
-from study.runs.database import check_database
+from study.runs.database import check_database, identity
 from study.runs.faults import InUseError, gone_folder
 
 
@@ -29,18 +29,16 @@ class Lease:
     name: str
     text: str
     """Of the note."""
-    place: tuple[int, int]
+    place: tuple[int, int] | None
     """Device and number of the results folder: another one of its name isn't it."""
 
     def check(self) -> None:
         """Raises GoneError: the results folder vanished; InUseError: another driver has taken over."""
         try:
-            if _place(self.folder) != self.place:
+            if identity(self.folder) != self.place:
                 raise gone_folder(self.folder)
             written = _note(self.folder, self.name).read_text(encoding="utf-8")
         except FileNotFoundError:
-            if not self.folder.is_dir():
-                raise gone_folder(self.folder) from None
             _write(self.folder, self.name, self.text)  # somebody deleted it, and took nothing over
             return
         if written != self.text:
@@ -63,10 +61,11 @@ def only_driver(folder: Path, name: str) -> Iterator[Lease]:
             stack.enter_context(filelock.FileLock(folder / f".{name}.lock", timeout=0))
         except filelock.Timeout:
             raise _driven(name, _driver_in_words(folder, name) or "another process") from None
-        if who := _driver_in_words(folder, name):
+        other = _living(folder, name)  # a note of this process itself is of a folder that was away
+        if other is not None and other.pid != os.getpid() and (who := _driver_in_words(folder, name)):
             raise _driven(name, f"{who}, whose lock was deleted")
         lease = Lease(
-            folder, name, f"process {os.getpid()}\n{socket.gethostname()}\n{uuid.uuid4().hex}", _place(folder)
+            folder, name, f"process {os.getpid()}\n{socket.gethostname()}\n{uuid.uuid4().hex}", identity(folder)
         )
         _write(folder, name, lease.text)
         check_database(folder / "optuna.db", to_write=True)  # no commit of another is under way any more
@@ -122,8 +121,3 @@ def _write(folder: Path, name: str, text: str) -> None:
     beside = _note(folder, name).with_name(f".{name}.{os.getpid()}.driver")
     beside.write_text(text, encoding="utf-8")
     beside.replace(_note(folder, name))
-
-
-def _place(folder: Path) -> tuple[int, int]:
-    at = folder.stat()
-    return at.st_dev, at.st_ino

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from study.config import StudyConfig
-from study.runs.database import connect, database_url, make_database, opened, readable
-from study.runs.faults import OtherVersionError, fault_of
+from study.runs.database import connect, database_url, identity, make_database, opened, readable
+from study.runs.faults import OtherVersionError, fault_of, replaced
 from study.runs.run import Run, State
 from study.settings import Choices, Range
 from wake2vec import DECIDED_KNOBS, ConfigError, content_hash
@@ -43,10 +43,16 @@ def open_study(
         StorageFault: the database can't be used.
     """
     make_database(folder / "optuna.db", "version_info", _make)
-    storage = open_storage(folder / "optuna.db", PATIENCE_S)
-    if before_commit is not None:
-        told = before_commit
-        sqlalchemy.event.listen(storage.engine, "commit", lambda connection: told())
+    path = folder / "optuna.db"
+    storage, at = open_storage(path, PATIENCE_S), identity(path)
+
+    def check(_: object) -> None:
+        if before_commit is not None:
+            before_commit()
+        if identity(path) != at:
+            raise replaced(path)
+
+    sqlalchemy.event.listen(storage.engine, "commit", check)
     directions = [objective.direction for objective in config.study.objectives]
     study = optuna.create_study(
         study_name=config.study.name,
