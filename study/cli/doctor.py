@@ -10,7 +10,7 @@ from study.cli.clean import undriven
 from study.cli.options import AsJson, Folder, Overrides, asked_to_read, say
 from study.config import DEFAULT_PROFILE, RESULTS, StudyConfig
 from study.engine.doctor import Finding, Health, look_through, mend
-from study.runs.storage import driver_of
+from study.runs.lease import driver_of
 from study.show.table import printable
 from wake2vec import ConfigError
 

@@ -17,7 +17,14 @@ from pathlib import Path
 
 import filelock
 
-from study.runs.faults import LEFT_OVERS, DamagedError, DatabaseInUseError, NotPermittedError, StorageFault, of_database
+from study.runs.faults import (
+    LEFT_OVERS,
+    DamagedDatabaseError,
+    DatabaseInUseError,
+    NotPermittedError,
+    StorageFault,
+    of_database,
+)
 from wake2vec import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -184,7 +191,7 @@ def is_damaged(path: Path) -> bool:
         with contextlib.closing(connect(path)) as database:
             return bool(database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
     except sqlite3.DatabaseError as fault:
-        return isinstance(of_database(path, fault), DamagedError)
+        return isinstance(of_database(path, fault), DamagedDatabaseError)
 
 
 def put_aside(path: Path, why: str) -> Path:

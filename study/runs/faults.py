@@ -77,7 +77,7 @@ class OtherVersionError(StorageFault):
     exit = Exit.OTHER_VERSION
 
 
-class DamagedError(StorageFault):
+class DamagedDatabaseError(StorageFault):
     """A database that isn't one any more."""
 
     exit = Exit.DAMAGED
@@ -155,7 +155,7 @@ def of_database(path: Path | None, fault: sqlite3.Error, wait_s: float | None = 
             f"{what} must have the tables of this version: {fault}; it is another version's or another program's: "
             "use what made it, or give another --folder"
         )
-    return DamagedError(
+    return DamagedDatabaseError(
         f"{what} must be an SQLite database: {fault}; it is damaged: move it aside, and the same command makes it "
         "anew from the work folders, without training again"
     )

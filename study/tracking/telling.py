@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from study.runs.database import DAMAGED, check_database, is_damaged, put_aside
-from study.runs.faults import DamagedError, fault_of
+from study.runs.faults import DamagedDatabaseError, fault_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.tracking.sync import Projection
@@ -124,7 +124,7 @@ class Telling:
     def _tell(self, fault: Exception) -> None:
         path = self._projection.folder / "mlflow.db"
         named = fault_of(fault, path.parent)
-        if isinstance(named, DamagedError) and is_damaged(path):
+        if isinstance(named, DamagedDatabaseError) and is_damaged(path):
             aside = put_aside(path, DAMAGED)
             self._again_at = 0.0
             self._say(f"{path} was damaged, and lies aside as {aside.name}: it is made anew from the work folders")
