@@ -69,23 +69,23 @@ class Material:
 
     @property
     def device(self) -> torch.device:
-        return self.base.rows.device
+        return next(self.base.body.parameters()).device
 
     @property
     def base_rows(self) -> Float[Tensor, "base dim"]:
-        """In float32; a model may have more rows than its tokenizer has tokens: those are dropped."""
+        """In float32, on the CPU; a model may have more rows than its tokenizer has tokens: those are dropped."""
         return self.base.rows[: self.vocabulary.base_size]
 
     @property
     def head_rows(self) -> Float[Tensor, "base dim"] | None:
-        """The same of a head that is a matrix of its own; on the CPU."""
+        """The same of a head that is a matrix of its own."""
         return None if self.base.head_rows is None else self.base.head_rows[: self.vocabulary.base_size]
 
     def base_rows_of(self, name: str) -> Float[Tensor, "base dim"]:
-        """The base rows of `rows` or `head_rows`, as `EmbeddingModel.trained` names its matrices, on the device."""
+        """The base rows of `rows` or `head_rows`, as `EmbeddingModel.trained` names its matrices."""
         rows = self.base_rows if name == "rows" else self.head_rows
         assert rows is not None
-        return rows.to(self.device)
+        return rows
 
     def subject(
         self, matrix: Float[Tensor, "vocabulary dim"], new_before: Tensor | None = None, name: str = "rows"

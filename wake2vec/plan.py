@@ -128,7 +128,7 @@ def plan_trial(
         micro_batch_blocks=training.micro_batch_blocks,
         trained_parameters=trained,
         frozen_parameters=weight_count(material.base.body)
-        + sum(matrix.matrix.numel() for matrix in model.trained.values())
+        + sum(matrix.operand.numel() for matrix in model.trained.values())
         - trained,
         head=config.head(fingerprint_inputs(config)),
         start_losses=start_losses,
@@ -152,16 +152,15 @@ def _quickest_threads(config: RunConfig, material: Material, most: int) -> int:
 def _lasting_memory(training: Training, material: Material) -> dict[str, int]:
     model = training.model
     state, matrices = training.state(), model.trained.values()
-    copies = sum(matrix.operand.nbytes for matrix in matrices if matrix.operand is not matrix.matrix)
-    head, what = material.base.head_rows, "embedding matrix and head" if model.has_own_head else "embedding matrix"
-    copied = f"{'their copies' if model.has_own_head else 'its copy'} in {str(model.operand.dtype)[len('torch.') :]}"
+    what = "embedding matrix and head" if model.has_own_head else "embedding matrix"
+    type_ = str(model.operand.dtype).removeprefix("torch.")
+    beside = sum(matrix.bytes_beside_operand for matrix in matrices)
+    before = [rows.nbytes for rows in (material.base.rows, material.base.head_rows) if rows is not None]
     return {
         "frozen body": stored_bytes(material.base.body),
-        "base rows before training": material.base.rows.nbytes,
-        # It lies on the CPU until it is asked for.
-        **({"base head before training": head.nbytes} if head is not None and head.device == model.device else {}),
-        f"{what}, float32": sum(matrix.matrix.nbytes for matrix in matrices),
-        **({copied: copies} if copies else {}),
+        **({"base rows before training": sum(before)} if model.device.type == "cpu" else {}),  # they stay on the CPU
+        f"{what}, {type_}": sum(matrix.operand.nbytes for matrix in matrices),
+        **({"trained rows, float32": beside} if beside else {}),
         "gradient of the trained rows": sum(matrix.gradient.nbytes for matrix in matrices),
         "optimizer state": sum(tensor.nbytes for name, tensor in state.tensors.items() if name not in model.trained),
     }
@@ -219,7 +218,7 @@ def undefined_figures(material: Material, addresses: Collection[str], head: Head
 
 
 def _geometry_of_noise(material: Material, name: str, addresses: Collection[str]) -> Numbers:
-    base, new = material.base_rows_of(name), len(material.vocabulary.words)
+    base, new = material.base_rows_of(name).to(material.device), len(material.vocabulary.words)
     noise = torch.randn(new, base.shape[1], generator=torch.Generator().manual_seed(0)).to(base.device)
     rows = base.mean(0) + base.std() * noise
     subject = material.subject(torch.cat([base, rows]), rows, name)

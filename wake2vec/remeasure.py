@@ -122,7 +122,7 @@ def matrix_of(
 ) -> Float[Tensor, "vocabulary dim"]:
     """A trial's whole matrix of that name, on the material's device, from its trained rows."""
     rows = rows.to(material.device)
-    return rows if config.train.rows == "all" else torch.cat([material.base_rows_of(name), rows])
+    return rows if config.train.rows == "all" else torch.cat([material.base_rows_of(name).to(rows.device), rows])
 
 
 def is_same_inputs(now: Mapping[str, str], then: Mapping[str, str]) -> bool:

@@ -149,7 +149,7 @@ def initialise(config: RunConfig, material: Material, name: str = "rows") -> Flo
     init = config.init
     rows = INITIALISERS[init.name](
         InitMaterial(
-            base_rows=material.base_rows_of(name).cpu(),
+            base_rows=material.base_rows_of(name),
             base_texts=material.base_texts,
             words=material.vocabulary.words,
             pieces=material.pieces,
@@ -164,11 +164,10 @@ def initialise(config: RunConfig, material: Material, name: str = "rows") -> Flo
 @lru_cache(maxsize=1)
 def retention_of_base(material: Material) -> float:
     """`retention.base_bits_per_byte`, of the base as it is, with its own head; once for all trials of a material."""
-    base, rows, head = material.base, material.base_rows, None
-    if base.head_rows is not None:
-        head_rows = material.base_rows_of("head_rows")
-        head = head_rows, head_rows[:0]
-    model = EmbeddingModel(base.body, rows, rows[:0], "new", base.scales, head)
+    base, rows, head_rows = material.base, material.base_rows, material.head_rows
+    none = rows[:0].to(material.device)
+    head = None if head_rows is None else (head_rows, none)
+    model = EmbeddingModel(base.body, rows, none, "new", base.scales, head)
     return retention_bits(model, material.retention, blocks_at_once=1)
 
 
@@ -203,10 +202,7 @@ def _train_and_measure(
     model = training.model
     arrays: dict[str, np.ndarray] = {}
     # Before a checkpoint is read; on a GPU its memory is for training.
-    new_before = {
-        name: matrix.matrix[material.vocabulary.base_size :].to("cpu", copy=True)
-        for name, matrix in model.trained.items()
-    }
+    new_before = {name: matrix.new_rows.to("cpu", copy=True) for name, matrix in model.trained.items()}
 
     def retained() -> float:
         with watch("retention"):

@@ -133,7 +133,7 @@ def test_the_loss_scale_is_part_of_the_state(vary: Vary) -> None:
     assert not torch.equal(rows["usual"], rows["other"])
 
 
-def test_the_rotary_frequencies_stay_in_float32_and_the_rows_too(vary: Vary) -> None:
+def test_the_rotary_frequencies_stay_in_float32_and_the_rows_too(vary: Vary, monkeypatch: pytest.MonkeyPatch) -> None:
     config = vary(train={"precision": "bfloat16", "rows": "new"})
     training = start_training(config, prepare(config))
     training.update()
@@ -144,4 +144,15 @@ def test_the_rotary_frequencies_stay_in_float32_and_the_rows_too(vary: Vary) -> 
     assert training.model.matrix.dtype == torch.float32
     assert torch.equal(training.model.operand, training.model.matrix.bfloat16())
     base = prepare(config).base_rows
-    assert torch.equal(training.model.matrix[: len(base)], base)
+    whole = training.model.matrix
+    assert torch.equal(whole[: len(base)], base)
+    with monkeypatch.context() as short:
+        join, tries = torch.cat, iter([torch.OutOfMemoryError("CUDA out of memory.")])
+
+        def once_short(parts: list[torch.Tensor]) -> torch.Tensor:
+            for fault in tries:
+                raise fault
+            return join(parts)
+
+        short.setattr(torch, "cat", once_short)
+        assert torch.equal(training.model.matrix, whole)

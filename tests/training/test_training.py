@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from wake2vec.inputs import Material, prepare
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.validation import target_counts, validate
 from wake2vec.training.embedding_model import EmbeddingModel
+from wake2vec.training.loss import PART_ELEMENTS
 from wake2vec.training.model import load_model, merged_model
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Stopwatch, Training, train
@@ -71,6 +74,32 @@ def test_20_steps_agree_with_a_plain_transformers_loop(vary: Vary, micro_batch_b
     # The control: another batch order gives other losses.
     other = Training(model_of(config, material), material.corpus, config.model_copy(update={"seed": 1}), 4)
     assert losses_of(other) != pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("rows", ["all", "new"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_base_rows_that_arent_trained_lie_on_the_device_in_the_bodys_type_alone(
+    rows: Literal["all", "new"], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU: operations that mix the CPU and the device `meta` fail, as they would."""
+
+    class Body(torch.nn.Linear):
+        def forward(self, inputs_embeds: torch.Tensor, **given: bool) -> SimpleNamespace:  # type: ignore[override]
+            return SimpleNamespace(last_hidden_state=super().forward(inputs_embeds))
+
+    monkeypatch.setitem(PART_ELEMENTS, "meta", PART_ELEMENTS["cuda"])
+    body = Body(4, 4, device="meta", dtype=dtype)
+    base, new = torch.empty(20, 4), torch.empty(3, 4, device="meta")
+    model = EmbeddingModel(body, base, new, rows)
+    model.gradients_of_pass(torch.zeros(2, 8, dtype=torch.long, device="meta"), 1.0)
+    model.refresh()
+    assert {model.device.type, model.matrix.device.type, model.trained_rows.device.type} == {"meta"}
+    assert (model.matrix.dtype, model.operand.dtype) == (torch.float32, dtype)
+    assert len(model.matrix) == len(model.operand) == 23
+    trained = 4 * 4 * (3 if rows == "new" else 23)
+    assert model.input.bytes_beside_operand == (0 if dtype == torch.float32 else trained)
+    with pytest.raises(RuntimeError, match="meta"):  # the control
+        EmbeddingModel(body, base, torch.empty(3, 4), rows).gradients_of_pass(torch.zeros(2, 8, dtype=torch.long), 1.0)
 
 
 def test_with_rows_new_the_base_rows_stay_bit_equal_and_new_rows_move(vary: Vary) -> None:

@@ -25,7 +25,7 @@ class Subject:
     base_size: int
     base_before: Float[Tensor, "base dim"] | None = None
     new_before: Float[Tensor, "new dim"] | None = None
-    """The rows before training; those of the new rows may lie on the CPU."""
+    """The rows before training; they may lie on the CPU."""
     reference_ids: Sequence[int] = ()
     """Base rows that no text reaches: see `wake2vec.data.tokenizer.reference_rows`."""
     occurring_ids: Int[Tensor, " occurring"] | None = None

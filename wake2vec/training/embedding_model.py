@@ -14,9 +14,10 @@ from wake2vec.training.probe import PLAIN, Scales
 
 
 class TrainedMatrix:
-    """Base rows and new rows in float32, of which all or the new ones alone are trained.
+    """Base rows and new rows, of which all or the new ones alone are trained; those that are, are in float32.
 
-    Where the body is in half precision the products read a copy of them in the body's type.
+    The products read `operand`, which has all of them in the body's type. Base rows that aren't trained lie on the
+    device in that type alone.
     """
 
     def __init__(
@@ -26,13 +27,44 @@ class TrainedMatrix:
         rows: Literal["all", "new"],
         dtype: torch.dtype,
     ) -> None:
-        self.matrix: Float[Tensor, "vocabulary dim"] = torch.cat([base_rows, new_rows])
-        first_trained = len(base_rows) if rows == "new" else 0
-        # A view: what the optimizer writes stands in the matrix.
-        self.trained_rows = nn.Parameter(self.matrix[first_trained:])
+        """The base rows may lie on the CPU; where they aren't trained they are asked for again by `matrix`."""
+        device = new_rows.device
+        self._base_rows = base_rows if rows == "new" else base_rows[:0]
+        self._new_count = len(new_rows)
+        self.operand: Float[Tensor, "vocabulary dim"] = torch.cat([base_rows.to(device, dtype), new_rows.to(dtype)])
+        if dtype == torch.float32:
+            # A view: what the optimizer writes stands in what the products read.
+            trained = self.operand[len(self._base_rows) :]
+        else:
+            trained = new_rows.clone() if rows == "new" else torch.cat([base_rows.to(device), new_rows])
+        self.trained_rows = nn.Parameter(trained)
         self.trained_rows.grad = torch.zeros_like(self.trained_rows)
-        # What the products read: the matrix in the body's type, itself where that is float32.
-        self.operand = self.matrix.to(dtype)
+
+    @property
+    def matrix(self) -> Float[Tensor, "vocabulary dim"]:
+        """In float32; of frozen base rows in half precision it is a copy, else what is written into it stays.
+
+        A copy for which the device has no room lies on the CPU, where its geometry is measured then.
+        """
+        if len(self.trained_rows) == len(self.operand):
+            return self.trained_rows.detach()
+        if self.operand.dtype == torch.float32:
+            return self.operand
+        trained = self.trained_rows.detach()
+        try:
+            return torch.cat([self._base_rows.to(trained.device), trained])
+        except torch.OutOfMemoryError:
+            return torch.cat([self._base_rows, trained.cpu()])
+
+    @property
+    def new_rows(self) -> Float[Tensor, "new dim"]:
+        """In float32."""
+        return self.trained_rows.detach()[len(self.trained_rows) - self._new_count :]
+
+    @property
+    def bytes_beside_operand(self) -> int:
+        """What the trained rows take where `operand` doesn't hold them itself."""
+        return 0 if self.operand.dtype == torch.float32 else self.trained_rows.nbytes
 
     @property
     def gradient(self) -> Float[Tensor, "trained dim"]:
@@ -43,8 +75,8 @@ class TrainedMatrix:
     @torch.no_grad()
     def refresh(self) -> None:
         """Bring `operand` up to date, after the rows were changed."""
-        if self.operand is not self.matrix:
-            self.operand.copy_(self.matrix)
+        if self.operand.dtype != torch.float32:
+            self.operand[len(self.operand) - len(self.trained_rows) :].copy_(self.trained_rows)
 
 
 class EmbeddingModel:
@@ -99,7 +131,7 @@ class EmbeddingModel:
 
     @property
     def device(self) -> torch.device:
-        return self.matrix.device
+        return self.operand.device
 
     @torch.no_grad()
     def take(self, rows: Mapping[str, Float[Tensor, "trained dim"]]) -> None:
@@ -130,7 +162,7 @@ class EmbeddingModel:
         """The sum of the blocks' `losses`; its gradient, times `scale`, is added to that of each trained matrix."""
         losses, of_inputs = self.gradients_of_pass(ids, scale)
         gradients = self.input.gradient
-        _add_rows(gradients, ids[:, :-1].flatten(), of_inputs, len(self.matrix) - len(gradients))
+        _add_rows(gradients, ids[:, :-1].flatten(), of_inputs, len(self.operand) - len(gradients))
         return losses.sum()
 
     def gradients_of_pass(

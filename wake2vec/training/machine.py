@@ -84,7 +84,7 @@ def first_line(fault: BaseException) -> str:
 
 def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:
     """Measure passes over so many blocks that the loss has its full workspace in each; once for each shape."""
-    shape = (len(model.matrix), len(model.trained_rows), block_tokens, model.has_own_head)
+    shape = (len(model.operand), len(model.trained_rows), block_tokens, model.has_own_head)
     measured = _MEASURED.setdefault(model.body, {})
     if shape not in measured:
         measured[shape] = _measure_pass(model, block_tokens)
@@ -174,7 +174,7 @@ def _few_blocks(block_tokens: int) -> int:
 
 def _pass_products(model: EmbeddingModel, tokens: int) -> int:
     """Multiplications of a pass, forward and backward."""
-    return tokens * (2 * weight_count(model.body) + 3 * model.matrix.numel())
+    return tokens * (2 * weight_count(model.body) + 3 * model.operand.numel())
 
 
 def micro_batch_blocks(model: EmbeddingModel, block_tokens: int, batch_blocks: int, machine: MachineConfig) -> int:
@@ -279,7 +279,7 @@ def measure_threads(body: nn.Module, rows: Float[Tensor, "rows dim"], block_toke
     counts take turns, so that what else the machine does meanwhile meets all of them. Empty where there is nothing to
     choose: on a GPU, or for one thread.
     """
-    if rows.device.type != "cpu" or most == 1:
+    if next(body.parameters()).device.type != "cpu" or most == 1:
         return {}
     counts = [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
     model = EmbeddingModel(body, rows, rows[:1], "all")

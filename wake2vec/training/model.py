@@ -141,7 +141,7 @@ def _is_finite(weight: Tensor) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class BaseModel:
-    """A base model as all trials of a process share it: frozen, on the device, its matrix beside it in float32."""
+    """A base model as all trials of a process share it: frozen, on the device, its matrices on the CPU in float32."""
 
     folder: Path
     causal_model: PreTrainedModel
@@ -149,7 +149,7 @@ class BaseModel:
     rows: Float[Tensor, "rows dim"]
     """Of the input embedding: one for each token at least."""
     head_rows: Float[Tensor, "rows dim"] | None
-    """The same of the head, on the CPU, where it is a matrix of its own; None: it is the input embedding."""
+    """The same of the head, where it is a matrix of its own; None: it is the input embedding."""
     scales: Scales
     stored_dtype: torch.dtype
     """Of the weights in the folder."""
@@ -189,10 +189,11 @@ def load_base(folder: Path, contents: str, precision: Precision, quantization: Q
     model = load_model(folder, quantization).requires_grad_(False)
     compute_in(model, torch.float32)
     scales = read_scales(model, folder)
-    head = model.get_output_embeddings().weight.detach() if has_own_head(folder) else None
+    head = model.get_output_embeddings().weight.detach().cpu() if has_own_head(folder) else None
     head_rows = None if head is None else with_missing_rows(head, folder)
-    rows = with_missing_rows(model.get_input_embeddings().weight.detach(), folder).to(device)
-    _set_matrices(model, rows[:0], rows[:0])
+    rows = with_missing_rows(model.get_input_embeddings().weight.detach().cpu(), folder)
+    none = rows[:0].to(device)
+    _set_matrices(model, none, none)
     dtype = compute_dtype(precision, device)
     attention = attention_for(dtype, device)
     if attention:

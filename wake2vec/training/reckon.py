@@ -44,9 +44,8 @@ def reckon_memory(
     return {
         "frozen body": round(in_bits * BYTES_A_WEIGHT) + (weights - in_bits) * dtype.itemsize,
         "a layer's weights while it computes": max(linear) * dtype.itemsize if in_bits else 0,
-        "base rows before training": 4 * base * dim,
-        "matrices in float32": sum(matrix.matrix.nbytes for matrix in matrices),
-        "their copies": sum(matrix.operand.nbytes for matrix in matrices if matrix.operand is not matrix.matrix),
+        "matrices that the products read": sum(matrix.operand.nbytes for matrix in matrices),
+        "trained rows in float32": sum(matrix.bytes_beside_operand for matrix in matrices),
         "gradient of the trained rows": 4 * trained,
         "optimizer state": sum(4 * sum(matrix.trained_rows.shape) for matrix in matrices),
         "a pass": passing,
