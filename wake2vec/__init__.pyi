@@ -24,6 +24,7 @@ from .data.candidates import (
     tokens_saved,
 )
 from .data.lexicon import read_text
+from .data.mending import Mended, mend
 from .errors import (
     ConfigError,
     CorpusError,
@@ -138,6 +139,7 @@ __all__ = [
     "LexiconError",
     "Measured",
     "MemoryExhaustedError",
+    "Mended",
     "Metric",
     "ModelError",
     "Neighbours",
@@ -179,6 +181,7 @@ __all__ = [
     "load_tokenizer",
     "measure_fully",
     "measure_threads",
+    "mend",
     "mend_log",
     "nearest_tokens",
     "null_of",

@@ -14,15 +14,16 @@ from datasets import Dataset
 from jaxtyping import Float, Int
 from safetensors.numpy import save
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from wake2vec.config import TRAINING_VERSION, CorpusConfig, RetentionConfig, RunConfig, VocabularyConfig
 from wake2vec.data.audit import audit
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, retention_blocks, split_text
-from wake2vec.data.forms import ExtendedVocabulary, base_pieces, extend
+from wake2vec.data.forms import ExtendedVocabulary, NoFormError, base_pieces, extend, in_other_forms
 from wake2vec.data.lexicon import Lexicon, read_lexicon, read_text, with_capitals
 from wake2vec.data.tokenizer import ReferenceRows, base_kinds, base_texts, reference_rows
-from wake2vec.errors import CorpusError, DamagedError
+from wake2vec.errors import CorpusError, DamagedError, ModelError
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.metrics.validation import target_counts
@@ -145,8 +146,11 @@ def _begins_with_bos(folder: Path, contents: str) -> bool:
 
 def _hash(path: Path, what: Literal["corpus", "lexicon"]) -> str:
     """Of a text that can be used; one that hasn't changed since is checked once a process."""
-    stat = path.stat() if path.exists() else None
-    return _checked_hash(path, what, stat and (stat.st_size, stat.st_mtime_ns))
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return _checked_hash(path, what, None)  # which says why
+    return _checked_hash(path, what, (stat.st_size, stat.st_mtime_ns))
 
 
 @lru_cache(maxsize=64)
@@ -168,20 +172,18 @@ def _prepare(
     cache: Path | None,
 ) -> Material:
     text = read_text(Path(corpus.path), "corpus", CorpusError)
+    known_text = read_text(Path(retention[0].path), "retention text", CorpusError)
     lexicon = with_capitals(read_lexicon(vocabulary.lexicon), text, vocabulary.capitals)
     tokenizer = load_tokenizer(base.folder)
-    extended = replace(extend(tokenizer, lexicon, vocabulary.form), bos_id=bos_id(tokenizer, corpus.bos))
+    extended = replace(_extended(tokenizer, lexicon, vocabulary.form, text), bos_id=bos_id(tokenizer, corpus.bos))
     train_text, validation_text = split_text(text, corpus.validation_share)
     choices = vocabulary.model_dump(exclude={"lexicon"})
     knobs = {**choices, **corpus.model_dump(exclude={"path"}), **dict(inputs), "format": TRAINING_VERSION}
     key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
     blocks, audited = encoded or encode(text, corpus, extended, lexicon)
-    if cache and not encoded:
-        _write_encoded(cache / f"{key}.safetensors", blocks, audited)
     words = stock_words(train_text, lexicon.words)
-    known_text = read_text(Path(retention[0].path), "retention text", CorpusError)
-    return Material(
+    material = Material(
         base,
         extended,
         blocks,
@@ -196,6 +198,16 @@ def _prepare(
         retention=retention_blocks(known_text, extended, corpus.block_tokens),
         retention_hash=retention[1],
     )
+    if cache and not encoded:  # when all inputs are known to be usable: it may be the first file of a results folder
+        _write_encoded(cache / f"{key}.safetensors", blocks, audited)
+    return material
+
+
+def _extended(tokenizer: PreTrainedTokenizerFast, lexicon: Lexicon, form: str, text: str) -> ExtendedVocabulary:
+    try:
+        return extend(tokenizer, lexicon, form)
+    except NoFormError as fault:
+        raise ModelError(f"{fault}; {in_other_forms(tokenizer, text, lexicon.words)}") from None
 
 
 def encode(text: str, config: CorpusConfig, vocabulary: ExtendedVocabulary, lexicon: Lexicon) -> tuple[Corpus, Audit]:

@@ -11,6 +11,7 @@ from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import bos_id
 from wake2vec.data.forms import extend
 from wake2vec.data.lexicon import Lexicon, is_unspaced, parse_lexicon, read_text, with_capitals
+from wake2vec.data.mending import written_otherwise
 from wake2vec.errors import CorpusError, LexiconError, ModelError
 from wake2vec.inputs import encode
 from wake2vec.training.model import load_tokenizer, resolve_folder
@@ -33,6 +34,12 @@ class LexiconAudit(BaseModel):
     """Lines and words that can't be added, with the reasons: a study refuses the lexicon until they are put right."""
     capitals: Capitals
     forms: dict[Form, Audit]
+    commented: list[str] = []
+    """Lines that begin with `#` and look like words: they are passed over as comments."""
+    otherwise: dict[str, tuple[str, str]] = {}
+    """Ways in which the text has words that it hasn't as they are listed: such a word, and as the text has it."""
+    nulls: int = 0
+    """NULs in the text."""
     unspaced: list[str]
     """Words of scripts that are written without spaces between words, such as Chinese."""
     unspaced_met: dict[Form, int]
@@ -85,6 +92,9 @@ def audit_lexicon(
         refused=refused,
         capitals=capitals,
         forms=audits,
+        commented=list(written.commented),
+        otherwise=written_otherwise(lexicon.words, text),
+        nulls=text.count("\0"),
         unspaced=unspaced,
         unspaced_met=met,
         unusable=unusable,
@@ -109,6 +119,16 @@ def _of_lexicon(found: LexiconAudit) -> Iterator[str]:
         yield f"{len(found.refused) - SHOWN_REFUSED:,} faults more are in the list that --json prints"
     if found.duplicates:
         yield f"{_count(found.duplicates, 'line repeats', 'lines repeat')} a word"
+    if found.commented:
+        lines = _count(len(found.commented), "line is", "lines are")
+        yield f"{lines} passed over as comments, such as `{found.commented[0]}`: a word can't begin with #"
+    for way, (word, written) in found.otherwise.items():
+        yield (
+            f"the text has words of the list only {way}, such as {word!a} as {written!a}: "
+            "`python -m study lexicon mend LEXICON --corpus CORPUS --out mended.txt` writes them so"
+        )
+    if found.nulls:
+        yield f"the text has {_count(found.nulls, 'NUL')}: what made it may have lost letters there"
     if found.unspaced:
         met = ", ".join(f"{count:,} in {form}" for form, count in found.unspaced_met.items()) or "none"
         yield (

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wake2vec.config import ADDED_KNOBS, HeadKind, RunConfig, flatten, head_kind, unflatten
 from wake2vec.data.audit_record import Audit
-from wake2vec.errors import ConfigError, DamagedError
+from wake2vec.data.lexicon import read_bytes
+from wake2vec.errors import ConfigError, CorpusError, DamagedError
 from wake2vec.metrics.registry import ALL_METRICS, HEAD_METRICS, METRICS, Metric, When
 from wake2vec.workfolder import REMEDY, UNREADABLE, Numbers, Progress, WorkFolder, in_words, write_atomic
 
@@ -251,9 +252,10 @@ def figures_at_start(work: WorkFolder, numbers: Numbers) -> Numbers:
 def retention_hash(config: RunConfig) -> str | None:
     """SHA-256 of the retention text, 16 hex digits; None where it can't be read."""
     try:
-        return hashlib.sha256(Path(config.retention.path).read_bytes()).hexdigest()[:16]
-    except OSError:
+        content = read_bytes(Path(config.retention.path), "retention text", CorpusError)
+    except CorpusError:
         return None
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def stale_metrics(work: WorkFolder, now: RunConfig | None = None) -> list[str]:

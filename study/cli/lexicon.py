@@ -98,6 +98,28 @@ def audit(
         raise ModelError(_told(found.unavailable))
 
 
+def mend(
+    source: Annotated[
+        Path, typer.Argument(metavar="LIST", help="A list of words, or a table that a program exported.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The lexicon that is written.")],
+    column: Annotated[int | None, typer.Option(min=1, help="Of a table; without it, the one of words.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", help="The text to adapt to: each word is written as it has it.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that holds something else.")] = False,
+) -> None:
+    """Make a lexicon of a list as programs write it: tables, quotes, capitals, other encodings and Unicode forms."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ConfigError(f"the list is kept as it is: {out} is the list itself; give --out another name")
+    text = None if corpus is None else wake2vec.read_text(corpus, "corpus", CorpusError)
+    mended = wake2vec.mend(source, column, text)
+    _write_new({out: ("\n".join(mended.words) + "\n").encode()}, force)
+    for note in mended.notes:
+        say(f"{note}.")
+    say(f"Written: {out}, {len(mended.words):,} words.")
+
+
 def _saved(tokens: Callable[[Form], tuple[int, int]]) -> str:
     """Tokens of the text before and after, in the shortest form that this base has."""
     form: Form = "space"

@@ -240,6 +240,7 @@ for name, command in (
 lexicon_app = typer.Typer(help="Make a lexicon from a text; see what a lexicon does to it.", no_args_is_help=True)
 lexicon_app.command()(one_line_errors(lexicon.build))
 lexicon_app.command()(one_line_errors(lexicon.audit))
+lexicon_app.command()(one_line_errors(lexicon.mend))
 app.add_typer(lexicon_app, name="lexicon")
 
 

@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.audit_record import Audit, Cut, Unseen
 from wake2vec.data.corpus import exposure_classes
-from wake2vec.data.forms import FORMS, ExtendedVocabulary, extend, known_whole, read_back
+from wake2vec.data.forms import ExtendedVocabulary, in_other_forms, known_whole
 from wake2vec.data.lexicon import WORD, Lexicon
-from wake2vec.errors import CorpusError, LexiconError, ModelError
+from wake2vec.errors import CorpusError
 
 LETTERS = re.compile(r"[^\W\d_]+")
 """Letters in a row: what a new token may cut, the parts of a compound each by itself."""
@@ -38,7 +38,7 @@ def audit(
     if decoded != text and _decode(vocabulary.base_tokenizer, base_ids) == text:
         raise CorpusError(
             f"the extended tokenizer changes the text that the base keeps ({first_difference(text, decoded)}): "
-            f"{_remedy(vocabulary.base_tokenizer, text, lexicon)}"
+            f"{in_other_forms(vocabulary.base_tokenizer, text, lexicon.words)}"
         )
     fused, split = boundary_faults(text, decoded)
     is_new = ids >= vocabulary.base_size
@@ -91,19 +91,6 @@ def first_difference(text: str, decoded: str) -> str:
     at = next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(text), len(decoded)))
     around = slice(max(at - 10, 0), at + 10)
     return f"{text[around]!r} -> {decoded[around]!r}"
-
-
-def _remedy(base: PreTrainedTokenizerFast, text: str, lexicon: Lexicon) -> str:
-    """Which forms do keep the text: each is tried."""
-    kept = [form for form in FORMS if _is_kept(base, text, lexicon, form)]
-    return f"choose vocabulary.form={' or '.join(kept)}" if kept else "no form keeps it; choose another base model"
-
-
-def _is_kept(base: PreTrainedTokenizerFast, text: str, lexicon: Lexicon, form: str) -> bool:
-    try:
-        return read_back(extend(base, lexicon, form).tokenizer, text) == text
-    except (LexiconError, ModelError):
-        return False
 
 
 def _boundaries(text: str) -> set[int]:

@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.audit_record import COUNT_CLASSES
-from wake2vec.data.forms import FORMS, ExtendedVocabulary, extend
-from wake2vec.data.lexicon import Lexicon
-from wake2vec.errors import CorpusError, LexiconError, ModelError
+from wake2vec.data.forms import ExtendedVocabulary, in_other_forms
+from wake2vec.data.mending import written_otherwise
+from wake2vec.errors import CorpusError, ModelError
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def build_corpus(train_text: str, validation_text: str, vocabulary: ExtendedVoca
         vocabulary,
     )
     if not corpus.new_counts_train.any():
-        raise CorpusError(_nothing_to_learn(train_text, vocabulary))
+        raise CorpusError(_nothing_to_learn(train_text, validation_text, vocabulary))
     return corpus
 
 
@@ -106,29 +106,24 @@ def retention_blocks(text: str, vocabulary: ExtendedVocabulary, block_tokens: in
     return Dataset.from_dict({name: column[places] for name, column in blocks.items()}).with_format("torch")
 
 
-def _nothing_to_learn(text: str, vocabulary: ExtendedVocabulary) -> str:
-    """Why no new token occurs, and which forms would have one: each is tried."""
-    if not any(word in text for word in vocabulary.words):
+def _nothing_to_learn(text: str, held_out: str, vocabulary: ExtendedVocabulary) -> str:
+    """Why no new token occurs, and what mends it: each remedy is tried."""
+    words = vocabulary.words
+    listed = next((word for word in words if word in text), None)
+    if listed is not None:
         return (
-            "no word of the lexicon occurs in the training text, so none can be learned: "
-            "give the lexicon that belongs to this corpus"
+            f"the training text has words of the lexicon, such as {listed!r}, nowhere as this form matches them, so "
+            f"none can be learned: {in_other_forms(vocabulary.base_tokenizer, text, words)}"
         )
-    lexicon = Lexicon(vocabulary.words, 0)
-    others = (form for form in FORMS if _occurs(text, vocabulary.base_tokenizer, lexicon, form))
-    remedy = " or ".join(f"vocabulary.form={form}" for form in others)
-    word = next(word for word in vocabulary.words if word in text)
-    return (
-        f"the training text has words of the lexicon, such as {word!r}, nowhere as this form matches them, so none "
-        f"can be learned: choose {remedy or 'another base model, or put spaces around the words'}"
-    )
+    rule = "no word of the lexicon occurs in the training text, so none can be learned"
+    for way, (word, written) in written_otherwise(words, text).items():
+        return f"{rule}: the text has {word!a} {way}, as {written!a}; write the list as the text does with `{MENDING}`"
+    if any(word in held_out for word in words):
+        return f"{rule}: it has them in the part that is held out; give more text, or a smaller corpus.validation_share"
+    return f"{rule}, nor does it have them in another spelling; give the lexicon that belongs to this corpus"
 
 
-def _occurs(text: str, base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> bool:
-    try:
-        extended = extend(base, lexicon, form)
-    except (LexiconError, ModelError):
-        return False
-    return max(extended.tokenizer(text, add_special_tokens=False)["input_ids"]) >= extended.base_size
+MENDING = "python -m study lexicon mend LEXICON --corpus CORPUS --out mended.txt"
 
 
 def corpus_of(train: Blocks, validation: Blocks, vocabulary: ExtendedVocabulary) -> Corpus:

@@ -30,6 +30,13 @@ PROBE = "a {0}, {0}\n{0} a"
 """A text that a form must keep, around a new word."""
 
 
+NO_FORM = "no form of a word is met here; choose another base model, or put spaces around the words"
+
+
+class NoFormError(ModelError):
+    """A form that a tokenizer can't have; who knows the text knows which it can have."""
+
+
 @dataclass(frozen=True)
 class ExtendedVocabulary:
     """A base tokenizer with a lexicon's words added.
@@ -62,7 +69,7 @@ def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> Extend
 
     Raises:
         LexiconError: a word is a special token of the base, or the base has all words already.
-        ModelError: the form can't be had with this kind of tokenizer.
+        NoFormError: the form can't be had with this kind of tokenizer.
     """
     special = sorted(set(lexicon.words) & special_tokens(base))
     if special:
@@ -70,7 +77,9 @@ def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> Extend
     added = FORMS[form].without_row(base, lexicon.words)
     words = tuple(word for word in lexicon.words if word not in added)
     if not words:
-        raise LexiconError(f"nothing to add: the base vocabulary has all {len(lexicon.words)} words already")
+        raise LexiconError(
+            f"nothing to add: the base vocabulary has all {len(lexicon.words)} words already; add others"
+        )
     vocabulary = base.get_vocab()
     base_size = 1 + max(vocabulary.values())
     tokenizer = FORMS[form].extended(base, words)
@@ -78,6 +87,30 @@ def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> Extend
     assert vocabulary.items() <= after.items(), "a token of the base was renumbered"
     assert len(after) == len(vocabulary) + len(words) and max(after.values()) == base_size + len(words) - 1
     return ExtendedVocabulary(tokenizer, base, base_size, words, len(lexicon.words) - len(words))
+
+
+def working_forms(base: PreTrainedTokenizerFast, text: str, words: Sequence[str]) -> list[str]:
+    """The forms in which a new token occurs in the text and decoding gives the text back, as far as the base's does.
+
+    Each is tried: what an error advises must not end in another error.
+    """
+    keeps = read_back(base, text) == text
+    return [form for form in FORMS if _works(base, text, Lexicon(tuple(words), 0), form, keeps)]
+
+
+def _works(base: PreTrainedTokenizerFast, text: str, lexicon: Lexicon, form: str, keeps: bool) -> bool:
+    try:
+        extended = extend(base, lexicon, form)
+    except (LexiconError, ModelError):
+        return False
+    ids: list[int] = extended.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return max(ids, default=0) >= extended.base_size and (not keeps or read_back(extended.tokenizer, text) == text)
+
+
+def in_other_forms(base: PreTrainedTokenizerFast, text: str, words: Sequence[str]) -> str:
+    """The remedy where a form can't be used with this base and text."""
+    forms = working_forms(base, text, words)
+    return f"choose {' or '.join(f'vocabulary.form={form}' for form in forms)}" if forms else NO_FORM
 
 
 def special_tokens(base: PreTrainedTokenizerFast) -> set[str]:
@@ -190,14 +223,13 @@ def _known_with_space(base: PreTrainedTokenizerFast, words: Sequence[str]) -> se
 def _space(base: PreTrainedTokenizerFast, words: Sequence[str]) -> PreTrainedTokenizerFast:
     kind = state_of(base)["model"]["type"]
     if kind != "BPE":
-        raise ModelError(
-            f"the form `space` needs a BPE model, which finds a word by its letters alone: this tokenizer's is {kind}; "
-            "choose vocabulary.form=word"
+        raise NoFormError(
+            f"the form `space` needs a BPE model, which finds a word by its letters alone: this tokenizer's is {kind}"
         )
     if Spelling(base.backend_tokenizer).space is None:
-        raise ModelError(
+        raise NoFormError(
             "the form `space` needs a tokenizer whose tokens carry the space before them: this one drops spaces, or "
-            "splits at them; choose vocabulary.form=word"
+            "splits at them"
         )
     return _of_own_vocabulary(base, words, Match.AFTER_SPACE)
 

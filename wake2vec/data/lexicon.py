@@ -9,8 +9,12 @@ Capitals: which spellings of the lexicon's words become words of their own.
     hasn't. It gets a row of its own, so that decoding gives the letters' case back.
 """
 
+import codecs
+import io
+import shlex
+import stat
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +24,12 @@ from wake2vec.errors import LexiconError
 
 MOST_WORDS = 1_000_000
 MOST_LETTERS = 64
-_LETTERS = r"\p{L}[\p{L}\p{M}]*"
+JOINERS = "\u200c\u200d"
+"""Letters that aren't seen: they keep two letters apart, or together, as in Persian words and in emoji."""
+_LETTERS = rf"\p{{L}}[\p{{L}}\p{{M}}{JOINERS}]*"
 WORD = regex.compile(rf"(?<![\p{{L}}\p{{M}}\p{{N}}_]){_LETTERS}(?:['’\-‐]{_LETTERS})*(?![\p{{L}}\p{{M}}\p{{N}}_])")
-"""A word of a text: letters with their marks, apostrophes and hyphens inside; nothing that touches a digit."""
+"""A word of a text: letters with their marks and joiners, apostrophes and hyphens inside; nothing that touches a
+digit."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Lexicon:
     """Lines dropped because the same word stands above them."""
     capitalised: int = 0
     """How many of the last words are spellings that `wake2vec.data.lexicon` added."""
+    commented: tuple[str, ...] = ()
+    """Lines that are passed over as comments, and look like words: `#hashtag`."""
 
 
 def read_lexicon(path: str | Path) -> Lexicon:
@@ -57,12 +66,16 @@ def parse_lexicon(path: str | Path) -> tuple[Lexicon, list[str]]:
         LexiconError: the file is missing, not UTF-8, empty or too long.
     """
     lines = read_text(Path(path), "lexicon", LexiconError).splitlines()
-    entries = [(number, line.strip(" \t")) for number, line in enumerate(lines, 1)]
-    entries = [(number, word) for number, word in entries if word and not word.startswith("#")]
+    numbered = [(number, line.strip(" \t")) for number, line in enumerate(lines, 1) if line.strip(" \t")]
+    entries = [(number, word) for number, word in numbered if not word.startswith("#")]
     if not entries:
-        raise LexiconError(f"a lexicon needs at least one word: {path} has none")
+        raise LexiconError(
+            f"a lexicon needs at least one word: {path} has none, its {len(numbered):,} lines begin with # and are "
+            "comments; add words, one a line"
+        )
     if len(entries) > MOST_WORDS:
         raise LexiconError(f"a lexicon holds at most {MOST_WORDS:,} words: {path} has {len(entries):,}; shorten it")
+    _check_list([word for _, word in entries], path)
     faults, words = [], []
     first: dict[str, tuple[int, str]] = {}
     for number, word in entries:
@@ -76,23 +89,105 @@ def parse_lexicon(path: str | Path) -> tuple[Lexicon, list[str]]:
         else:
             faults.append(f"line {number}: {fault}")
     distinct = tuple(dict.fromkeys(words))
-    return Lexicon(distinct, duplicates=len(words) - len(distinct)), faults
+    commented = tuple(line for _, line in numbered if HASHED.match(line))
+    return Lexicon(distinct, duplicates=len(words) - len(distinct), commented=commented), faults
+
+
+HASHED = regex.compile(r"#\p{L}\S*$")
+
+
+def _check_list(entries: Sequence[str], path: str | Path) -> None:
+    """Raises LexiconError: the lines are rows of a table, or all of them quoted."""
+    delimiter = delimiter_of(entries)
+    is_quoted = 2 * sum(len(word) > 2 and word[0] == word[-1] == '"' for word in entries) > len(entries)
+    if delimiter is None and not is_quoted:
+        return
+    found = "a table, as spreadsheets export it" if delimiter else "its words in quotes, as spreadsheets export them"
+    raise LexiconError(
+        f"a lexicon has one word a line: {path} has {found}: {entries[-1]!a}; write the column of words to a file of "
+        f"its own with `{mending(path)}`"
+    )
+
+
+def mending(path: str | Path, rest: str = "") -> str:
+    """The command that makes a lexicon of a list."""
+    quoted = shlex.quote(str(path))
+    return f"python -m study lexicon mend {quoted} --out {shlex.quote(Path(path).stem + '.mended.txt')}{rest}"
+
+
+def delimiter_of(entries: Sequence[str]) -> str | None:
+    """What parts the columns of a table: most lines have it, and words without a space in one place; None: no table."""
+    for delimiter in "\t;,":
+        rows = [entry.split(delimiter) for entry in entries if delimiter in entry]
+        if 2 * len(rows) > len(entries):
+            places = range(max(map(len, rows)))
+            single = (sum(place < len(row) and len(row[place].split()) == 1 for row in rows) for place in places)
+            if 2 * max(single) > len(entries):
+                return delimiter
+    return None
+
+
+FEW_NULS, MOST_NULS = 16, 0.01
+"""That any text may have; share of its bytes above which it is none, or one in UTF-16."""
+MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def read_text(path: Path, what: str, error: type[LexiconError] | type[Exception]) -> str:
     """The file's text, without a byte order mark and with `\\n` line ends; `error` if that can't be had."""
-    if not path.is_file():
-        state = "is a folder" if path.is_dir() else "does not exist"
-        raise error(f"the {what} must be a text file: {path} {state}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as fault:
-        raise error(f"the {what} must be UTF-8: {path} isn't at byte {fault.start}; convert it") from None
-    except OSError as fault:
-        raise error(f"the {what} can't be read: {path}: {fault.strerror}") from None
+    data = read_bytes(path, what, error)
+    encoding = encoding_of(data)
+    if encoding != "utf-8-sig":
+        at = "" if encoding.startswith("utf") else f" at byte {_first_odd(data)}"
+        raise error(
+            f"the {what} must be UTF-8: {path} isn't{at}, it may be {encoding.upper()}; convert it with "
+            f"`iconv -f {encoding.upper()} -t UTF-8 {shlex.quote(str(path))} > {shlex.quote(path.stem + '.utf8.txt')}`"
+        )
+    if data.count(0) >= max(FEW_NULS, MOST_NULS * len(data)):
+        raise error(f"the {what} must be text: {path} has {data.count(0):,} NULs in {len(data):,} bytes; give a text")
+    text = io.TextIOWrapper(io.BytesIO(data), encoding=encoding).read()
     if not text.strip():
-        raise error(f"the {what} must not be empty: {path}")
+        raise error(f"the {what} must not be empty: {path}; give a text with words")
     return text
+
+
+def read_bytes(path: Path, what: str, error: type[LexiconError] | type[Exception]) -> bytes:
+    """What a plain file holds; nothing else is opened, as a named pipe would be waited on for ever."""
+    remedy = f"give the path of the {what}"
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            state = "is a folder" if stat.S_ISDIR(mode) else "is no plain file"
+            raise error(f"the {what} must be a text file: {path} {state}; {remedy}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise error(f"the {what} must be a text file: {path} does not exist; {remedy}") from None
+    except (OSError, ValueError) as fault:
+        reason = getattr(fault, "strerror", None) or str(fault)
+        raise error(f"the {what} can't be read: {str(path)[:80]}: {reason}; {remedy}") from None
+
+
+def encoding_of(data: bytes) -> str:
+    """`utf-8-sig` where bytes are UTF-8; else what they may be: by their mark, their NULs, or what Windows writes."""
+    marked = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), None)
+    if marked is not None:
+        return marked
+    pairs = max(len(data) // 2, 1)
+    for place, encoding in ((1, "utf-16le"), (0, "utf-16be")):
+        if len(data) > 1 and data[place::2].count(0) > pairs / 2 > 2 * data[1 - place :: 2].count(0):
+            return encoding
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "windows-1252"
+    return "utf-8-sig"
+
+
+def _first_odd(data: bytes) -> int:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        return fault.start
+    return 0
 
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
@@ -105,9 +200,11 @@ def is_unspaced(word: str) -> bool:
 
 def fault_of(word: str) -> str | None:
     """Why `word` can't be added, or None."""
-    for letter in word:
+    for place, letter in enumerate(word):
         if letter.isspace():
             return f"{word!r} has a space inside; a word is one token"
+        if letter in JOINERS and place:
+            continue
         if unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Co", "Cn"}:
             return f"{word!a} has the invisible character U+{ord(letter):04X}"
         if letter == "▁":
@@ -119,7 +216,7 @@ def fault_of(word: str) -> str | None:
     return None
 
 
-PART = regex.compile(r"[\p{L}\p{M}]+")
+PART = regex.compile(rf"[\p{{L}}\p{{M}}{JOINERS}]+")
 """What lies between the apostrophes and hyphens of a word: tokens match there too."""
 
 
