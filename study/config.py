@@ -158,10 +158,19 @@ def read_profile(profile: str, overrides: Sequence[str] = ()) -> Tree:
         ConfigError: there is no such profile, or it can't be read.
     """
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
-    if not path.is_file():
+    if not is_file(path):
+        shown = textwrap.shorten(profile, 60, placeholder=" ...") or repr(profile)
         known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
-        raise ConfigError(f"no profile {profile}: give one of {known}, or the path of a YAML file")
+        raise ConfigError(f"no profile {shown}: give one of {known}, or the path of a YAML file")
     return lay_over(read_yaml(path), overrides)
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a plain file; False for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def missing_settings(tree: Tree) -> list[str]:

@@ -28,6 +28,15 @@ def printable(text: str, kept: str = "") -> str:
     return COMMANDS.sub(written, text)
 
 
+LONGEST = 1200
+
+
+def on_one_line(text: str) -> str:
+    """Text for an error: what is too long loses its middle, since rule and value are in front and the remedy is last."""
+    shown = printable(text)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 400]} ... {shown[-395:]}"
+
+
 class Beside(Objective):
     """No objective, but a figure that is shown beside one; its goal says which way is better."""
 

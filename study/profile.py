@@ -21,6 +21,7 @@ from wake2vec import ConfigError, RunConfig, flatten
 Tree = dict[str, Any]
 LARGEST_BYTES = 1_000_000
 DEEPEST = 20
+MOST_NODES = 20_000
 KNOBS = tuple(flatten(RunConfig().model_dump()))
 BY_KNOB = ("space", "baseline")
 """Sections of a study whose keys are addresses of knobs."""
@@ -112,6 +113,9 @@ def _read(text: str, where: str) -> Tree:
         raise ConfigError(f"{where}: a whole number of more than 4,300 digits") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{where}: a profile is a mapping of settings")
+    odd = next((key for key in _keys(loaded) if not isinstance(key, str)), None)
+    if odd is not None:
+        raise ConfigError(f"{where}: the keys of a profile are names of settings: {odd!r} is none; correct it")
     computed = next((value for value in _texts(loaded) if "${" in value), None)
     if computed is not None:
         raise ConfigError(f"{where}: a profile computes nothing: write the value out in place of {computed}")
@@ -120,11 +124,20 @@ def _read(text: str, where: str) -> Tree:
 
 def _bounded(events: Iterator[Any], where: str) -> Iterator[Any]:
     depth = 0
-    for event in events:
+    for count, event in enumerate(events):
+        if count > MOST_NODES:
+            raise ConfigError(f"{where}: a profile has at most {MOST_NODES:,} keys and values: give another file")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise ConfigError(f"{where}: a profile is at most {DEEPEST} levels deep")
         yield event
+
+
+def _keys(content: Any) -> Iterator[Any]:
+    if isinstance(content, dict):
+        yield from content
+    for part in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from _keys(part)
 
 
 def _texts(content: Any) -> Iterator[str]:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+import textwrap
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -221,9 +222,12 @@ def parse_ids(text: str) -> tuple[int, ...]:
     """
     ids: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,7})(?:\s*-\s*(\d{1,7}))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not match or last < first:
-            raise ConfigError(f"ids are given like 3-258,700: {text!r} isn't such a list")
+            told = textwrap.shorten(text, 60, placeholder=" ...")
+            raise ConfigError(
+                f"ids are given like 3-258,700: {told!r} isn't such a list of numbers up to 7 digits; correct it"
+            )
         ids += range(first, last + 1)
     return tuple(ids)

@@ -11,7 +11,7 @@ from typing import Annotated, get_args
 import typer
 
 import wake2vec
-from study.cli.options import say, show
+from study.cli.options import named_path, say, show
 from study.format import UNDEFINED
 from study.show.table import WIDTH, Column, Table
 from wake2vec import (
@@ -36,7 +36,11 @@ def build(
     base: Base,
     out: Annotated[
         Path | None,
-        typer.Option(help="The word list, <corpus>.lexicon.txt without it; beside it, scores as .csv."),
+        typer.Option(
+            parser=named_path,
+            metavar="PATH",
+            help="The word list, <corpus>.lexicon.txt without it; beside it, scores as .csv.",
+        ),
     ] = None,
     min_count: Annotated[int, typer.Option(min=1, help="Words that the text has less often are left out.")] = 2,
     max_zipf: Annotated[
@@ -102,7 +106,7 @@ def mend(
     source: Annotated[
         Path, typer.Argument(metavar="LIST", help="A list of words, or a table that a program exported.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="The lexicon that is written.")],
+    out: Annotated[Path, typer.Option("--out", parser=named_path, metavar="PATH", help="The lexicon that is written.")],
     column: Annotated[int | None, typer.Option(min=1, help="Of a table; without it, the one of words.")] = None,
     corpus: Annotated[
         Path | None, typer.Option("--corpus", help="The text to adapt to: each word is written as it has it.")
@@ -110,7 +114,7 @@ def mend(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that holds something else.")] = False,
 ) -> None:
     """Make a lexicon of a list as programs write it: tables, quotes, capitals, other encodings and Unicode forms."""
-    if out.exists() and source.exists() and out.samefile(source):
+    if out.resolve() == source.resolve():
         raise ConfigError(f"the list is kept as it is: {out} is the list itself; give --out another name")
     text = None if corpus is None else wake2vec.read_text(corpus, "corpus", CorpusError)
     mended = wake2vec.mend(source, column, text)
@@ -147,10 +151,15 @@ def _options(limits: "wake2vec.Filters") -> str:
 
 def _write_new(files: dict[Path, bytes], force: bool) -> None:
     """Write all files or none; one that holds something else is replaced only by consent."""
-    others = [str(path) for path, data in files.items() if path.exists() and not _holds(path, data)]
-    folders = [path for path in files if path.is_dir()]
+    try:
+        others = [str(path) for path, data in files.items() if path.exists() and not _holds(path, data)]
+        folders = [path for path in files if path.exists() and not path.is_file()]
+    except OSError as fault:
+        raise ConfigError(
+            f"a word list must be a file that can be made: {fault.strerror}; give another --out"
+        ) from None
     if folders:
-        raise ConfigError(f"a word list is a file: {folders[0]} is a folder; give --out another name")
+        raise ConfigError(f"a word list is a file: {folders[0]} is none; give --out another name")
     if others and not force:
         verb = "holds" if len(others) == 1 else "hold"
         raise ConfigError(

@@ -31,6 +31,7 @@ from study.cli.options import (
     console,
     continuing,
     following,
+    named_path,
     say,
     say_commands,
     show,
@@ -39,7 +40,7 @@ from study.cli.status import cost_in_words, spent
 from study.config import DEFAULT_PROFILE, RESULTS, load_config, make_command
 from study.engine.measures import bring_up_to_date, stale_runs
 from study.engine.stop import Stop, seconds_of
-from study.format import duration, printable
+from study.format import duration, on_one_line
 from study.runs.compare import pair_of, shown_cautions
 from study.runs.database import check_folder
 from study.runs.faults import Exit, exit_of, fault_of
@@ -86,7 +87,7 @@ def _tell_wrong_use(fault: Any) -> None:
         return
     context = getattr(fault, "ctx", None)
     asked = context.command_path if context is not None else "study"
-    typer.echo(f"error: {printable(fault.format_message()).rstrip('.')}; see `{asked} --help`", err=True)
+    typer.echo(f"error: {on_one_line(fault.format_message()).rstrip('.')}; see `{asked} --help`", err=True)
 
 
 app = typer.Typer(
@@ -118,7 +119,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             said = fault if isinstance(fault, Wake2VecError) else fault_of(fault, folder)
             if said is None:
                 raise
-            typer.echo(f"error: {printable(str(said))}", err=True)
+            typer.echo(f"error: {on_one_line(str(said))}", err=True)
             raise typer.Exit(exit_of(said)) from None
 
     return checked
@@ -134,7 +135,12 @@ def run(
         str | None, typer.Option("--for", help="Stop with a checkpoint before this time is over: 2h30m, 45m.")
     ] = None,
     mirror: Annotated[
-        Path | None, typer.Option(help="A mounted drive that keeps a copy, for machines whose disk vanishes.")
+        Path | None,
+        typer.Option(
+            parser=named_path,
+            metavar="PATH",
+            help="A mounted drive that keeps a copy, for machines whose disk vanishes.",
+        ),
     ] = None,
     prefer: Prefer = None,
 ) -> None:
@@ -144,7 +150,7 @@ def run(
     checkpoint; the same command goes on from there, on this machine or, with `--mirror`, on another.
     """
     config = asked(profile, overrides, prefer)
-    stop = Stop(seconds_of(time_given) if time_given else None)
+    stop = Stop(None if time_given is None else seconds_of(time_given))
     say(f"study {config.study.name}: loading")
     from study.cli.progress import Bars
     from study.engine.driver import drive

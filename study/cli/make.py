@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from study.cli.options import Folder, Overrides, Prefer, Profile, asked, asked_to_read, console, opened_study, say
+from study.cli.options import (
+    Folder,
+    Overrides,
+    Prefer,
+    Profile,
+    asked,
+    asked_to_read,
+    console,
+    named_path,
+    opened_study,
+    say,
+)
 from study.config import DEFAULT_PROFILE, RESULTS
 from study.engine.measures import opened
 from study.runs.database import check_database
@@ -62,7 +73,12 @@ def export(
     overrides: Overrides = None,
     folder: Folder = RESULTS,
     trial: Annotated[int | None, typer.Option(help="Which trial; without it, the one that the study chose.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Target folder; exports/<study>-trial-<number> without it.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=named_path, metavar="PATH", help="Target folder; exports/<study>-trial-<number> without it."
+        ),
+    ] = None,
     vectors: Annotated[
         str | None,
         typer.Option(
@@ -135,7 +151,10 @@ def analyse(
         str | None, typer.Option(help="Base rows that no text reaches: 3-258, 700. The tokenizer tells without it.")
     ] = None,
     tensor: Annotated[str | None, typer.Option(help="Which tensor, where there are several.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Target folder; analysis/<name of the model> without it.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=named_path, metavar="PATH", help="Target folder; analysis/<name of the model> without it."),
+    ] = None,
     against: Annotated[
         str | None, typer.Option(help="An earlier summary in JSON, or `phase1`: a table of old and new.")
     ] = None,

@@ -37,7 +37,16 @@ Profile = Annotated[str, typer.Argument(help="A profile of study/profiles, or th
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings laid over it, such as study.trials=20 train.rows=new.")
 ]
-Folder = Annotated[Path, typer.Option("--folder", help="Where all results lie.")]
+
+
+def named_path(text: str) -> Path:
+    """Raises BadParameter: it is empty, which a `Path` takes for the current folder."""
+    if not str(text).strip():
+        raise typer.BadParameter("a path must not be empty")
+    return Path(text)
+
+
+Folder = Annotated[Path, typer.Option("--folder", parser=named_path, metavar="PATH", help="Where all results lie.")]
 Prefer = Annotated[
     str | None,
     typer.Option(help="Weights of the objectives for the choice: loss=2,collapse=1. The others have 1."),

@@ -3,12 +3,14 @@
 import _thread
 import re
 import signal
+import textwrap
 import time
 from collections.abc import Callable
 from types import FrameType
 
 from wake2vec import ConfigError
 
+MOST_S = 366 * 86400
 UNITS_S = {"h": 3600, "m": 60, "s": 1}
 MARGIN_SHARE = 0.05
 MOST_MARGIN_S = 30.0
@@ -70,10 +72,11 @@ def seconds_of(duration: str) -> float:
     Raises:
         ConfigError: it isn't a duration.
     """
+    shown = textwrap.shorten(duration, 60, placeholder=" ...")
     parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", duration)
     if not parts or "".join(number + unit for number, unit in parts) != duration:
-        raise ConfigError(f"a time has the form 2h30m, 45m or 90s: it is {duration!r}")
+        raise ConfigError(f"a time has the form 2h30m, 45m or 90s: it is {shown!r}; correct it")
     seconds = sum(float(number) * UNITS_S[unit] for number, unit in parts)
-    if seconds <= 0:
-        raise ConfigError(f"a time must be longer than nothing: it is {duration!r}")
+    if not 0 < seconds <= MOST_S:
+        raise ConfigError(f"a time must be longer than nothing, and at most a year: it is {shown!r}; correct it")
     return seconds

@@ -44,16 +44,19 @@ def check_folder(folder: Path) -> None:
     """Raises ConfigError: databases can't lie there; nothing is made."""
     try:
         odd = sorted({letter for letter in str(folder.resolve()) if letter in IN_ADDRESSES})
-        is_file = folder.exists() and not folder.is_dir()
+        above = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+        str(folder).encode()
     except (OSError, RuntimeError, ValueError) as fault:  # too long, links in a circle, a NUL
-        raise ConfigError(f"a results folder must be one that can be made: {str(folder)[:80]}: {fault}") from None
+        raise ConfigError(
+            f"a results folder must be one that can be made: {str(folder)[:80]}: {fault}; give another --folder"
+        ) from None
     if odd:
         raise ConfigError(
             f"a results folder's path can't have the letter {odd[0]}, which addresses of databases have a meaning for: "
             f"{folder.resolve()}; give another --folder (RESULTS=... with make)"
         )
-    if is_file:
-        raise ConfigError(f"a results folder must be a folder: {folder} is a file; give another --folder")
+    if not above.is_dir():
+        raise ConfigError(f"a results folder must be a folder: {above} is none; give another --folder")
 
 
 def database_url(path: Path) -> str:

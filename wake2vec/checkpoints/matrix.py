@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wake2vec.errors import ModelError
 from wake2vec.metrics.rows import row_slices
+from wake2vec.training.folder import check_folder, is_there
 
 INDEX = "model.safetensors.index.json"
 NAMES = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tok_embeddings.weight")
@@ -74,12 +75,17 @@ def has_tensor(path: Path, tensor: str) -> bool:
 
 def _tensor_files(path: Path) -> dict[str, Path]:
     """The file of every tensor, by its name."""
+    if not is_there(path):
+        raise ModelError(f"no folder or .safetensors file {path}; give the path of one")
     if path.is_file():
         if path.suffix != ".safetensors":
-            raise ModelError(f"a matrix is read from a .safetensors file or a model's folder: {path} is neither")
+            raise ModelError(
+                f"a matrix is read from a .safetensors file or a model's folder: {path} is neither; give one"
+            )
         return dict.fromkeys(_names(path), path)
     if not path.is_dir():
-        raise ModelError(f"no folder or .safetensors file {path}")
+        raise ModelError(f"a matrix is read from a .safetensors file or a model's folder: {path} is neither; give one")
+    check_folder(path)
     if (path / INDEX).is_file():
         return _index(path)
     files = {name: file for file in sorted(path.glob("*.safetensors")) for name in _names(file)}
