@@ -32,7 +32,7 @@ LONGEST = 1200
 
 
 def on_one_line(text: str) -> str:
-    """Text for an error: what is too long loses its middle, since rule and value are in front and the remedy is last."""
+    """Text for an error: what is too long loses its middle, since rule and value come first, the remedy last."""
     shown = printable(text)
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 400]} ... {shown[-395:]}"
 

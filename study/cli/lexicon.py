@@ -13,6 +13,7 @@ import typer
 import wake2vec
 from study.cli.options import named_path, say, show
 from study.format import UNDEFINED
+from study.runs.faults import NO_SPACE
 from study.show.table import WIDTH, Column, Table
 from wake2vec import (
     Audit,
@@ -170,7 +171,8 @@ def _write_new(files: dict[Path, bytes], force: bool) -> None:
         try:
             wake2vec.write_atomic(path, data)
         except OSError as fault:
-            raise StorageError(f"the word list can't be written: {path}: {fault.strerror}; give --out") from None
+            kind = StorageError if fault.errno in NO_SPACE else ConfigError
+            raise kind(f"the word list can't be written: {path}: {fault.strerror}; give another --out") from None
 
 
 def _holds(path: Path, data: bytes) -> bool:
