@@ -37,6 +37,11 @@ def on_one_line(text: str) -> str:
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 400]} ... {shown[-395:]}"
 
 
+def plain(text: str) -> str:
+    """Text of many lines as `printable`: what is written into pages, notes, tags and files to look at."""
+    return printable(text, kept="\n\t")
+
+
 class Beside(Objective):
     """No objective, but a figure that is shown beside one; its goal says which way is better."""
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from study.cli.status import bests, device_of, last_seen_s, spent, steps_asked
-from study.format import Beside, goal_of
+from study.format import COMMANDS, Beside, goal_of
 from study.runs.compare import Pair, relative_differences, shown_figures, shown_intervals, shown_values
 from study.runs.judge import is_done, kind_of, standing, verdict
 from study.runs.record import StudyRecord
@@ -19,8 +19,9 @@ Content = dict[str, Any]
 
 
 def as_json(content: object) -> str:
-    """Figures that aren't finite are null: JSON knows no others."""
-    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    """Figures that aren't finite are null: JSON knows no others. What is a command to a terminal is escaped."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    return COMMANDS.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
 def status_content(record: StudyRecord, driver: str | None) -> Content:

@@ -10,8 +10,8 @@ from study.cli.clean import undriven
 from study.cli.options import AsJson, Folder, Overrides, asked_to_read, say
 from study.config import DEFAULT_PROFILE, RESULTS, StudyConfig
 from study.engine.doctor import Finding, Health, look_through, mend
+from study.format import printable
 from study.runs.lease import driver_of
-from study.show.table import printable
 from wake2vec import ConfigError
 
 Fix = Annotated[bool, typer.Option("--fix", help="Move aside what is damaged or left over. Nothing is deleted.")]

@@ -1,7 +1,6 @@
 """Commands about vocabularies: `python -m study lexicon build`, `... lexicon audit`."""
 
 import hashlib
-import json
 import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,8 +10,9 @@ from typing import Annotated, get_args
 import typer
 
 import wake2vec
+from study.cli import as_json as in_json
 from study.cli.options import named_path, say, show
-from study.format import UNDEFINED
+from study.format import UNDEFINED, plain
 from study.runs.faults import NO_SPACE
 from study.show.table import WIDTH, Column, Table
 from wake2vec import (
@@ -88,7 +88,7 @@ def audit(
     found = wake2vec.audit_lexicon(lexicon, base, CorpusConfig(path=str(corpus)), forms, capitals)
     warnings = wake2vec.warnings_of(found)
     if as_json:
-        typer.echo(json.dumps({**found.model_dump(), "warnings": warnings}, indent=2, ensure_ascii=False))
+        typer.echo(in_json.as_json({**found.model_dump(), "warnings": warnings}))
     else:
         if found.forms:
             show(audit_table(found, lexicon.name, corpus.name))
@@ -96,7 +96,7 @@ def audit(
         for name, lines in warnings.items():
             typer.echo(f" {name}")
             for line in lines:
-                typer.echo(textwrap.fill(line, WIDTH, initial_indent="   - ", subsequent_indent="     "))
+                typer.echo(textwrap.fill(plain(line), WIDTH, initial_indent="   - ", subsequent_indent="     "))
     if found.unusable:
         raise CorpusError(_told(found.unusable))
     if not found.forms:

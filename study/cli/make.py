@@ -1,12 +1,12 @@
 """Commands that make something of results: `python -m study ui`, `export`, `report`, `analyse`."""
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from study.cli import as_json as in_json
 from study.cli.options import (
     Folder,
     Overrides,
@@ -169,7 +169,7 @@ def analyse(
     source = Source(model, base_size, before, corpus, block_tokens, validation_share, ids, tensor)
     done = write_analysis(source, out, against)
     if as_json:
-        typer.echo(json.dumps(done.report, indent=2, ensure_ascii=False))
+        typer.echo(in_json.as_json(done.report))
         return
     for table in analysis_tables(done.report, done.shared, against):
         console.print(table)

@@ -8,12 +8,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from study.config import StudyConfig
-from study.format import figure_name, shown
+from study.format import figure_name, plain, shown
 from study.runs.compare import pair_of, shown_cautions, shown_figures
 from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.show.sentences import baseline_told, head_told, kept_told
-from study.show.table import in_markdown
+from study.show.table import escaped, fenced, in_markdown
 from study.show.tables import comparison_table, legend
 from wake2vec import (
     ALL_METRICS,
@@ -57,9 +57,10 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
     config, result, baseline_result = record.config, record.result(trial.digest), record.result(record.baseline.digest)
     pair = pair_of(record, record.baseline, trial)
     environment = Environment(loader=PackageLoader("study.export"), autoescape=False, undefined=StrictUndefined)
+    environment.filters |= {"escaped": escaped, "fenced": fenced}
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
     aimed_at = {figure.result for figure in shown_figures(record)}
-    return environment.get_template("model_card.md").render(
+    rendered = environment.get_template("model_card.md").render(
         front_matter=yaml.safe_dump(_front_matter(result.config.model.path), sort_keys=False),
         study=config.study.name,
         trial=trial,
@@ -87,6 +88,7 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
         profile=yaml.safe_dump(_profile(config, trial, result), sort_keys=False, allow_unicode=True),
         audit=result.audit.model_dump(),
     )
+    return plain(rendered)
 
 
 def _front_matter(base: str) -> dict[str, object]:

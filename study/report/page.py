@@ -19,7 +19,7 @@ from study.charts.canvas import Panel, palette, svg
 from study.charts.run_charts import Side
 from study.charts.study_charts import MOST_ROWS, StudyCharts
 from study.config import StudyConfig, make_command, profile_text
-from study.format import UNDEFINED, duration, shown, shown_name
+from study.format import UNDEFINED, duration, plain, shown, shown_name
 from study.report.issues import KNOWN, KnownIssue, Reading, reading
 from study.runs.compare import pair_of, shown_cautions, shown_figures, shown_values
 from study.runs.judge import standing
@@ -28,7 +28,7 @@ from study.runs.run import Run
 from study.runs.storage import INPUTS, check_fingerprint, fingerprint_of, load_study
 from study.search.importance import Importances, importances
 from study.show import sentences, tables
-from study.show.table import Table, escaped, in_markdown, table_of
+from study.show.table import Table, escaped, fenced, in_markdown, table_of
 from wake2vec import RETENTION, DamagedError, Neighbours, RunResult, write_atomic
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def page(content: Content) -> str:
     environment.filters |= {"breakable": breakable, "stacked": stacked}
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))
     style = f"\n{palette()}{style}"
-    return environment.get_template("report.html").render(
+    rendered = environment.get_template("report.html").render(
         vars(content),
         known=KNOWN,
         pictures=_pictures(content),
@@ -137,6 +137,7 @@ def page(content: Content) -> str:
         style_hash=policy_hash(style),
         script_hash=policy_hash(script),
     )
+    return plain(rendered)
 
 
 def markdown(content: Content) -> str:
@@ -145,7 +146,7 @@ def markdown(content: Content) -> str:
         loader=PackageLoader("study.report"), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"table": in_markdown, "escaped": escaped, "fenced": fenced}
-    return environment.get_template("report.md").render(vars(content))
+    return plain(environment.get_template("report.md").render(vars(content)))
 
 
 def breakable(words: str) -> Markup:
@@ -157,14 +158,6 @@ def stacked(words: str) -> Markup:
     """A value with half its interval below it: `4.312 ±0.021` in two lines."""
     parts = re.fullmatch(r"(\S+) (±\S+)", words)
     return Markup("{0} <small>{1}</small>").format(*parts.groups()) if parts else escape(words)
-
-
-def fenced(words: str) -> str:
-    """A code block whose fence is longer than any in it."""
-    fence = "```"
-    while fence in words:
-        fence += "`"
-    return f"{fence}text\n{words.rstrip()}\n{fence}"
 
 
 def policy_hash(source: str) -> str:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from study.format import figure_name, shown, shown_name
+from study.format import figure_name, plain, shown, shown_name
 from study.runs.judge import BEATS, BETTER, WORSE, beats_baseline, front_runs, verdicts
 from study.runs.record import StudyRecord
 from study.runs.run import Run
@@ -193,7 +193,7 @@ def computed(record: StudyRecord) -> str:
 
 def sample_text(result: RunResult) -> str:
     """Of the file that shows a trial's samples."""
-    return "\n\n---\n\n".join(result.samples) + "\n"
+    return plain("\n\n---\n\n".join(result.samples) + "\n")
 
 
 def audit_told(audit: Audit) -> list[str]:

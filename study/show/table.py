@@ -73,9 +73,12 @@ class Table:
         return list(zip(*(column.on_page or column.cells for column in self.columns), strict=True))
 
 
-def printable(text: str) -> str:
-    """One line in which nothing is a command to a terminal, nor turns letters round: such a character is a dot."""
-    return "".join(letter if letter.isprintable() else "·" for letter in text)
+def fenced(words: str, kind: str = "text") -> str:
+    """A code block of Markdown whose fence is longer than any in it."""
+    fence = "```"
+    while fence in words:
+        fence += "`"
+    return f"{fence}{kind}\n{words.rstrip()}\n{fence}"
 
 
 def facts(title: str, pairs: Sequence[tuple[str, str]], heads: tuple[str, str] = ("", "")) -> Table:

@@ -29,6 +29,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from study.config import StudyConfig
+from study.format import plain
 from study.runs.run import Role, Run, State
 from study.settings import Range, Value
 from study.tracking.database import open_client
@@ -125,7 +126,7 @@ class Tracker:
     def close(self, run_id: str, ended: Ended) -> None:
         """Log what is left of a trial or companion, and mark its run as ended."""
         told = {**ended.tags, "wake2vec.state": ended.state}
-        tags = [RunTag(key, value) for key, value in told.items()]
+        tags = [RunTag(key, plain(value)) for key, value in told.items()]
         rows = _rows(ended.records)
         # In their order: pages list figures as they came, and one that compares runs begins with the first, the loss.
         rest = max(len(rows) - (ROWS_A_BATCH - len(tags)), 0)
@@ -162,9 +163,9 @@ class Tracker:
         self._client.log_batch(
             self.parent,
             params=[Param(key, values) for key, values in space.items()],
-            tags=[RunTag(key, value) for key, value in wanted.items()],
+            tags=[RunTag(key, plain(value)) for key, value in wanted.items()],
         )
-        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", experiment_note)
+        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", plain(experiment_note))
         for path in artifacts:
             self._client.log_artifact(self.parent, str(path))
         self._client.set_terminated(self.parent, RunStatus.to_string(RunStatus.FINISHED))
@@ -309,7 +310,7 @@ class Tracker:
 
     def _open_child(self, run: Run, tags: Mapping[str, str], more: Mapping[str, Value], began_s: float | None) -> str:
         """`tags` say which it is."""
-        others = {key: str(value) for key, value in more.items()}
+        others = {key: plain(str(value)) for key, value in more.items()}
         found = self._find(run.label, " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
         if found is None:
             began_ms = None if began_s is None else round(began_s * 1000)
