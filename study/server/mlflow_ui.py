@@ -4,12 +4,16 @@ MLflow's own server carries an assistant that runs commands on the host, a gatew
 that write and delete, open to every page of this machine. Run by `study.server.process`.
 """
 
+import logging
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from study.server.gate import Application, Gate, Message, Receive, Send, respond
 from study.server.process import serve
 from study.tracking import tracking_uri
+
+logger = logging.getLogger(__name__)
 
 LOOKING = (
     "GET /",
@@ -41,6 +45,14 @@ READING = frozenset(
 )
 """All that MLflow 3.17 answers by GraphQL, under that one address. Where there is more, the address is shut."""
 
+ARTIFACT = "/get-artifact"
+SANDBOX = (
+    (b"content-security-policy", b"sandbox; default-src 'none'; style-src 'unsafe-inline'"),
+    (b"x-content-type-options", b"nosniff"),
+)
+OPEN_STORE, IS_PROXIED = "_get_artifact_repository_for_uri", "_is_servable_proxied_run_artifact_root"
+"""In `mlflow.server.handlers` of 3.17: what opens a run's artifacts, and whether they lie behind MLflow's own proxy."""
+
 FIRST_LOOK = b"""<style>[data-assistant-ui] { display: none !important }</style><script>
 localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true")
 localStorage.setItem("mlflow.assistant.panelOpen_v1", "false")
@@ -60,20 +72,69 @@ def build(folder: Path, token: str, port: int) -> Application:
     os.environ[BACKEND_STORE_URI_ENV_VAR] = tracking_uri(folder)
     from mlflow.server.fastapi_app import app as mlflow
 
+    is_confined = confine(folder / "artifacts")
     first_page = Path(str(pages.static_folder), "index.html").read_bytes().replace(b"<head>", b"<head>" + FIRST_LOOK, 1)
 
     async def looked_at(scope: Message, receive: Receive, send: Send) -> None:
         if scope["path"] == "/":
             await respond(send, 200, first_page, "text/html")
+        elif scope["path"] == ARTIFACT:
+            await mlflow(scope, receive, _sandboxed(send))
         else:
             await mlflow(scope, receive, send)
 
-    return Gate(looked_at, open_routes(graphql_fields()), token, port)
+    return Gate(looked_at, open_routes(graphql_fields(), is_confined), token, port)
 
 
-def open_routes(fields: set[str]) -> tuple[str, ...]:
-    """`fields` are those that MLflow answers by GraphQL."""
-    return (*LOOKING, GRAPHQL) if fields <= READING else LOOKING
+def open_routes(fields: set[str], is_confined: bool = True) -> tuple[str, ...]:
+    """`fields` are those that MLflow answers by GraphQL; GraphQL lists artifacts too."""
+    looking = tuple(route for route in LOOKING if is_confined or "artifact" not in route)
+    return (*looking, GRAPHQL) if fields <= READING and is_confined else looking
+
+
+def confine(artifacts: Path) -> bool:
+    """Let MLflow read artifacts in this folder alone; False: this version reads them in a way that isn't known here.
+
+    A run's artifacts lie where its row in the database says: anywhere on the machine, or behind an address that MLflow
+    would fetch. Databases come from other machines too. What lies below a run, MLflow looks at itself: no `..`, and no
+    link that leads out.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.server import handlers
+
+    if not all(hasattr(handlers, name) for name in (OPEN_STORE, IS_PROXIED)):
+        return False
+    opened = getattr(handlers, OPEN_STORE)
+
+    def open_own(artifact_uri: str) -> object:
+        if not is_inside(artifact_uri, artifacts):
+            logger.warning("shut: artifacts that lie outside of the results folder")
+            raise MlflowException.invalid_parameter_value("artifacts outside of the results folder aren't shown")
+        return opened(artifact_uri)
+
+    setattr(handlers, OPEN_STORE, open_own)
+    setattr(handlers, IS_PROXIED, lambda artifact_uri: False)
+    return True
+
+
+def is_inside(artifact_uri: str, folder: Path) -> bool:
+    """Whether it is the address of a folder below this one, links followed."""
+    parts = urlsplit(artifact_uri)
+    if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment:
+        return False
+    path = Path(unquote(parts.path))
+    return path.is_absolute() and path.resolve().is_relative_to(folder.resolve())
+
+
+def _sandboxed(send: Send) -> Send:
+    """A file that is opened as a page runs nothing, and is no page of this server's."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *SANDBOX]}
+        await send(message)
+
+    return sent
 
 
 def graphql_fields() -> set[str]:

@@ -74,7 +74,7 @@ def _server(name: str, module: str, folder: Path, port: int) -> Iterator[str]:
         raise ConfigError(f"nothing to show: {folder} has no {database.name}; run `make study` first")
     check_database(database, to_write=True)
     token, log = secrets.token_urlsafe(32), folder / f"{name}-server.log"
-    with _listening(port) as listening, log.open("wb") as output:
+    with _listening(port) as listening, open(log, "wb", opener=_private) as output:
         port = listening.getsockname()[1]
         server = subprocess.Popen(  # noqa: S603 - our own arguments
             [sys.executable, "-m", module, str(folder.resolve()), str(listening.fileno())],
@@ -110,6 +110,13 @@ def _listening(port: int) -> Iterator[socket.socket]:
         raise ConfigError(f"port {port} is in use: give PORT=<another>") from fault
     with listening:
         yield listening
+
+
+def _private(path: str, flags: int) -> int:
+    """For its owner alone, also where it was there before."""
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _input(server: subprocess.Popen[bytes]) -> IO[bytes]:
