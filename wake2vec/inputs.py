@@ -244,6 +244,4 @@ def _write_encoded(path: Path, corpus: Corpus, audited: Audit) -> None:
         for column in ("input_ids", "target_bytes")
     }
     arrays["audit"] = np.frombuffer(audited.model_dump_json().encode(), dtype=np.uint8)
-    for folder in (path.parent.parent, path.parent):  # the results folder may be made by this
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomic(path, save(with_checksum(arrays)))

@@ -74,7 +74,7 @@ class WorkFolder:
         return self.path / "checkpoints"
 
     def start_progress(self, name: str = PROGRESS) -> "ProgressLog":
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.path)
         return ProgressLog(self.path / name)
 
     def progress(self, name: str = PROGRESS, whose: str = "") -> list[Progress]:
@@ -294,6 +294,13 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder, and those above it, for their owner alone; what is there stays as it is."""
+    missing = [place for place in (path, *path.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
     write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -303,7 +310,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     A folder in its place is moved aside.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -41,6 +41,7 @@ from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State
 from study.search.importance import Importances, importances
 from study.settings import Choices, Objective, Range
+from wake2vec import private_folder
 
 
 @dataclass(frozen=True)
@@ -361,7 +362,7 @@ def draw_study(record: StudyRecord) -> list[Path]:
         "importances.png": figure_of(charts.importances(found), f"{name}: what each knob decides, by {count} trials"),
     }
     folder = record.folder / "studies" / name
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     for file, figure in figures.items():
         save_png(figure, folder / file)
     return [folder / file for file in figures]

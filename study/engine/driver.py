@@ -19,7 +19,7 @@ from study.engine.shared_faults import Faults, check_figures
 from study.engine.stop import Stop
 from study.engine.worker import Abandoned, Event, Failed, Outcome, Sample, Suspended, Task, ThreadsChosen
 from study.runs.choose import Choice
-from study.runs.database import check_database
+from study.runs.database import check_database, make_private
 from study.runs.judge import why_enough
 from study.runs.lease import Lease, only_driver
 from study.runs.objectives import objective_values, violations
@@ -91,7 +91,7 @@ def drive(
     material = prepare(config.run, folder / "cache")
     check_figures(config, folder)
     watcher.study_started(material.audit)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(folder)
     with only_driver(folder, config.study.name) as lease:
         fingerprint = fingerprint_of(config, inputs)
         study = open_study(folder, config, fingerprint, lease.check)

@@ -25,7 +25,7 @@ from study.runs.faults import (
     StorageFault,
     of_database,
 )
-from wake2vec import ConfigError
+from wake2vec import ConfigError, private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,24 @@ def check_folder(folder: Path) -> None:
         raise ConfigError(f"a results folder must be a folder: {above} is none; give another --folder")
 
 
+INSIDE = ("trials", "studies", "artifacts", "cache")
+"""Folders of a results folder."""
+
+
+def make_private(folder: Path) -> None:
+    """A results folder in which nobody else reads: what is in it is for its owner alone, if the folder itself isn't.
+
+    A folder that was there keeps its own permissions: whoever made it may want it seen.
+    """
+    private_folder(folder)
+    for path in (*(folder / name for name in INSIDE), *(folder / "trials").glob("*")):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o700)
+    for path in folder.glob("*.db*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o600)
+
+
 def database_url(path: Path) -> str:
     """SQLAlchemy's address of an SQLite file in a folder that `check_folder` takes.
 
@@ -78,7 +96,7 @@ def make_database(path: Path, filled: str, make: Callable[[str], None]) -> None:
     Raises:
         ConfigError: the folder doesn't take it, or another process makes it for longer than `WAIT_S`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     if _is_filled(path, filled):
         return
     try:

@@ -34,7 +34,7 @@ from study.runs.run import Role, Run, State
 from study.settings import Range, Value
 from study.tracking.database import open_client
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view
-from wake2vec import Progress, RunConfig, flatten, write_json
+from wake2vec import Progress, RunConfig, flatten, private_folder, write_json
 
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
 INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
@@ -291,8 +291,9 @@ class Tracker:
         if experiment is None and (parent := self._by_id(STUDY)) is not None:  # somebody gave it another name
             experiment = self._client.get_experiment(parent.info.experiment_id)
         if experiment is None:
-            location = (self._folder / "artifacts" / name).as_uri()
-            return self._client.create_experiment(name, artifact_location=location)
+            location = self._folder / "artifacts" / name
+            private_folder(location)  # MLflow would make it for all to read
+            return self._client.create_experiment(name, artifact_location=location.as_uri())
         if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
             self._client.restore_experiment(experiment.experiment_id)
         if experiment.name != name:

@@ -5,10 +5,11 @@ show is shown by the same routes, and MLflow without the confinement gives the s
 """
 
 import contextlib
+import http.client
 import json
 import re
-import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -30,7 +31,7 @@ from study.tracking import tracking_uri
 from study.tracking.database import make_tracking
 
 ARCHIVE = Path(__file__).parents[1] / "golden" / "study-format-6.tar.xz"
-SECRET = "canary-5e3f"
+CANARY = "canary-5e3f"
 SCRIPT = "<script>fetch('/ajax-api/2.0/mlflow/experiments/search')</script>"
 HOSTILE = {
     "page.html": f"<!doctype html>{SCRIPT}",
@@ -76,7 +77,7 @@ def lair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lair]:
     folder, secrets = home / "mlruns", home / "secrets"
     (folder / "mlflow.db").unlink()  # its addresses are of where it was made
     secrets.mkdir()
-    (secrets / "secret.txt").write_text(SECRET)
+    (secrets / "secret.txt").write_text(CANARY)
     make_tracking(folder)
     client = MlflowClient(tracking_uri(folder))
     root = folder / "artifacts"
@@ -111,15 +112,13 @@ def lair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lair]:
     for name in ("outside", "dots", "escaped dots", "plain path", "other host"):
         there = secrets / runs[name] / "artifacts"
         there.mkdir(parents=True, exist_ok=True)
-        (there / "secret.txt").write_text(SECRET)
+        (there / "secret.txt").write_text(CANARY)
     yield Lair(home, folder, runs, remote)
     remote.listening.close()
 
 
 def _planted(folder: Path, places: dict[str, str]) -> dict[str, str]:
     """Runs as an edited database has them."""
-    import sqlite3
-
     client, runs = MlflowClient(tracking_uri(folder)), {}
     for name, location in places.items():
         run = client.create_run(client.create_experiment(name))
@@ -235,7 +234,7 @@ def test_no_way_leads_out_of_the_results_and_none_changes_anything(server: Serve
         status, told, _ = server.ask(method, path, server.cookie, body)
         # A link is listed by its own name; what it leads to isn't.
         listed = re.sub(r'"path": ?"(inner|secret\.txt)"', "", told)
-        if SECRET in told or "root:" in told or (status == 200 and "secret.txt" in listed):
+        if CANARY in told or "root:" in told or (status == 200 and "secret.txt" in listed):
             leaked.append((method, path, body, told[:200]))
     assert leaked == []
     assert lair.remote.seen == 0, "nothing was fetched"
@@ -262,13 +261,11 @@ def test_without_the_confinement_the_secret_is_given_away(lair: Lair) -> None:
     command = [sys.executable, "-W", "ignore", "-c", code, lair.runs["outside"]]
     settings = {"_MLFLOW_SERVER_FILE_STORE": tracking_uri(lair.folder), "PATH": "/usr/bin:/bin"}
     told = subprocess.run(command, capture_output=True, text=True, env=settings)
-    assert SECRET in told.stdout, told.stderr[-500:]
+    assert CANARY in told.stdout, told.stderr[-500:]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_artifact_opened_as_a_page_runs_nothing(name: str, server: Server, lair: Lair) -> None:
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     with contextlib.closing(connection):
         connection.request("GET", f"/get-artifact?path={name}&run_uuid={lair.runs['own']}", headers=server.cookie)
@@ -282,9 +279,8 @@ def test_a_hostile_artifact_opened_as_a_page_runs_nothing(name: str, server: Ser
 
 def test_a_version_that_opens_artifacts_otherwise_shuts_their_routes() -> None:
     fields = {"mlflowGetRun"}
-    assert [
-        route for route in open_routes(fields, is_confined=False) if "artifact" in route or "graphql" in route
-    ] == []
+    shut = open_routes(fields, is_confined=False)
+    assert [route for route in shut if "artifact" in route or "graphql" in route] == []
     assert {"GET /get-artifact", GRAPHQL} <= {*open_routes(fields)}
 
 
@@ -293,12 +289,6 @@ def test_what_lies_inside(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "link").symlink_to(tmp_path)
     assert is_inside((folder / "a" / "b").as_uri(), folder)
-    outside = (
-        tmp_path.as_uri(),
-        f"{folder.as_uri()}/..",
-        f"{folder.as_uri()}/link",
-        f"{folder.as_uri()}-more/x",
-        str(folder),
-    )
+    root = folder.as_uri()
+    outside = (tmp_path.as_uri(), f"{root}/..", f"{root}/link", f"{root}-more/x", str(folder))
     assert not any(is_inside(uri, folder) for uri in (*outside, "", "file:", "s3://x", "models:/x", "runs:/x"))
-    shutil.rmtree(folder)

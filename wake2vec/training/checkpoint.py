@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wake2vec.errors import StorageError
-from wake2vec.workfolder import UNREADABLE, set_aside, sync
+from wake2vec.workfolder import UNREADABLE, private_folder, set_aside, sync
 
 KEPT = 2
 STATE_FORMAT = 1
@@ -61,7 +61,7 @@ def write_checkpoint(folder: Path, state: State) -> Path:
     beside = folder / f".{target.name}.{os.getpid()}.part"
     needed = sum(tensor.nbytes for tensor in state.tensors.values())
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         _discard(*folder.glob(".*"))  # what a crash left
         if (free := shutil.disk_usage(folder).free) < needed * 1.01:
             raise OSError(f"{free:,} bytes are free")
