@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from optuna.trial import TrialState
+
 from study.config import StudyConfig
 from study.mirror.copies import DATABASES, MANIFEST, entries, hashes_of, sha256_of
 from study.runs.database import HALF_MADE, opened
@@ -87,7 +89,7 @@ def look_through(folder: Path, config: StudyConfig | None = None, is_driven: boo
 
     What is on its way belongs to somebody while a study `is_driven`.
     """
-    names, is_all_known = _named_runs(folder, config)
+    names, finished, is_all_known = _named_runs(folder, config)
     findings = [*_of_databases(folder), *_of_marks(folder), *_of_cache(folder)]
     works = [WorkFolder(Path(entry.path)) for entry in entries(folder / "trials") if not _is_aside(entry.name)]
     whole = 0
@@ -98,6 +100,13 @@ def look_through(folder: Path, config: StudyConfig | None = None, is_driven: boo
             own.append(_orphan(work.path))
         whole += not own
         findings += own
+    results = {digest: WorkFolder(folder / "trials" / digest).result_path for digest in sorted(finished)}
+    gone = "it is gone: `make study` trains the run again"
+    findings += [
+        Finding("damaged", path, gone, run=names[digest])
+        for digest, path in results.items()
+        if not os.path.lexists(path)
+    ]
     if not is_driven:
         findings += [_left(path) for place in (folder, folder / "cache") for path in _parts(place)]
     aside = [path for path in sorted(folder.rglob("*")) if _is_aside(path.name)]
@@ -111,28 +120,35 @@ def mend(health: Health) -> Health:
 
 def _mended(finding: Finding) -> Finding:
     there = [path for path in finding.mend if os.path.lexists(path)]
-    return replace(finding, moved=tuple(finding.mended_by(path) for path in there))
+    try:
+        return replace(finding, moved=tuple(finding.mended_by(path) for path in there))
+    except OSError as fault:
+        return replace(finding, what=f"{finding.what}; it can't be moved: {fault.strerror}")
 
 
-def _named_runs(folder: Path, config: StudyConfig | None) -> tuple[dict[str, str], bool]:
-    """By the names of their work folders, whose they are; and whether these are all that any study here names."""
+def _named_runs(folder: Path, config: StudyConfig | None) -> tuple[dict[str, str], set[str], bool]:
+    """By the names of their work folders, whose they are; which of them had a result; and whether these are all that
+    any study here names."""
     names: dict[str, str] = {}
+    finished: set[str] = set()
     known = True
     try:
         for study in study_names(folder):
             stored = load_study(folder, study)
+            done = stored.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            finished |= {digest for trial in done if (digest := trial.user_attrs.get("digest"))}
             if config is not None and study == config.study.name:
                 record = record_of(stored, config, folder)
                 runs = [*record.trials, *record.companions]
-                names |= {run.digest: f"{run.label} of {study}" for run in runs if run.digest}
+                names = {run.digest: f"{run.label} of {study}" for run in reversed(runs) if run.digest} | names
                 continue
             known = False  # its open trials and companions follow from a configuration that isn't here
             trials = stored.get_trials(deepcopy=False)
             own = {trial.user_attrs.get("digest", ""): f"trial {trial.number} of {study}" for trial in trials}
             names = own | names
     except ConfigError:
-        return names, False
-    return names, known and bool(names)
+        return names, finished & {*names}, False
+    return names, finished & {*names}, known and bool(names)
 
 
 def _of_work_folder(work: WorkFolder, is_driven: bool) -> Iterator[Finding]:

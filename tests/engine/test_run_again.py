@@ -1,6 +1,7 @@
 """A study whose results were damaged is run again: these alone are trained again, it is told, and all is as it was."""
 
 import logging
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import Silent, unpack
 from stored import results
+from typer.testing import CliRunner
 
+from study.cli.main import app
 from study.config import StudyConfig, load_config
 from study.engine.driver import StudyOutcome, drive
 from study.runs.record import read_record
@@ -57,6 +60,26 @@ def config() -> StudyConfig:
 
 def driven(watcher: Told) -> StudyOutcome:
     return drive(config(), Path("mlruns"), watcher)
+
+
+@pytest.mark.parametrize("name", ["rows", "geometry"])
+def test_a_flipped_sign_is_not_exported(name: str, home: Path) -> None:
+    path = home / "mlruns" / "trials" / "7f032b9824bb5f87" / f"{name}.safetensors"
+    asked = ["export", "kept.yaml", "--out", "out", "--no-register"]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x80
+    path.write_bytes(data)
+    told = CliRunner().invoke(app, asked)
+    assert told.exit_code == 2
+    assert re.search(
+        rf"error: mlruns/trials/\w+/{name}\.safetensors isn't what the result was written with", told.stderr
+    )
+    assert not Path("out").exists()
+    data[-1] ^= 0x80
+    path.write_bytes(data)
+    if name == "rows":
+        told = CliRunner().invoke(app, asked)
+        assert "Trial 1: arrays are as they were written, by their SHA-256." in told.stdout, "the control"
 
 
 def flip(path: Path) -> None:

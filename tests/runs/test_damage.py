@@ -6,6 +6,7 @@ All combinations are of one kept study. Controls: the study without damage, and 
 import contextlib
 import json
 import logging
+import re
 import shutil
 import struct
 import zlib
@@ -261,8 +262,39 @@ def test_damage_is_noticed_and_is_one_run_s_trouble(
     assert all(finding.moved for finding in mend(health).findings)
     assert not stood - contents(folder), "nothing is deleted"
     after = look_through(Path("mlruns"), load_config_of())
-    assert after.findings == []
+    assert [finding.what for finding in after.findings if "is gone" not in finding.what] == []
+    assert {finding.path.name for finding in after.findings} <= {"result.json"}, "what is to be trained again"
     assert after.aside
+
+
+@pytest.mark.parametrize("name", ["result.json", "progress.jsonl", "rows.safetensors", "geometry.safetensors"])
+def test_a_file_that_is_gone_is_noticed(name: str, home: Path) -> None:
+    (home / "mlruns" / WORK / name).unlink()
+    asked = typed("doctor", "kept.yaml")
+    assert asked.exit_code == 1
+    assert f"damaged: {WORK}/{name} (trial 1 of kept): " in asked.stdout
+
+
+@pytest.mark.parametrize("name", ["rows", "geometry"])
+def test_arrays_are_verified_by_who_shows_or_draws_them(
+    name: str, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = home / "mlruns" / WORK / f"{name}.safetensors"
+    assert "arrays are as they were written" in typed("show", "1", "kept.yaml").stdout, "the control"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x80  # the sign of the last number
+    path.write_bytes(data)
+    shown = typed("show", "1", "kept.yaml")
+    assert shown.exit_code == 0
+    assert re.search(rf"damaged: mlruns/{WORK}/{name}\.safetensors", re.sub(r"\n +", "", shown.stdout))
+    assert json.loads(typed("show", "1", "kept.yaml", "--json").stdout)["is_whole"] is False
+    if name == "geometry":  # the report draws it
+        with caplog.at_level(logging.WARNING):
+            assert typed("report", "kept.yaml").exit_code == 0
+        assert f"trial 1 is left out: mlruns/{WORK}/geometry.safetensors" in caplog.text
+        report = (home / "mlruns" / "studies" / "kept" / "report.md").read_text(encoding="utf-8")
+        assert "1 with a result" in report
+        assert "1 damaged" in report
 
 
 def load_config_of() -> StudyConfig:
