@@ -241,9 +241,9 @@ class StudySection(Section):
     """Earlier studies in the same folder whose trials the sampler begins with."""
     patience: int | None = Field(None, ge=1, le=MOST)
     """The study is done when so many trials in a row have not raised the hypervolume; None: when it has `trials`."""
-    workers: int = Field(1, ge=1, le=MOST)
+    workers: int = Field(1, ge=1, le=1024)
     """Runs side by side, each in a process of its own; what a trial is proposed from then lacks those beside it."""
-    seeds: int = Field(1, ge=1, le=MOST)
+    seeds: int = Field(1, ge=1, le=1000)
     """How many seeds the baseline and the finalists are run with."""
     finalists: int = Field(3, ge=1, le=MOST)
     """Trials of the front that are run with all seeds: the chosen one and its runners-up."""

@@ -17,6 +17,8 @@ MADE_MODEL = "models/smollm2-135m"
 """Where `make model` puts the model of the profile `smollm2`."""
 MOST = 2**31 - 1
 """Of whole numbers: what libraries take everywhere."""
+MOST_BLOCKS, MOST_TEXTS, MOST_TOKENS = 65_536, 1_000, 16_384
+"""Of a step, and of the samples: what a trial could still be waited for."""
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Form = Literal["phase1", "word", "space"]
 Capitals = Literal["exact", "added"]
@@ -102,7 +104,7 @@ class TrainConfig(Section):
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly from 0; then it falls linearly to 0."""
     weight_decay: float = Field(0.0, ge=0)
-    batch_blocks: int = Field(16, ge=1, le=MOST)
+    batch_blocks: int = Field(16, ge=1, le=MOST_BLOCKS)
     """Sequences in one optimizer step."""
     max_grad_norm: float = Field(1.0, gt=0)
     rows: Literal["all", "new"] = "all"
@@ -130,10 +132,10 @@ class SampleConfig(Section):
     """The texts that a trained model writes: Phase 1's sampling."""
 
     prompt: str = "riverrun, past Eve and Adam's,"
-    count: int = Field(8, ge=0, le=MOST)
+    count: int = Field(8, ge=0, le=MOST_TEXTS)
     """Texts, all after the same prompt; 0: none. Their words bound the error of `sample.spacing_rate`: one text says
     little."""
-    new_tokens: int = Field(160, ge=1, le=MOST)
+    new_tokens: int = Field(160, ge=1, le=MOST_TOKENS)
     """Length of each."""
     temperature: float = Field(0.9, gt=0)
     top_p: float = Field(0.92, gt=0, le=1)

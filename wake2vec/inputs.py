@@ -61,6 +61,8 @@ class Material:
     """Blocks of the retention text, as the base tokenizer cuts it."""
     retention_hash: str
     """Of that text."""
+    not_in_cache: str = ""
+    """Its name there; empty where it was read from there."""
 
     @property
     def constants(self) -> Numbers:
@@ -104,10 +106,11 @@ class Material:
         )
 
 
-def prepare(config: RunConfig, cache: Path | None = None) -> Material:
+def prepare(config: RunConfig, cache: Path | None = None, keep: bool = True) -> Material:
     """Read, check and encode the inputs, once a process for inputs of the same content.
 
-    The encoded corpus and its audit are kept in the folder `cache`, under a hash of all that they depend on.
+    The encoded corpus and its audit are kept in the folder `cache`, under a hash of all that they depend on; not yet
+    where they are to be looked at only (not `keep`), since that may be the first file of a results folder.
 
     Raises:
         Wake2VecError: an input can't be used.
@@ -117,7 +120,10 @@ def prepare(config: RunConfig, cache: Path | None = None) -> Material:
         resolve_folder(config.model.path), inputs["model.path"], config.train.precision, config.model.quantization
     )
     retention = (config.retention, retention_hash(config) or "")
-    return _prepare(base, config.corpus, config.vocabulary, retention, tuple(inputs.items()), cache)
+    material = _prepare(base, config.corpus, config.vocabulary, retention, tuple(inputs.items()), cache)
+    if cache and keep and material.not_in_cache:
+        _keep(material, cache / f"{material.not_in_cache}.safetensors")
+    return material
 
 
 def fingerprint_inputs(config: RunConfig) -> dict[str, str]:
@@ -183,7 +189,7 @@ def _prepare(
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
     blocks, audited = encoded or encode(text, corpus, extended, lexicon)
     words = stock_words(train_text, lexicon.words)
-    material = Material(
+    return Material(
         base,
         extended,
         blocks,
@@ -197,10 +203,8 @@ def _prepare(
         fused_recall=fused_recall(validation_text, words),
         retention=retention_blocks(known_text, extended, corpus.block_tokens),
         retention_hash=retention[1],
+        not_in_cache="" if encoded else key,
     )
-    if cache and not encoded:  # when all inputs are known to be usable: it may be the first file of a results folder
-        _write_encoded(cache / f"{key}.safetensors", blocks, audited)
-    return material
 
 
 def _extended(tokenizer: PreTrainedTokenizerFast, lexicon: Lexicon, form: str, text: str) -> ExtendedVocabulary:
@@ -222,7 +226,7 @@ def encode(text: str, config: CorpusConfig, vocabulary: ExtendedVocabulary, lexi
 
 
 def _read_encoded(path: Path, vocabulary: ExtendedVocabulary) -> tuple[Corpus, Audit] | None:
-    """What `_write_encoded` wrote; None where there is nothing that can be read: it is encoded again."""
+    """What `_keep` wrote; None where there is nothing that can be read: it is encoded again."""
     if not path.exists():
         return None
     try:
@@ -237,7 +241,10 @@ def _read_encoded(path: Path, vocabulary: ExtendedVocabulary) -> tuple[Corpus, A
     return corpus_of(train, validation, vocabulary), audited
 
 
-def _write_encoded(path: Path, corpus: Corpus, audited: Audit) -> None:
+@lru_cache(maxsize=4)
+def _keep(material: Material, path: Path) -> None:
+    """Once a process."""
+    corpus, audited = material.corpus, material.audit
     arrays = {
         f"{name}.{column}": part.with_format("numpy")[column][:]
         for name, part in (("train", corpus.train), ("validation", corpus.validation))

@@ -14,7 +14,12 @@ from pathlib import Path
 
 import typer
 
+from study.config import StudyConfig
+from wake2vec.config import RunConfig
+from wake2vec.result import RunResult
+
 UNUSABLE = 2
+SHORT = {"train.steps": 1, "train.batch_blocks": 4, "sample.count": 2, "sample.new_tokens": 4}
 MEMORY_BYTES = 12 * 2**30
 """Of address space, which torch's libraries take several of without touching them."""
 
@@ -88,18 +93,35 @@ def one_step(overrides: Sequence[str], folder: Path, limit_s: float = 60, apart:
     It has neither Optuna's database nor MLflow's, whose making takes longer than all else.
     """
 
+    def trial() -> None:
+        from study.config import load_config
+
+        run_drawn(load_config("tiny", overrides), Path("trials"))
+
     def work() -> None:
         from study.cli.main import one_line_errors
-        from study.config import load_config
-        from wake2vec import run
-
-        def trial() -> None:
-            config = load_config("tiny", overrides)
-            run(config.run_config(config.study.baseline), Path("trials"))
 
         one_line_errors(trial)()
 
     return attempt(work, folder, limit_s, apart)
+
+
+def run_drawn(config: StudyConfig, trials: Path) -> RunResult:
+    """The baseline's trial, and a value that the sampler proposes for each knob; what only costs time is made small.
+
+    Raises:
+        Wake2VecError: as a trial does.
+    """
+    import optuna
+
+    from study.search.proposal import sampler_for, suggest
+    from wake2vec import flatten, prepare, run, unflatten
+
+    drawn = suggest(optuna.create_study(sampler=sampler_for(1, config)).ask(), config)
+    prepare(config.run_config(drawn))
+    leaves = flatten(config.run_config(config.study.baseline).model_dump())
+    short = {address: min(leaves[address], most) for address, most in SHORT.items()}
+    return run(RunConfig.model_validate(unflatten({**leaves, **short})), trials)
 
 
 def _in_a_fork(work: Callable[[], object], folder: Path, streams: tuple[int, int], limit_s: float) -> tuple[int, bool]:

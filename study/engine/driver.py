@@ -88,7 +88,7 @@ def drive(
     """
     inputs = fingerprint_inputs(config.run)
     check_database(folder / "optuna.db", to_write=True)
-    material = prepare(config.run, folder / "cache")
+    material = prepare(config.run, folder / "cache", keep=False)
     check_figures(config, folder)
     watcher.study_started(material.audit)
     make_private(folder)

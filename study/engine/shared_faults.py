@@ -34,7 +34,7 @@ def check_figures(config: StudyConfig, folder: Path) -> None:
     if WorkFolder(folder / "trials" / digest).result_path.exists():
         return
     judged = dict(_judged(config))
-    undefined = undefined_figures(prepare(baseline, folder / "cache"), judged, baseline.head(inputs))
+    undefined = undefined_figures(prepare(baseline, folder / "cache", keep=False), judged, baseline.head(inputs))
     if undefined:
         faults = "; ".join(f"{judged[address]} names {address}: {reason}" for address, reason in undefined.items())
         where = " and ".join(dict.fromkeys(judged[address] for address in undefined))

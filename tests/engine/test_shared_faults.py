@@ -48,7 +48,7 @@ def test_an_undefined_figure_is_refused_at_once(
         "take geometry.collapse_share, which every model defines, or a model with unused rows that lie in one place",
         str(refused.value),
     )
-    assert [path.name for path in (tmp_path / "mlruns").iterdir()] == ["cache"]
+    assert not (tmp_path / "mlruns").exists()
 
 
 def test_the_remedies_of_an_undefined_figure_help(tree: dict[str, Any], inputs: Path, tmp_path: Path) -> None:

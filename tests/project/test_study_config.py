@@ -7,11 +7,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.faults.attempt import run_drawn
 from study.config import PROFILES, StudyConfig, check_config, load_config
 from study.search.proposal import sampler_for, suggest
 from study.settings import Bound, Choices, Range
-from wake2vec import ConfigError, flatten
-from wake2vec.config import MADE_MODEL, InitialiserName, OptimizerName
+from wake2vec import ConfigError, Wake2VecError, flatten, unflatten
+from wake2vec.config import MADE_MODEL, InitialiserName, OptimizerName, RunConfig
 from wake2vec.training.initialisers import INITIALISERS
 from wake2vec.training.train import OPTIMIZERS
 
@@ -226,6 +227,38 @@ def test_a_space_that_is_accepted_can_be_drawn_from(address: str, space: Any, st
     for number in (1, 2**20):
         drawn = suggest(optuna.create_study(sampler=sampler_for(number, config)).ask(), config)
         assert config.run_config(drawn) and config.lies_in_space(drawn)
+
+
+@given(
+    values=st.dictionaries(
+        st.sampled_from([address for address in ADDRESSES if not address.endswith(("path", "lexicon"))]),
+        NUMBERS
+        | st.sampled_from(["word", "space", "new", "all", "sphere", "mean", "adamw", "added", "always", "native"]),
+        min_size=1,
+        max_size=2,
+    ),
+    rates=st.tuples(st.floats(0, 10, exclude_min=True), st.floats(1e-9, 1e9)),
+    seed=st.integers(0, 2**31 - 1),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_accepted_also_runs(
+    config: RunConfig, tmp_path: Path, values: dict[str, Any], rates: tuple[float, float], seed: int
+) -> None:
+    """From the validator to the sampler, the generator and a step of training."""
+    low, high = sorted(rates)
+    study = {"space": {"train.lr": {"low": low, "high": high}}, "baseline": {"train.lr": low}, "seed": seed}
+    given = unflatten({**flatten(config.model_dump()), **values, "machine.threads": 1})
+    try:
+        checked = check_config({"study": {**tree()["study"], "anchors": {}, **study}, **given})
+    except ConfigError as fault:
+        assert "\n" not in str(fault)
+        return
+    try:
+        result = run_drawn(checked, tmp_path / "trials")
+    except Wake2VecError as fault:  # a text too short for such blocks, losses that aren't finite
+        assert "\n" not in str(fault)
+    else:
+        assert result.numbers["validation.loss"] is not None
 
 
 @pytest.mark.parametrize(
