@@ -22,7 +22,8 @@ DATABASE = r"(optuna|mlflow)\.db"
 MADE = re.compile(
     rf"{DATABASE}(-journal|-wal|-shm|\.\d+\.(half-made|damaged)(-journal|-wal)?)?|\.measured|trials|studies|artifacts|cache|(optuna|mlflow)-server\.log|"
     r"mirror\.json|\.mirror|\.mirror\.lock|\.[A-Za-z0-9_-][A-Za-z0-9._-]*\.(lock|driver|told|mlflow)|"
-    rf"\.{DATABASE}\.(making|part)(-journal|-wal|-shm)?"
+    rf"\.{DATABASE}\.(making|part)(-journal|-wal|-shm)?|"
+    r"(\.[A-Za-z0-9_-]|mirror\.json)[A-Za-z0-9._-]*\.\d+\.(damaged|half-made)"
 )
 """Names in a results folder that this project gives."""
 

@@ -281,6 +281,8 @@ def _of_marks(folder: Path) -> Iterator[Finding]:
     for entry in entries(folder):
         if re.fullmatch(r"\.measured|\..*\.told", entry.name) and (fault := _fault_of_json(folder / entry.name)):
             yield _damaged(folder / entry.name, fault, "MLflow is brought up to date again")
+        if re.fullmatch(r"\..*\.mlflow", entry.name) and (fault := _fault_of_json(folder / entry.name, is_ids=True)):
+            yield _damaged(folder / entry.name, fault, "runs are found in MLflow by their tags")
 
 
 def _of_cache(folder: Path) -> Iterator[Finding]:
@@ -293,12 +295,14 @@ def _of_cache(folder: Path) -> Iterator[Finding]:
                 yield _damaged(path, str(fault).split(": ", 1)[-1], "the text is encoded again")
 
 
-def _fault_of_json(path: Path, key: str = "") -> str:
-    """Why a mark can't be read; empty: it can. With a key it holds words under that, without one it is a number."""
+def _fault_of_json(path: Path, key: str = "", is_ids: bool = False) -> str:
+    """Why a mark can't be read; empty: it can. It holds words under its key, or it is a number, or names and ids."""
     try:
         content = json.loads(path.read_bytes())
-        words = content[key] if key else ""
-        is_whole = "".join(words) is not None if key else math.isfinite(content)
+        if is_ids:
+            is_whole = all(isinstance(run_id, str) for run_id in content.values())
+        else:
+            is_whole = "".join(content[key]) is not None if key else math.isfinite(content)
     except UNREADABLE as fault:
         return f"it can't be read: {' '.join(str(fault).split())}"
     return "" if is_whole else "it isn't what was written"

@@ -34,7 +34,7 @@ from study.runs.run import Role, Run, State
 from study.settings import Range, Value
 from study.tracking.database import open_client
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view
-from wake2vec import Progress, RunConfig, flatten, private_folder, write_json
+from wake2vec import UNREADABLE, Progress, RunConfig, flatten, private_folder, write_json
 
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
 INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
@@ -341,7 +341,7 @@ class Ids:
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f".{name}.mlflow"
         self.ids: dict[str, str] = {}
-        with contextlib.suppress(FileNotFoundError, ValueError):  # tags tell too
+        with contextlib.suppress(*UNREADABLE):  # tags tell too
             held = json.loads(self._path.read_text(encoding="utf-8"))
             self.ids = {str(label): str(run_id) for label, run_id in held.items()} if isinstance(held, dict) else {}
         self._labels = {run_id: label for label, run_id in self.ids.items()}

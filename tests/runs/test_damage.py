@@ -63,6 +63,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_json(work.unmeasured_path, {"figures": [], "fault": "the rows are gone"})
     write_json(folder / ".measured", 1.5)
     write_json(folder / ".kept.told", 1.5)
+    write_json(folder / ".kept.mlflow", {"study": "0123456789abcdef", "trial 0": "123456789abcdef0"})
     return home
 
 
@@ -173,6 +174,7 @@ def lines(*, of: tuple[tuple[str, int], ...] = (("first", 0), ("middle", 3), ("l
 UNMARKED = {name: JSON[name] for name in ("a list", "deep nesting", "wrong types")} | {
     name: BYTES[name] for name in ("truncated", "empty", "zeros", "not UTF-8")
 }
+NUMBER = {name: damage for name, damage in UNMARKED.items() if name != "wrong types"}
 WORK = f"trials/{CHOSEN}"
 CHECKPOINT = f"trials/{OPEN}/checkpoints/step-00000002"
 PLACES = {
@@ -192,10 +194,10 @@ PLACES = {
     "checkpoint's numbers": Place(f"{CHECKPOINT}/state.json", BYTES | JSON, run=2),
     "checkpoint's manifest": Place(f"{CHECKPOINT}/manifest.json", BYTES | MANIFEST, run=2),
     "cache": Place("cache/0123456789abcdef.safetensors", BYTES, run=None),
-    "mark of measuring": Place(".measured", UNMARKED | {}, run=None),
-    "mark of telling": Place(".kept.told", UNMARKED | {}, run=None),
+    "mark of measuring": Place(".measured", NUMBER, run=None),
+    "mark of telling": Place(".kept.told", NUMBER, run=None),
+    "ids in MLflow": Place(".kept.mlflow", UNMARKED, run=None),
 }
-del PLACES["mark of measuring"].kinds["wrong types"], PLACES["mark of telling"].kinds["wrong types"]
 COMBINATIONS = [(place, kind) for place, at in PLACES.items() for kind in (*at.kinds, *OTHER)]
 
 
