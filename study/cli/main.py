@@ -38,7 +38,7 @@ from study.cli.options import (
 )
 from study.cli.status import cost_in_words, spent
 from study.config import DEFAULT_PROFILE, RESULTS, load_config, make_command
-from study.engine.measures import bring_up_to_date, stale_runs
+from study.engine.measures import bring_up_to_date, stale_runs, sync_mlflow
 from study.engine.stop import Stop, seconds_of
 from study.format import duration, on_one_line
 from study.runs.compare import pair_of, shown_cautions
@@ -226,6 +226,18 @@ def measure(
     lacking = len(stale_runs(folder, config.run))
     rest = f"; {lacking} lack some" if lacking else ""
     say(f"{measured} runs measured again{rest}." if measured or lacking else "All runs have all figures.")
+
+
+@app.command()
+@one_line_errors
+def sync(profile: Profile = DEFAULT_PROFILE, overrides: Overrides = None, folder: Folder = RESULTS) -> None:
+    """Bring MLflow what it lacks of a study, from the work folders; nothing is trained.
+
+    A run does that by itself. It may be lacking where MLflow's database was locked, deleted, damaged, or changed by
+    hand.
+    """
+    sync_mlflow(asked_to_read(profile, overrides, None), folder)
+    say("MLflow has all that the study has.")
 
 
 for name, command in (

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from study.engine.worker import Event, Outcome, Task, Worker, share_of_cores
+from study.engine.worker import Event, Outcome, Suspended, Task, Worker, alone, share_of_cores
 from study.runs.run import Run
 from wake2vec import Audit, Progress, RunConfig
 
@@ -82,6 +82,7 @@ class InProcess:
     """One run at a time, in the process that calls; `folder` is the results folder."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._worker = Worker(folder, share_of_cores(1))
 
     def __enter__(self) -> Self:
@@ -92,7 +93,9 @@ class InProcess:
 
     def work(self, scheduler: Scheduler) -> None:
         while (task := scheduler.next_task()) is not None:
-            scheduler.ended(task, self._worker.run(task, _teller(scheduler, task), scheduler.stop))
+            with alone(self._folder / "cache" / f"{task.digest}.lock", scheduler.stop) as is_alone:
+                outcome = self._worker.run(task, _teller(scheduler, task), scheduler.stop) if is_alone else Suspended()
+            scheduler.ended(task, outcome)
             scheduler.catch_up()
 
 

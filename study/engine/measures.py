@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from study.config import StudyConfig
+from study.runs.database import check_database
 from study.runs.faults import StorageFault
 from study.runs.lease import driver_of, only_driver
 from study.runs.storage import study_names
@@ -100,6 +101,25 @@ def bring_up_to_date(config: StudyConfig, folder: Path, say: Say, again: bool = 
         if not _is_told(config, folder):
             _tell(config, folder, say)
     return measured
+
+
+def sync_mlflow(config: StudyConfig, folder: Path) -> None:
+    """Bring MLflow what it lacks of the study; nothing is trained.
+
+    Raises:
+        ConfigError: there is no such study.
+        StorageFault: MLflow's database can't be used, or another process drives the study.
+    """
+    from study.runs.record import read_record
+    from study.tracking.sync import Projection
+
+    record = read_record(config, folder)
+    check_database(folder / "mlflow.db", to_write=True)
+    with only_driver(folder, config.study.name):
+        projection = Projection(config, folder, record.inputs)
+        projection.missing(record)
+        if record.finished:
+            projection.study(record)
 
 
 def _tell(config: StudyConfig, folder: Path, say: Say) -> None:

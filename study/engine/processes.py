@@ -1,11 +1,9 @@
 """Runs side by side on this machine, each in a process of its own that has its share of the cores."""
 
-import contextlib
 import multiprocessing
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -14,18 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import filelock
-
 from study.engine.executor import Scheduler
 from study.engine.stop import Stop
-from study.engine.worker import Outcome, Suspended, Task, Worker, share_of_cores
+from study.engine.worker import SECONDS_BETWEEN_LOOKS, Outcome, Suspended, Task, Worker, alone, share_of_cores
+from study.runs.faults import GoneError
 from wake2vec import Wake2VecError
 
 DRIVERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SECONDS_TO_LEAVE = 5.0
 """For a worker that has nothing to do: one that is killed leaves what its libraries registered with the system."""
-SECONDS_BETWEEN_LOOKS = 0.2
-"""From one question whether to stop to the next, while nothing else happens."""
 
 if sys.platform == "linux":
     # A process that has loaded the libraries, and nothing else, makes the workers: so they are there at once.
@@ -55,8 +50,10 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Open runs are left with a checkpoint; where the process is to end at once, without one."""
+        """Open runs are left with a checkpoint; where the process is to end at once, or the folder is gone, without."""
         try:
+            if kind is not None and issubclass(kind, GoneError):  # a checkpoint would make another in its place
+                return
             for worker in self._workers:
                 worker.pipe.close()
             if kind is None or issubclass(kind, Exception):
@@ -170,7 +167,7 @@ def _outcome(task: Task, worker: Worker, folder: Path, line: "_Line", time_given
 
     try:
         # The workers of a driver that was killed write a checkpoint after their step: whoever follows waits for it.
-        with _alone(folder / "cache" / f"{task.digest}.lock", stop) as is_alone:
+        with alone(folder / "cache" / f"{task.digest}.lock", stop) as is_alone:
             return worker.run(task, line.send, stop) if is_alone else Suspended()
     except Exception as fault:  # noqa: BLE001 (it is raised again where the driver is)
         if not isinstance(fault, Wake2VecError):
@@ -213,18 +210,3 @@ class _Line:
         except (EOFError, OSError):
             self._is_cut = True
             return None
-
-
-@contextlib.contextmanager
-def _alone(path: Path, stop: Callable[[], bool]) -> Iterator[bool]:
-    """Hold a lock that the system frees with the process; False: it is to stop before it has it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = filelock.FileLock(path)
-    while not stop():
-        with contextlib.suppress(filelock.Timeout):
-            lock.acquire(timeout=SECONDS_BETWEEN_LOOKS)
-            break
-    try:
-        yield lock.is_locked
-    finally:
-        lock.release()

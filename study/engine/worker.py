@@ -1,9 +1,12 @@
 """One run, wherever it is worked off: all that it needs travels with it, all that it does is told in events."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import filelock
 
 from study.runs.system import SystemSampler
 from study.search.stopping import Stopper
@@ -23,6 +26,8 @@ from wake2vec import (
     use_threads,
 )
 
+SECONDS_BETWEEN_LOOKS = 0.2
+"""From one question whether to stop to the next, while nothing else happens."""
 MEASUREMENT_HOLDS_S = 60.0
 """So long what was measured of the threads is taken for what is so now."""
 
@@ -158,3 +163,21 @@ class _ThreadTimes:
         same_model = (config.model, config.train.precision) == (known.model, known.train.precision)
         alike = same_model and (config.corpus, config.machine) == (known.corpus, known.machine)
         return alike and time.monotonic() - self.at_s < MEASUREMENT_HOLDS_S
+
+
+@contextlib.contextmanager
+def alone(path: Path, stop: Callable[[], bool]) -> Iterator[bool]:
+    """Hold a work folder's lock, which the system frees with the process; False: it is to stop before it has it.
+
+    A worker whose driver was killed, or was taken over from while it slept, is in the folder for a step more.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = filelock.FileLock(path)
+    while not stop():
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(timeout=SECONDS_BETWEEN_LOOKS)
+            break
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

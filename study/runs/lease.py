@@ -67,9 +67,9 @@ def only_driver(folder: Path, name: str) -> Iterator[Lease]:
         lease = Lease(
             folder, name, f"process {os.getpid()}\n{socket.gethostname()}\n{uuid.uuid4().hex}", identity(folder)
         )
-        _write(folder, name, lease.text)
-        check_database(folder / "optuna.db", to_write=True)  # no commit of another is under way any more
         try:
+            _write(folder, name, lease.text)
+            check_database(folder / "optuna.db", to_write=True)  # no commit of another is under way any more
             yield lease
         finally:
             with contextlib.suppress(OSError):

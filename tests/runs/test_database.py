@@ -17,6 +17,7 @@ import mlflow
 import optuna
 import pytest
 import yaml
+from tools import as_any_user
 from typer.testing import CliRunner, Result
 
 import study.runs.database
@@ -125,6 +126,25 @@ def test_every_command_works_after_a_kill_in_a_transaction(name: str, profile: s
     assert undisturbed is None or shown.output == undisturbed.output
     for database in DATABASES if name in WRITING else DATABASES[:1]:
         assert is_whole(folder / database)
+
+
+@pytest.mark.parametrize("name", ["status", "status of all", "list", "show", "compare"])
+def test_reading_works_after_a_kill_where_nothing_can_be_written(name: str, profile: str, folder: Path) -> None:
+    undisturbed = command(name, profile, folder)
+    for database in DATABASES:
+        kill_in_a_transaction(folder / database)
+    before = contents(folder).keys()
+    folder.chmod(0o500)
+    try:
+        with as_any_user():
+            shown = command(name, profile, folder)
+            refused = command("run", profile, folder)
+    finally:
+        folder.chmod(0o700)
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.output == undisturbed.output or name.startswith("status")  # which say how long ago
+    assert (refused.exit_code, refused.stderr.count("\n")) == (Exit.NOT_PERMITTED, 1)
+    assert contents(folder).keys() == before
 
 
 def test_the_ui_works_after_a_kill_in_a_transaction(profile: str, folder: Path) -> None:

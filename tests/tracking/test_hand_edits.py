@@ -9,12 +9,16 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
+import yaml
 from conftest import Silent
+from typer.testing import CliRunner
 
 import study.tracking.sync
+from study.cli.main import app
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
 from study.tracking import Tracker, relocate, tracking_uri
@@ -144,6 +148,22 @@ def test_what_was_changed_by_hand_is_put_right_and_nothing_is_doubled(
     with contextlib.suppress(mlflow.MlflowException):  # it has been taken back already
         take_back(client, named)
     start(study_config, folder)
+    assert held(folder) == before
+
+
+@pytest.mark.parametrize("edit", ["the experiment deleted", "all runs deleted", None])
+def test_sync_brings_what_is_missing(
+    edit: str | None, folder: Path, tree: dict[str, Any], study_config: StudyConfig, tmp_path: Path
+) -> None:
+    start(study_config, folder)
+    before = held(folder)
+    if edit is None:
+        (folder / "mlflow.db").unlink()
+    else:
+        EDITS[edit][0](mlflow.MlflowClient(tracking_uri(folder)), Named(folder))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(tree))
+    shown = CliRunner().invoke(app, ["sync", str(tmp_path / "small.yaml"), "--folder", str(folder)])
+    assert (shown.exit_code, shown.stderr) == (0, ""), shown.output
     assert held(folder) == before
 
 
