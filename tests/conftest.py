@@ -209,6 +209,9 @@ class Silent(Watcher):
     def progressed(self, name: str, record: Progress) -> None:
         self._on_record(record)
 
+    def mlflow_lacks(self, what: str) -> None:
+        raise AssertionError(what)
+
     def run_ended(self, run: Run) -> None:
         self.ended += [run] if run.role is Role.TRIAL else []
 

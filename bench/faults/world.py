@@ -37,14 +37,18 @@ from study.engine.driver import drive
 from study.engine.executor import Watcher
 from study.runs.faults import Exit, exit_of, fault_of
 from study.runs.record import read_record
+from study.runs.run import Run, State
 from study.tracking.database import make_tracking
-from wake2vec import Wake2VecError, WorkFolder, prepare
+from study.tracking.sync import Projection
+from study.tracking.telling import MOST_SHARE, Telling
+from wake2vec import Progress, Wake2VecError, WorkFolder, prepare
 from wake2vec.config import DEFAULT_FOLDER
 
 KILLED = 9
 SECONDS = 1800.0
 MOST_DEATHS = 40
 """Of one study."""
+LOCKED_S = 120.0
 FURTHER = 16
 """Points at the most from one death to the next."""
 LETTERS = 40_000
@@ -71,8 +75,11 @@ def main(seconds: float = SECONDS) -> bool:
             "full disk": bench.small_disks(0.15 * seconds),
             "two drivers": bench.until(0.15 * seconds, bench.two_drivers),
         }
+        share = bench.share_of_faults(LOCKED_S)
         controls = bench.controls()
-    return publish("faults-world", f"python -m bench.faults.world {seconds:g}", list(figures(counts, controls)))
+    found = list(figures(counts, controls))
+    found.append(Figure("a trial's time that a locked MLflow takes", share, "", "<= 0.01", share <= MOST_SHARE))
+    return publish("faults-world", f"python -m bench.faults.world {seconds:g}", found)
 
 
 def figures(counts: dict[str, "Counts"], controls: dict[str, bool]) -> Iterator[Figure]:
@@ -269,6 +276,26 @@ class Bench:
         counts.faults += 1
         counts.stuck += not codes <= {0, Exit.IN_USE}  # the loser ends with a line
         counts.note(folder)
+
+    def share_of_faults(self, seconds: float) -> float:
+        """Of the time of a trial whose MLflow is locked all the while."""
+        folder = self._new()
+        shutil.copy(self._made / "mlflow.db", folder)
+        told, spent_s = Telling(Projection(self._config, folder, {}), lambda said: None), 0.0
+        end = time.monotonic() + seconds
+        with contextlib.closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            began = time.monotonic()
+            live = told.begin(Run(State.RUNNING, 0, self._config.study.baseline), {})
+            spent_s += time.monotonic() - began
+            for step in itertools.count():
+                time.sleep(0.05)
+                began = time.monotonic()
+                told.progressed(live, Progress(step, {"training.loss": 1.0}, time.time()))
+                spent_s += time.monotonic() - began
+                if began > end:
+                    return spent_s / seconds
+        raise AssertionError
 
     def controls(self) -> dict[str, bool]:
         """Faults that the comparison must find."""

@@ -119,5 +119,6 @@ def _note(folder: Path, name: str) -> Path:
 def _write(folder: Path, name: str, text: str) -> None:
     """Whole or not at all: a reader in between must not take half a note for another's."""
     beside = _note(folder, name).with_name(f".{name}.{os.getpid()}.driver")
+    beside.touch(mode=0o600)
     beside.write_text(text, encoding="utf-8")
     beside.replace(_note(folder, name))
