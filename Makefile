@@ -20,7 +20,7 @@ export MPLBACKEND := Agg
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),$(call QUOTED,corpus.path=$(CORPUS))) \
 	$(if $(LEXICON),$(call QUOTED,vocabulary.lexicon=$(LEXICON))) $(if $(MODEL),$(call QUOTED,model.path=$(MODEL))) $(SET)
 
-.PHONY: help setup study measure status list show compare plan ui dashboard export report model test check format bench gpu figures findings screenshots doctor clean
+.PHONY: help setup study measure sync status list show compare plan ui dashboard export report model test check format bench gpu figures findings screenshots doctor clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -32,6 +32,9 @@ study: .venv/run ## Run the study, or continue it (FOR=2h30m, MIRROR=folder, PRE
 
 measure: .venv/run ## What the results lack of today's figures, from the rows that are kept: seconds, no training
 	@$(STUDY) measure $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+
+sync: .venv/run ## What MLflow lacks of the study, from the work folders: nothing is trained
+	@$(STUDY) sync $(PROFILE) $(SETTINGS) $(FOLDER)
 
 status: .venv/run ## Where the study stands, also while it runs
 	@$(STUDY) status $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
@@ -84,7 +87,7 @@ figures: .venv/dev ## Eight studies, report and notebook, 300 kills, bare machin
 findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement, optimiser (3 hours)
 	@for part in forms initialisers mechanism agreement optimiser; do $(BIN)/python -m bench.$$part || exit; done
 
-faults: .venv/dev ## Faults put into whole commands, thousands of them, counted: docs/reliability.md (KIND=inputs, COUNT=3000)
+faults: .venv/dev ## Faults put into whole commands, thousands of them, counted: docs/reliability.md (KIND=inputs or world, COUNT=3000)
 	@$(BIN)/python -m bench.faults $(KIND) $(if $(COUNT),--count $(COUNT))
 
 screenshots: .venv/dev report ## The MLflow UI and the report in the machine's Chromium: docs/screenshots

@@ -4,10 +4,10 @@ import argparse
 
 import torch
 
-from bench.faults import inputs
+from bench.faults import inputs, world
 from bench.figures import Figure, publish
 
-KINDS = {"inputs": inputs.run}
+KINDS = {"inputs": inputs.run, "world": world.run}
 """A module each; given how many faults to make up and the first one's seed, it returns figures."""
 
 

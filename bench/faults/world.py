@@ -1,6 +1,7 @@
 """Whole studies that are killed, starved of disk and driven twice; each is then brought to its end and compared.
 
-`python -m bench.faults.world 1800` takes half an hour. Every study is compared with one that was left in peace: its
+`python -m bench.faults world --count 3000` makes so many faults, `python -m bench.faults.world 1800` as many as half an
+hour takes. Every study is compared with one that was left in peace: its
 trials with parameters, values, records and rows, and MLflow's runs with their figures. Trials that had a result must
 not be trained again.
 """
@@ -59,27 +60,51 @@ ROOM_B = 400_000_000
 Held = tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]
 
 
+Enough = Callable[["Counts"], bool]
+
+
+def run(count: int, seed: int) -> list[Figure]:
+    """So many faults."""
+    return found(seed, lambda share: lambda counts: counts.faults >= share * count)
+
+
 def main(seconds: float = SECONDS) -> bool:
-    """Whether all bars hold."""
+    """As many as the time takes; whether all bars hold."""
+
+    def until(share: float) -> Enough:
+        ends: list[float] = []
+
+        def is_over(_: Counts) -> bool:
+            ends.append(time.monotonic() + share * seconds)
+            return time.monotonic() >= ends[0]
+
+        return is_over
+
+    return publish("faults-world", f"python -m bench.faults.world {seconds:g}", found(0, until))
+
+
+def found(seed: int, enough: Callable[[float], Enough]) -> list[Figure]:
+    """`enough` gives, for a share of all, when a kind has had it."""
     torch.set_num_threads(1)  # a fork inherits no pool of threads
     vars(study.tracking.sync)["draw_study"] = lambda record: []  # pictures take longer than all the rest
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as name:
         config = small_study(Path(name))
         prepare(config.run)  # before any fork: all victims share it
-        bench = Bench(config, Path(name), random.Random(0))
+        bench = Bench(config, Path(name), random.Random(seed))
         counts = {
-            "kill -9 at random": bench.until(0.25 * seconds, bench.random_kills),
-            "death before a commit": bench.until(0.25 * seconds, bench.deaths(before_commits)),
-            "death before a file operation": bench.until(0.2 * seconds, bench.deaths(before_operations)),
-            "full disk": bench.small_disks(0.15 * seconds),
-            "two drivers": bench.until(0.15 * seconds, bench.two_drivers),
+            "kill -9 at random": bench.until(enough(0.25), bench.random_kills),
+            "death before a commit": bench.until(enough(0.25), bench.deaths(before_commits)),
+            "death before a file operation": bench.until(enough(0.2), bench.deaths(before_operations)),
+            "full disk": bench.small_disks(enough(0.15)),
+            "two drivers": bench.until(enough(0.15), bench.two_drivers),
         }
         share = bench.share_of_faults(LOCKED_S)
         controls = bench.controls()
-    found = list(figures(counts, controls))
-    found.append(Figure("a trial's time that a locked MLflow takes", share, "", "<= 0.01", share <= MOST_SHARE))
-    return publish("faults-world", f"python -m bench.faults.world {seconds:g}", found)
+    return [
+        *figures(counts, controls),
+        Figure("a trial's time that a locked MLflow takes", share, "", "<= 0.01", share <= MOST_SHARE),
+    ]
 
 
 def figures(counts: dict[str, "Counts"], controls: dict[str, bool]) -> Iterator[Figure]:
@@ -193,10 +218,10 @@ class Bench:
         self._made.mkdir()
         make_tracking(self._made)
 
-    def until(self, seconds: float, strike: Callable[[Path, Counts], None]) -> Counts:
-        """Studies, struck and brought to their end, one after the other, as long as there is time."""
-        counts, end = Counts(), time.monotonic() + seconds
-        while time.monotonic() < end:
+    def until(self, enough: Enough, strike: Callable[[Path, Counts], None]) -> Counts:
+        """Studies, struck and brought to their end, one after the other."""
+        counts = Counts()
+        while not enough(counts):
             folder = self._new()
             strike(folder, counts)
             self._compare(folder, counts)
@@ -235,15 +260,15 @@ class Bench:
 
         return strike
 
-    def small_disks(self, seconds: float) -> Counts:
+    def small_disks(self, enough: Enough) -> Counts:
         """A disk in memory, full at some point of the study, in which there is room then."""
-        counts, end = Counts(), time.monotonic() + seconds
+        counts = Counts()
         if os.geteuid() != 0:
             counts.left_out = "only root can mount a disk"
             return counts
         sizes = SIZES_B.copy()
         self._random.shuffle(sizes)
-        while sizes and time.monotonic() < end:
+        while sizes and not enough(counts):
             size, folder = sizes.pop(), self._new()
             if not mounted(folder, size, "rw"):
                 counts.left_out = "no disk can be mounted here"
@@ -255,7 +280,7 @@ class Bench:
                 self._compare(folder, counts, keep=True)
             finally:
                 subprocess.run(["umount", str(folder)], check=True)
-        counts.left_out = f"{len(sizes)} sizes, for want of time" if sizes else ""
+        counts.left_out = f"{len(sizes)} sizes" if sizes else ""
         return counts
 
     def two_drivers(self, folder: Path, counts: Counts) -> None:

@@ -140,7 +140,7 @@ class Kind:
     remedy: Callable[[World], object] = field(default=lambda world: None)
     """What is done by hand before the same command."""
     is_alone: bool = True
-    """False: it is much like another, and tried with FAULTS=all alone, as `make faults` does."""
+    """False: it is much like another, and tried with FAULTS=all alone."""
 
 
 STUDY_DATABASE = {

@@ -31,7 +31,7 @@ from wake2vec import RunResult, TrainingDivergedError, WorkFolder, fingerprint_i
 
 KILLED = 9
 STRIDE = 8
-"""Every eighth commit is died before: `python -m bench.faults` has all of them, and those of MLflow."""
+"""Every eighth commit is died before: `python -m bench.faults world` has others, and those of MLflow."""
 Held = tuple[dict[str, Any], list[tuple[object, ...]]]
 
 
