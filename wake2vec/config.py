@@ -137,10 +137,11 @@ class SampleConfig(Section):
     little."""
     new_tokens: int = Field(160, ge=1, le=MOST_TOKENS)
     """Length of each."""
-    temperature: float = Field(0.9, gt=0)
+    temperature: float = Field(0.9, ge=1e-3, le=1e3)
+    """What logits are divided by; far below, they are no numbers any more."""
     top_p: float = Field(0.92, gt=0, le=1)
     top_k: int = Field(50, ge=1, le=MOST)
-    repetition_penalty: float = Field(1.15, ge=1)
+    repetition_penalty: float = Field(1.15, ge=1, le=1e3)
 
 
 class MachineConfig(Section):
