@@ -44,6 +44,8 @@ DEFAULT_RIGHTS = {
     "retention.path": "King James Bible and Jane Austen's novels, public domain",
 }
 NOT_STATED = "**not stated**"
+ALWAYS_SHOWN = ("vocabulary.form", "vocabulary.capitals", "init.name", "train.optimizer", "train.rows")
+"""Knobs that a card shows even where the study doesn't vary them."""
 
 
 def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None) -> str:
@@ -80,6 +82,7 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
             baseline_result, result, [name for name in result.figures if not name.startswith("vocabulary.")]
         ),
         head=head_told(result),
+        knobs={**trial.params, **{address: result.config.knobs()[address] for address in ALWAYS_SHOWN}},
         kept=kept_told(record, trial, record.baseline),
         initialiser=_initialiser(result.config.init.name),
         inputs=_inputs(result),
