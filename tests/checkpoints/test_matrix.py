@@ -88,6 +88,8 @@ def test_what_cant_be_read_is_one_line(tmp_path: Path) -> None:
     refused(folder, "its weights are pickled, save them as safetensors")
     index = folder / "model.safetensors.index.json"
     index.write_text("[]")
+    refused(folder, r"index\.json must be a JSON object in UTF-8: it is a list")
+    index.write_text("{}")
     refused(folder, "must map tensors to files")
     index.write_text(json.dumps({"weight_map": {"model.embed_tokens.weight": "../nan.safetensors"}}))
     refused(folder, r"folder/nan\.safetensors can't be read .* it isn't there")
