@@ -32,16 +32,16 @@ from study.charts.canvas import (
     say,
     window,
 )
-from study.format import shown_name
+from study.format import figure_name, shown_name
 from study.noise import Interval, interval
 from study.runs.compare import shown_figures, shown_intervals, shown_values
-from study.runs.cost import Cost, cost_of, loss_curve, unit_of
+from study.runs.cost import LOSS, Cost, cost_of, curve_of, unit_of
 from study.runs.judge import front_runs
 from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State
 from study.search.importance import Importances, importances
 from study.settings import Choices, Objective, Range
-from wake2vec import private_folder
+from wake2vec import ALL_METRICS, is_evaluated, private_folder
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,21 @@ class StudyCharts:
         return run.role is Role.TRIAL and run.number == self.record.choice.trial.number
 
     @cached_property
+    def loss(self) -> str:
+        """The loss whose curves are drawn: the first that is an objective, else the validation loss by token.
+
+        A study of several token forms judges by bits a byte, since a token is another thing in each.
+        """
+        results = (objective.result for objective in self.record.config.study.objectives)
+        return next((one for one in results if one.startswith("validation.") and is_evaluated(one)), LOSS)
+
+    @cached_property
     def _measured(self) -> dict[str, tuple[Array, Cost]]:
-        """Validation loss by step, and cost, by digest: each record of progress is read once."""
+        """Its loss by step, and cost, by digest: each record of progress is read once."""
         progress = ((run.digest, self.record.progress(run.digest)) for run in self.runs)
         return {
-            digest: (np.array(loss_curve(own), dtype=float).reshape(-1, 2), cost_of(own)) for digest, own in progress
+            digest: (np.array(curve_of(own, self.loss), dtype=float).reshape(-1, 2), cost_of(own))
+            for digest, own in progress
         }
 
     def front_pairs(self) -> list[Panel]:
@@ -126,12 +136,13 @@ class StudyCharts:
         return [self._scatter(shown, times, column) for column in columns]
 
     def curves(self) -> Panel:
-        """Validation loss over steps, a line a run; the legend has the numbers of the baseline and the chosen one."""
+        """The loss over steps, a line a run; the legend has the numbers of the baseline and the chosen one."""
+        name = figure_name(self.loss)
         curves = [(run, curve) for run in self.runs for curve in [self._measured[run.digest][0]]]
         curves = [(run, curve) for run, curve in curves if np.isfinite(curve[:, 1]).any()]
 
         def draw(ax: Axes) -> None:
-            label_axes(ax, "step", "validation loss, nats a token\n← better")
+            label_axes(ax, "step", f"{ALL_METRICS[self.loss].meaning}\n← better")
             if not curves:
                 say(ax, "no trial has a finite value")
                 return
@@ -147,7 +158,7 @@ class StudyCharts:
             assert figure is not None
             figure.legend(keys.values(), keys, loc="outside lower left")
 
-        return Panel(f"Validation loss of {len(curves)} runs by step", draw, size_in=(5.6, 3.9))
+        return Panel(f"{name.capitalize()} of {len(curves)} runs by step", draw, size_in=(5.6, 3.9))
 
     def _curve_told(self, run: Run, curve: Array) -> str:
         words, chosen = KINDS[self.kind(run)].words, self.is_chosen(run)
@@ -357,7 +368,7 @@ def draw_study(record: StudyRecord) -> list[Path]:
     found = importances(record.finished, record.config)
     figures = {
         "front.png": figure_of(charts.front_pairs(), f"{name}: front of {count} trials", keys=charts.keys()),
-        "curves.png": figure_of([charts.curves()], f"{name}: validation loss"),
+        "curves.png": figure_of([charts.curves()], f"{name}: {figure_name(charts.loss)}"),
         "hypervolume.png": figure_of(charts.growth(), f"{name}: what the trials gained", keys=charts.keys()),
         "importances.png": figure_of(charts.importances(found), f"{name}: what each knob decides, by {count} trials"),
     }

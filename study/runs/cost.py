@@ -37,9 +37,9 @@ def evaluations_of(progress: Sequence[Progress]) -> Evaluations:
     }
 
 
-def loss_curve(progress: Sequence[Progress]) -> list[tuple[int, float]]:
-    """Validation loss, nats a token, by step."""
-    return [(record.step, loss) for record in progress if (loss := record.numbers.get(LOSS)) is not None]
+def curve_of(progress: Sequence[Progress], address: str) -> list[tuple[int, float]]:
+    """A figure of the evaluations by step."""
+    return [(record.step, figure) for record in progress if (figure := record.numbers.get(address)) is not None]
 
 
 def cost_of(progress: Sequence[Progress]) -> Cost:

@@ -186,6 +186,18 @@ def test_curves_tell_the_baseline_and_the_chosen_trial_and_who_was_stopped(done:
     assert says(texts(figure_of([nothing.curves()]))[0], "no trial has a finite value")
 
 
+def test_the_curves_are_of_the_loss_that_the_study_judges_by(done: tuple[Path, StudyOutcome]) -> None:
+    record = done[1].record
+    run = record.config.run.model_dump(mode="json")
+    judged = {"objectives": [{"result": "validation.bits_per_byte", "goal": "minimize"}], "choice": {}, "bounds": []}
+    config = check_config({**run, "study": {**record.config.study.model_dump(mode="json"), **judged}})
+    trials = [replace(trial, values=trial.values[:1]) for trial in record.trials]
+    (ax,) = figure_of([StudyCharts(replace(record, config=config, trials=trials)).curves()]).axes
+    last = record.result(record.baseline.digest).numbers
+    assert ax.get_ylabel() == "validation loss, bits a byte of text\n← better"
+    assert drawn(ax, "0")[1] == last["validation.bits_per_byte"] != last["validation.loss"]
+
+
 def test_what_was_spent_counts_stopped_trials_and_the_hypervolume_stays_meanwhile(
     done: tuple[Path, StudyOutcome],
 ) -> None:
