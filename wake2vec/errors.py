@@ -1,5 +1,7 @@
 """The errors that users can meet: each names the rule, the offending value and the remedy, on one line."""
 
+import textwrap
+
 
 class Wake2VecError(Exception):
     """Anything that a user can put right; the message is one line."""
@@ -60,3 +62,13 @@ class TrialAbandoned(Exception):  # noqa: N818
 
 class TrialStopped(Exception):  # noqa: N818
     """A trial that was asked to stop, and did, with a checkpoint: no fault."""
+
+
+MOST_LETTERS = 240
+"""Of what a library says."""
+
+
+def in_one_line(fault: BaseException) -> str:
+    """What a library or the system says, in brief and without the path; the kind of fault where it says nothing."""
+    said = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
+    return textwrap.shorten(said, MOST_LETTERS, placeholder=" ...").rstrip(".:;, ") or type(fault).__name__

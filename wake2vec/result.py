@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from wake2vec.config import ADDED_KNOBS, HeadKind, RunConfig, flatten, head_kind, unflatten
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.lexicon import read_bytes
-from wake2vec.errors import ConfigError, CorpusError, DamagedError
+from wake2vec.errors import ConfigError, CorpusError, DamagedError, in_one_line
 from wake2vec.metrics.registry import ALL_METRICS, HEAD_METRICS, METRICS, Metric, When
-from wake2vec.workfolder import REMEDY, UNREADABLE, Numbers, Progress, WorkFolder, in_words, write_atomic
+from wake2vec.workfolder import REMEDY, UNREADABLE, Numbers, Progress, WorkFolder, write_atomic
 
 RESULT_FORMAT = 6
 """Of the file `result.json`; raised where its configuration has knobs that earlier versions can't read. Format 4, which
@@ -155,7 +155,7 @@ def sealed_hashes(data: bytes) -> dict[str, str] | None:
 
 def damaged(work: WorkFolder, fault: BaseException) -> DamagedError:
     """The error of a result that can't be read for this reason."""
-    why = f"it has no {fault}" if isinstance(fault, KeyError) else in_words(fault)
+    why = f"it has no {fault}" if isinstance(fault, KeyError) else in_one_line(fault)
     return DamagedError(f"{work.result_path} is damaged: {why}; {REMEDY}")
 
 
@@ -173,7 +173,7 @@ def array_fault(work: WorkFolder, result: RunResult, file: str) -> str | None:
         with (work.path / file).open("rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as fault:
-        return f"can't be read: {in_words(fault)}"
+        return f"can't be read: {in_one_line(fault)}"
     return None if is_named(result.hashes, file, found) else "isn't what the result was written with"
 
 

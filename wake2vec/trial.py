@@ -16,13 +16,12 @@ from torch import Tensor
 
 from wake2vec.config import RunConfig
 from wake2vec.errors import DamagedError, TrialAbandoned, TrialFailedError, TrialStopped
+from wake2vec.evaluator import Evaluator
 from wake2vec.inputs import Material, fingerprint_inputs, prepare
-from wake2vec.metrics.measure import joined, measure, measure_end, of_head, of_rows
-from wake2vec.metrics.readings import Measured
+from wake2vec.metrics.measure import joined, measure_end, of_head, of_rows
 from wake2vec.metrics.registry import METRICS, check_keep_by
-from wake2vec.metrics.retention import retention_bits, retention_numbers
+from wake2vec.metrics.retention import retention_bits
 from wake2vec.metrics.spacing import sample_numbers
-from wake2vec.metrics.validation import validate
 from wake2vec.nearest import nearest_tokens
 from wake2vec.result import (
     KEPT_STEP,
@@ -76,15 +75,8 @@ def run(
     check_keep_by(config.train.keep_by, config.head(fingerprints))
     digest = find_digest(config, fingerprints, trials_folder)
     folder = WorkFolder(trials_folder / digest)
-    if folder.result_path.exists():
-        try:
-            result = read_result(folder)
-        except DamagedError as fault:
-            aside = set_aside(folder.result_path)
-            logger.warning("%s. It lies aside as %s, and the run is trained again", fault, aside.name)
-        else:
-            discard_checkpoints(folder.checkpoints_path)
-            return result
+    if (ended := _ended_before(folder)) is not None:
+        return ended
     for earlier in config.digests(fingerprints)[1:]:
         if WorkFolder(trials_folder / earlier).checkpoints_path.exists():
             logger.warning("a checkpoint of an earlier version can't be used: %s; training starts over", earlier)
@@ -93,10 +85,87 @@ def run(
         material = prepare(config, cache)
         training = start_training(config, material)
     try:
-        numbers, arrays = _train_and_measure(training, material, config, folder, observe, stop, watch)
+        evaluate = Evaluator(training, material, lambda: with_own_head(training.model, material, config), watch)
+        numbers = _train(training, evaluate, config, folder, observe, stop, watch)
     except (TrialFailedError, TrialAbandoned):
         discard_checkpoints(folder.checkpoints_path)
         raise
+    result = _finish(training, evaluate, material, config, fingerprints, folder, numbers, watch)
+    write_result(folder, result.model_dump())
+    discard_checkpoints(folder.checkpoints_path)
+    return result
+
+
+def _ended_before(folder: WorkFolder) -> RunResult | None:
+    """The result that stands there; one that is damaged is moved aside."""
+    if not folder.result_path.exists():
+        return None
+    try:
+        result = read_result(folder)
+    except DamagedError as fault:
+        aside = set_aside(folder.result_path)
+        logger.warning("%s. It lies aside as %s, and the run is trained again", fault, aside.name)
+        return None
+    discard_checkpoints(folder.checkpoints_path)
+    return result
+
+
+def _train(
+    training: Training,
+    evaluate: Evaluator,
+    config: RunConfig,
+    folder: WorkFolder,
+    observe: Observer,
+    stop: Callable[[], bool],
+    watch: Stopwatch,
+) -> Numbers:
+    """Train from the newest checkpoint to the end; give the figures of the rows that are kept, which the model has."""
+    log = folder.start_progress()
+    checkpoints, best = CheckpointWriter(folder.checkpoints_path), BestRows(config.train)
+    try:
+        state = newest_checkpoint(folder.checkpoints_path, most_steps=log.steps_trained())
+        if state is not None:
+            training.restore(state)
+            best.restore(state)
+        written_at = time.monotonic()
+        for step, numbers in train(training, evaluate, watch):
+            best.offer(step, numbers, training.model)
+            observe(log.add(step, numbers))
+            stopping = stop()
+            is_due = time.monotonic() - written_at >= config.machine.checkpoint_every_s
+            if stopping or (is_due and not checkpoints.is_busy):
+                with watch("checkpoint"):
+                    log.sync()
+                    checkpoints.write(best.added_to(training.state()))
+                written_at = time.monotonic()
+            if stopping:
+                checkpoints.wait()
+                raise TrialStopped
+    finally:
+        log.close()
+        checkpoints.settle()  # whoever deletes checkpoints now must be alone with them
+    checkpoints.wait()
+    records = folder.progress()
+    if not records:
+        raise FileNotFoundError(errno.ENOENT, "deleted while its trial ran; it is trained again", str(folder.path))
+    kept_step = training.step if best.step is None else best.step
+    if kept_step < training.step:
+        training.model.take(best.rows)
+        evaluate.geometry()
+    return summary(records, kept_step) | {"retention.start_bits_per_byte": evaluate.start_bits_per_byte}
+
+
+def _finish(
+    training: Training,
+    evaluate: Evaluator,
+    material: Material,
+    config: RunConfig,
+    fingerprints: dict[str, str],
+    folder: WorkFolder,
+    numbers: Numbers,
+    watch: Stopwatch,
+) -> RunResult:
+    """Sample from the kept rows, measure what is measured once, and write the arrays; give the result to write."""
     model = training.model
     with watch("sample"), material.base.with_matrix(model.operand, model.head.operand) as causal_model:
         samples = sample_texts(causal_model, material.vocabulary, config.sample, config.seed)
@@ -108,12 +177,12 @@ def run(
             at_end = joined(at_end, of_head(measure_end(subject, of_rows(numbers))))
     with watch("write"):
         kept = {name: matrix.trained_rows.detach().cpu().numpy() for name, matrix in model.trained.items()}
-        written = {"rows": kept, "geometry": arrays | at_end.arrays}
+        written = {"rows": kept, "geometry": evaluate.arrays | at_end.arrays}
         hashes = {f"{name}.safetensors": folder.write_arrays(name, own) for name, own in written.items()}
     numbers |= at_end.numbers | material.constants | {"retention.base_bits_per_byte": retention_of_base(material)}
-    result = RunResult(
+    return RunResult(
         format=RESULT_FORMAT,
-        digest=digest,
+        digest=folder.path.name,
         config=config,
         fingerprints={**fingerprints, RETENTION: material.retention_hash},
         numbers=numbers,
@@ -128,9 +197,6 @@ def run(
         seconds=watch.seconds,
         hashes=hashes,
     )
-    write_result(folder, result.model_dump())
-    discard_checkpoints(folder.checkpoints_path)
-    return result
 
 
 HEAD_STREAM = 1
@@ -184,89 +250,6 @@ def model_at_start(config: RunConfig, material: Material) -> EmbeddingModel:
     if base.head_rows is not None and config.model.head == "native":
         head = material.base_rows_of("head_rows"), initialise(config, material, "head_rows")
     return EmbeddingModel(base.body, material.base_rows, new_rows, config.train.rows, base.scales, head)
-
-
-def _train_and_measure(
-    training: Training,
-    material: Material,
-    config: RunConfig,
-    folder: WorkFolder,
-    observe: Observer,
-    stop: Callable[[], bool],
-    watch: Stopwatch,
-) -> tuple[Numbers, dict[str, np.ndarray]]:
-    """Train from the newest checkpoint to the end; give figures and geometry's arrays of the rows that are kept.
-
-    The model has these rows then.
-    """
-    model = training.model
-    arrays: dict[str, np.ndarray] = {}
-    # Before a checkpoint is read; on a GPU its memory is for training.
-    new_before = {name: matrix.new_rows.to("cpu", copy=True) for name, matrix in model.trained.items()}
-
-    def retained() -> float:
-        with watch("retention"):
-            return training.evaluate(lambda blocks: retention_bits(model, material.retention, blocks))
-
-    def measured() -> Measured:
-        with watch("geometry"):
-            geometry = measure(material.subject(model.matrix, new_before["rows"]))
-            if model.has_own_head:
-                subject = material.subject(model.head.matrix, new_before["head_rows"], "head_rows")
-                geometry = joined(geometry, of_head(measure(subject)))
-        return geometry
-
-    # Here too: a trial of an earlier version that goes on from its checkpoint has no record of it.
-    retained_at_start = retained()
-
-    def evaluate() -> Numbers:
-        with watch("validate"):
-            losses = training.evaluate(
-                lambda blocks: validate(model, material.corpus, material.vocabulary.base_size, blocks)
-            )
-            if training.step == 0 and (own := with_own_head(model, material, config)):
-                before = training.evaluate(
-                    lambda blocks: validate(own, material.corpus, material.vocabulary.base_size, blocks)
-                )
-                losses["validation.start_loss_own_head"] = before["validation.loss"]
-        geometry = measured()
-        arrays.update(geometry.arrays)
-        bits = retained() if training.step else retained_at_start
-        return losses | geometry.numbers | retention_numbers(bits, retained_at_start)
-
-    log = folder.start_progress()
-    checkpoints, best = CheckpointWriter(folder.checkpoints_path), BestRows(config.train)
-    try:
-        state = newest_checkpoint(folder.checkpoints_path, most_steps=log.steps_trained())
-        if state is not None:
-            training.restore(state)
-            best.restore(state)
-        written_at = time.monotonic()
-        for step, numbers in train(training, evaluate, watch):
-            best.offer(step, numbers, model)
-            observe(log.add(step, numbers))
-            stopping = stop()
-            is_due = time.monotonic() - written_at >= config.machine.checkpoint_every_s
-            if stopping or (is_due and not checkpoints.is_busy):
-                with watch("checkpoint"):
-                    log.sync()
-                    checkpoints.write(best.added_to(training.state()))
-                written_at = time.monotonic()
-            if stopping:
-                checkpoints.wait()
-                raise TrialStopped
-    finally:
-        log.close()
-        checkpoints.settle()  # whoever deletes checkpoints now must be alone with them
-    checkpoints.wait()
-    records = folder.progress()
-    if not records:
-        raise FileNotFoundError(errno.ENOENT, "deleted while its trial ran; it is trained again", str(folder.path))
-    kept_step = training.step if best.step is None else best.step
-    if kept_step < training.step:
-        model.take(best.rows)
-        arrays.update(measured().arrays)
-    return summary(records, kept_step) | {"retention.start_bits_per_byte": retained_at_start}, arrays
 
 
 def with_own_head(model: EmbeddingModel, material: Material, config: RunConfig) -> EmbeddingModel | None:

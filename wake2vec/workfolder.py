@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from wake2vec.errors import DamagedError
+from wake2vec.errors import DamagedError, in_one_line
 
 PROGRESS = "progress.jsonl"
 DAMAGED = ".damaged"
@@ -116,7 +116,7 @@ class WorkFolder:
         try:
             arrays: dict[str, np.ndarray] = load_file(path)
         except (*UNREADABLE, SafetensorError) as fault:
-            raise DamagedError(f"{path} can't be read: {in_words(fault)}; {REMEDY}") from None
+            raise DamagedError(f"{path} can't be read: {in_one_line(fault)}; {REMEDY}") from None
         return arrays
 
     def write_text(self, name: str, text: str) -> None:
@@ -135,7 +135,7 @@ def checked_arrays(path: Path) -> dict[str, np.ndarray]:
         if arrays.pop("sha256").tobytes() != _checksum_of(arrays):
             raise ValueError("its checksum isn't that of its content")
     except (*UNREADABLE, SafetensorError) as fault:
-        raise DamagedError(f"{path} is damaged: {in_words(fault)}") from None
+        raise DamagedError(f"{path} is damaged: {in_one_line(fault)}") from None
     return arrays
 
 
@@ -211,7 +211,7 @@ def read_log(path: Path) -> Log:
     except FileNotFoundError:
         return Log([])
     except OSError as fault:
-        return Log([], (f"it can't be read: {in_words(fault)}",))
+        return Log([], (f"it can't be read: {in_one_line(fault)}",))
     records: list[Progress] = []
     bad: list[int] = []
     whole: int | None = None
@@ -278,12 +278,6 @@ def _tell_once(what: str) -> None:
 
 
 _told: set[str] = set()
-
-
-def in_words(fault: BaseException) -> str:
-    """On one line, without the path."""
-    said = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-    return " ".join(said.split())[:120] or type(fault).__name__
 
 
 def set_aside(path: Path) -> Path:

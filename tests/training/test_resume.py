@@ -159,7 +159,7 @@ def test_without_memory_the_micro_batch_is_halved_and_the_mathematics_stays(
         raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
 
     monkeypatch.setattr(EmbeddingModel, "add_gradients", none)
-    with pytest.raises(MemoryExhaustedError, match=r"one block at a time must fit.*CUDA out of memory\.; lower"):
+    with pytest.raises(MemoryExhaustedError, match=r"one block at a time must fit.*CUDA out of memory\. more; lower"):
         small.update()
 
 
@@ -171,7 +171,9 @@ def test_memory_that_is_exhausted_elsewhere_is_told_in_one_line_and_what_was_tra
 
     with monkeypatch.context() as short:
         short.setattr(trial, "sample_texts", none)
-        with pytest.raises(MemoryExhaustedError, match=r"^a trial must fit .*CUDA out of memory\.; free the memory.*$"):
+        with pytest.raises(
+            MemoryExhaustedError, match=r"^a trial must fit .*CUDA out of memory\. more; free the memory.*$"
+        ):
             run(every_step(config), tmp_path)
     seen: list[Progress] = []
     run(every_step(config), tmp_path, seen.append)  # the remedy was followed

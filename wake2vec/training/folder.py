@@ -14,7 +14,6 @@ import re
 import stat
 import struct
 import sys
-import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.utils import logging
 
-from wake2vec.errors import ModelError, Wake2VecError
+from wake2vec.errors import ModelError, Wake2VecError, in_one_line
 
 SETTINGS = "config.json"
 OBJECTS = (
@@ -53,8 +52,6 @@ MOST_LAYERS, FEW_LAYERS = 10_000, 1_000
 """That any model has; that are built on paper in a second or two, whatever the weights hold."""
 SPARE_NUMBERS = 10**8
 """That a model may have beside its weights, such as masks and rotary frequencies."""
-MOST_LETTERS = 240
-"""Of what a library says."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 AGAIN = "get the model again"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -90,7 +87,9 @@ def check_folder(folder: Path) -> None:
         extra = folder / "additional_chat_templates"
         entries += sorted(extra.iterdir()) if extra.is_dir() else []
     except OSError as fault:
-        raise ModelError(f"a base model's folder must be readable: {folder}: {_why(fault)}; see who owns it") from None
+        raise ModelError(
+            f"a base model's folder must be readable: {folder}: {in_one_line(fault)}; see who owns it"
+        ) from None
     _check_files(tuple((path, *_version(path)) for path in entries))
 
 
@@ -164,7 +163,7 @@ def read_object(path: Path) -> dict[str, Any]:
         reason = "it is empty" if not size else "a number has too many digits" if "digits" in str(fault) else str(fault)
         raise ModelError(f"{rule}: {reason}; {AGAIN}") from None
     except OSError as fault:
-        raise ModelError(f"{path} can't be read: {_why(fault)}; {AGAIN}") from None
+        raise ModelError(f"{path} can't be read: {in_one_line(fault)}; {AGAIN}") from None
     if not isinstance(content, dict):
         raise ModelError(f"{rule}: it is {_named(content)}; {AGAIN}")
     if _depth(content) > DEEPEST:
@@ -234,7 +233,7 @@ def read_header(path: Path) -> dict[str, Stored]:
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else LARGEST_HEADER_BYTES + 1
             header = _header_in(file.read(length)) if length <= min(LARGEST_HEADER_BYTES, size - 8) else None
     except OSError as fault:
-        raise ModelError(f"{path} can't be read: {_why(fault)}; {AGAIN}") from None
+        raise ModelError(f"{path} can't be read: {in_one_line(fault)}; {AGAIN}") from None
     whole = None if header is None else 8 + length + max([0, *map(_end, header.values())])
     if whole is not None and size < whole:
         raise ModelError(f"{rule}: it has {size:,} of {whole:,} bytes, a download may have broken off; {AGAIN}")
@@ -243,7 +242,7 @@ def read_header(path: Path) -> dict[str, Stored]:
             parts = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
             tensors = {name: Stored(path, part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
     except (OSError, SafetensorError) as fault:
-        raise ModelError(f"{rule}: {first_line(fault)}; {AGAIN}") from None
+        raise ModelError(f"{rule}: {in_one_line(fault)}; {AGAIN}") from None
     if not tensors:
         raise ModelError(f"{rule}: it holds no tensor; {AGAIN}")
     return tensors
@@ -336,7 +335,7 @@ def quietly(what: str, remedy: str = AGAIN) -> Iterator[None]:
         # What Rust code calls a panic is no `Exception`.
         if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
             raise
-        raise ModelError(f"{what}: {first_line(fault)}; {remedy}") from None
+        raise ModelError(f"{what}: {in_one_line(fault)}; {remedy}") from None
     finally:
         logging.set_verbosity(level)
         if bars:
@@ -357,11 +356,6 @@ def without_stderr() -> Iterator[None]:
         os.close(null)
 
 
-def first_line(fault: BaseException) -> str:
-    """What a library says, on one line and not at length; the kind of fault where it says nothing."""
-    return textwrap.shorten(str(fault), MOST_LETTERS, placeholder=" ...").rstrip(".:;, ") or type(fault).__name__
-
-
 def _version(path: Path) -> tuple[int, int]:
     """Size and time of change of a plain file.
 
@@ -371,19 +365,15 @@ def _version(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()  # through links: the hub's cache is made of them
     except OSError as fault:
-        raise ModelError(f"{path} can't be read: {_why(fault)}; {AGAIN}") from None
+        raise ModelError(f"{path} can't be read: {in_one_line(fault)}; {AGAIN}") from None
     kind = stat.S_IFMT(found.st_mode)
     if kind != stat.S_IFREG:
         raise ModelError(f"a base model's files must be plain files: {path} is {KINDS.get(kind, 'a device')}; {AGAIN}")
     try:
         os.close(os.open(path, os.O_RDONLY))
     except OSError as fault:
-        raise ModelError(f"{path} can't be read: {_why(fault)}; see who owns it (chmod u+r)") from None
+        raise ModelError(f"{path} can't be read: {in_one_line(fault)}; see who owns it (chmod u+r)") from None
     return found.st_size, found.st_mtime_ns
-
-
-def _why(fault: OSError) -> str:
-    return fault.strerror or str(fault)
 
 
 def _named(content: object) -> Literal["a list", "text", "null", "a number"]:

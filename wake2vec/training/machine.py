@@ -31,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from wake2vec.config import MachineConfig
-from wake2vec.errors import MemoryExhaustedError
+from wake2vec.errors import MemoryExhaustedError, in_one_line
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import CHUNK_TOKENS
 from wake2vec.training.quantized import is_quantized, weight_count
@@ -73,13 +73,9 @@ def memory_faults_told() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as fault:
         raise MemoryExhaustedError(
-            f"a trial must fit into the device's memory, and doesn't: {first_line(fault)}; free the memory that other "
+            f"a trial must fit into the device's memory, and doesn't: {in_one_line(fault)}; free the memory that other "
             "programs take, or choose a smaller model"
         ) from None
-
-
-def first_line(fault: BaseException) -> str:
-    return str(fault).split("\n")[0]
 
 
 def measure_pass(model: EmbeddingModel, block_tokens: int) -> PassMemory:

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from wake2vec.config import OptimizerName, RunConfig, TrainConfig
 from wake2vec.data.corpus import Corpus
-from wake2vec.errors import MemoryExhaustedError, TrainingDivergedError
+from wake2vec.errors import MemoryExhaustedError, TrainingDivergedError, in_one_line
 from wake2vec.training.checkpoint import State
 from wake2vec.training.device import START_LOSS_SCALE
 from wake2vec.training.embedding_model import EmbeddingModel
-from wake2vec.training.machine import first_line
 from wake2vec.training.optimizer import Adafactor, batch_at, lr_at
 from wake2vec.workfolder import Numbers
 
@@ -210,7 +209,7 @@ class Training:
             try:
                 return work()
             except torch.OutOfMemoryError as fault:
-                reason = first_line(fault)
+                reason = in_one_line(fault)
             # Only here, out of the handler, is the memory of the failed pass let go.
             if self.micro_batch_blocks == 1:
                 raise MemoryExhaustedError(
