@@ -25,7 +25,7 @@ from bench.figures import Figure, publish
 from bench.screenshots import open_page
 from study.config import StudyConfig, load_config
 from study.runs.objectives import objective_values
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.runs.run import Run, State
 from study.runs.storage import fingerprint_of, open_study
 from study.search.proposal import distributions, suggest

@@ -14,7 +14,8 @@ from optuna.trial import TrialState, create_trial
 from bench.figures import ROOT, Figure, publish
 from study.config import load_config
 from study.report.page import write_report
-from study.runs.record import StudyRecord, read_record
+from study.runs.reader import read_record
+from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.runs.storage import load_study, storage_url
 from study.search.proposal import distributions

@@ -23,7 +23,8 @@ from study.config import load_config
 from study.export.export import export_trial
 from study.format import figure_name, shown_name
 from study.runs.judge import beats_baseline
-from study.runs.record import StudyRecord, read_record
+from study.runs.reader import read_record
+from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.runs.trials import units_of
 from wake2vec import RunResult, prepare

@@ -1,7 +1,6 @@
 """Tiny real objects: a two-layer Llama with a byte-fallback tokenizer, a piece of the Folio, a lexicon."""
 
 import contextlib
-import json
 import os
 import sqlite3
 import tarfile
@@ -16,11 +15,11 @@ from hypothesis import HealthCheck, settings
 from mlflow.store.db import utils as mlflow_tables
 from playwright.sync_api import Browser
 from sqlalchemy.engine import Engine
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tools import need
 from training_folder import Training
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
+from bench import small_base
 from bench.browser import open_browser
 from study.config import StudyConfig, check_config
 from study.engine.driver import StudyOutcome, drive
@@ -272,29 +271,5 @@ def drive_folder(tmp_path: Path) -> Path:
 
 
 def build_base(folder: Path, text: str, **settings: object) -> None:
-    """A Llama of random weights, with a tokenizer of 600 pieces learned from the text."""
-    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split("\n", "removed"), pre_tokenizers.Metaspace(prepend_scheme="first")]
-    )
-    plain = text.split("the next song")[0]
-    learner.train_from_iterator(
-        plain.split("\n\n"), trainers.BpeTrainer(vocab_size=600, special_tokens=special, show_progress=False)
-    )
-    learned = json.loads(learner.to_str())["model"]
-    LlamaTokenizer(vocab=learned["vocab"], merges=[tuple(pair) for pair in learned["merges"]]).save_pretrained(folder)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    llama = LlamaConfig(
-        **{
-            "vocab_size": len(learned["vocab"]),
-            **sizes,
-            "num_key_value_heads": 1,
-            "max_position_embeddings": 128,
-            "tie_word_embeddings": True,
-            "initializer_range": 0.1,
-            **settings,
-        }
-    )
-    LlamaForCausalLM(llama).save_pretrained(folder)
+    """The small base, its pieces learned from the part of the fixture `text` that is plain."""
+    small_base.build_base(folder, text.split("the next song")[0], **settings)

@@ -6,11 +6,12 @@ from importlib import import_module
 from pathlib import Path
 
 from bench.faults.attempt import command, one_step
-from bench.faults.base import small_base
 from bench.faults.commands import all_commands, lay_out
 from bench.faults.generated import attempts, tally
 from bench.faults.models import BAD_MODELS, TAKEN
+from bench.faults.texts import FOLIO
 from bench.figures import Figure
+from bench.small_base import build_base
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -19,7 +20,7 @@ def run(count: int, seed: int) -> list[Figure]:
     """`count` inputs are made up, from that seed on; what isn't clean is printed with the seed that makes it again."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        base = small_base(folder / "base")
+        build_base(base := folder / "base", FOLIO)
         load_all()  # before any fork: all share it
         figures = _tables(folder, base)
         counts = tally(attempts(count, seed, base, folder / "made up"), print)

@@ -28,16 +28,16 @@ import optuna
 import torch
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 import study.tracking.sync
 from bench.figures import Figure, publish
 from bench.kills import OPERATIONS
+from bench.small_base import build_base
 from study.config import StudyConfig, check_config, read_profile
 from study.engine.driver import drive
 from study.engine.executor import Watcher
 from study.runs.faults import Exit, exit_of, fault_of
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.runs.run import Run, State
 from study.tracking.database import make_tracking
 from study.tracking.sync import Projection
@@ -128,21 +128,15 @@ def figures(counts: dict[str, "Counts"], controls: dict[str, bool]) -> Iterator[
 def small_study(folder: Path) -> StudyConfig:
     """Three trials of a few steps, an anchor among them, with a checkpoint after each step.
 
-    Its inputs are written into `folder`: a model of random weights with the profile's tokenizer, the beginning of the
-    profile's text, and words of its lexicon that stand there.
+    Its inputs are written into `folder`: a model of random weights, the beginning of the profile's text, and words of
+    its lexicon that stand there.
     """
     text = (DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8")[:LETTERS]
     (folder / "corpus.txt").write_text(text, encoding="utf-8")
     there = set(text.split())
     words = [word for word in (DEFAULT_FOLDER / "lexicon.txt").read_text("utf-8").split() if word in there]
     (folder / "lexicon.txt").write_text("\n".join(words[:WORDS]) + "\n", encoding="utf-8")
-    tokenizer = LlamaTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **sizes)).save_pretrained(
-        folder / "model"
-    )
-    tokenizer.save_pretrained(folder / "model")
+    build_base(folder / "model", text)
     tree = read_profile("tiny", ["machine.threads=1", "machine.checkpoint_every_s=0", "sample.count=0"])
     section = tree["study"]
     section |= {"trials": 3, "workers": 1, "sampler": "random", "seeds": 1, "bounds": [], "stopping": None}

@@ -25,7 +25,8 @@ from study.config import DEFAULT_PROFILE, RESULTS
 from study.runs.compare import Pair, evaluations, pair_of, shown_cautions
 from study.runs.judge import BEATS, front_runs, kind_of, standing
 from study.runs.lease import driver_of
-from study.runs.record import StudyRecord, read_record
+from study.runs.reader import read_record
+from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.runs.storage import study_names
 from study.settings import Value

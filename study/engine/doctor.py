@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from study.config import StudyConfig
 from study.mirror.copies import DATABASES, MANIFEST, entries, hashes_of, sha256_of
 from study.runs.database import HALF_MADE, opened
-from study.runs.record import record_of
+from study.runs.reader import record_of
 from study.runs.storage import load_study, study_names
 from study.runs.system import SYSTEM
 from study.show.sentences import sample_text

@@ -23,7 +23,8 @@ from study.runs.database import check_database, make_private
 from study.runs.judge import why_enough
 from study.runs.lease import Lease, only_driver
 from study.runs.objectives import objective_values, violations
-from study.runs.record import StudyReader, StudyRecord
+from study.runs.reader import StudyReader
+from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State, config_of, note_fault
 from study.runs.storage import INPUTS, fingerprint_of, open_study
 from study.search.proposal import propose, suggest

@@ -110,7 +110,7 @@ def sync_mlflow(config: StudyConfig, folder: Path) -> None:
         ConfigError: there is no such study.
         StorageFault: MLflow's database can't be used, or another process drives the study.
     """
-    from study.runs.record import read_record
+    from study.runs.reader import read_record
     from study.tracking.sync import Projection
 
     record = read_record(config, folder)
@@ -125,7 +125,7 @@ def sync_mlflow(config: StudyConfig, folder: Path) -> None:
 def _tell(config: StudyConfig, folder: Path, say: Say) -> None:
     measured_s = _time_in(folder / MEASURED)
     if config.study.name in study_names(folder):
-        from study.runs.record import read_record
+        from study.runs.reader import read_record
         from study.tracking.sync import Projection
         from study.tracking.telling import Telling
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from study.config import StudyConfig
 from study.export.card import model_card
-from study.runs.record import StudyRecord, read_record
+from study.runs.reader import read_record
+from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.show.sentences import kept_told
 from wake2vec import TEXT_FORMATS, ConfigError, export_folder

@@ -23,7 +23,8 @@ from study.format import UNDEFINED, duration, plain, shown, shown_name
 from study.report.issues import KNOWN, KnownIssue, Reading, reading
 from study.runs.compare import pair_of, shown_cautions, shown_figures, shown_values
 from study.runs.judge import standing
-from study.runs.record import StudyRecord, read_record
+from study.runs.reader import read_record
+from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.runs.storage import INPUTS, check_fingerprint, fingerprint_of, load_study
 from study.search.importance import Importances, importances

@@ -126,6 +126,10 @@ class Run:
     def keeps_bars(self) -> bool:
         return all(excess <= 0 for excess in self.bars)
 
+    def as_damaged(self, fault: DamagedError) -> "Run":
+        """As its files can't be read any more: none of its figures holds."""
+        return replace(self, state=State.DAMAGED, values=(), violations=(), bars=(), reason=str(fault))
+
 
 def references(config: StudyConfig) -> list[Run]:
     """The anchors that lie outside the space: the baseline with what they change."""

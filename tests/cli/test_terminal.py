@@ -24,7 +24,8 @@ from study.engine.driver import drive
 from study.runs.choose import preferring
 from study.runs.compare import relative_differences
 from study.runs.lease import driver_of, only_driver
-from study.runs.record import StudyRecord, read_record
+from study.runs.reader import read_record
+from study.runs.record import StudyRecord
 from study.runs.storage import load_study
 from wake2vec import TrialStopped, WorkFolder, read_result
 

@@ -32,7 +32,7 @@ from study.cli.progress import Bars
 from study.config import StudyConfig, check_config
 from study.engine.driver import drive
 from study.runs.faults import Exit
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.tracking import relocate, tracking_uri
 from wake2vec import Progress, WorkFolder
 

@@ -22,7 +22,7 @@ from study.config import StudyConfig, check_config
 from study.engine.driver import Driver, StudyOutcome
 from study.engine.executor import Scheduler
 from study.engine.worker import Abandoned, Failed, Outcome, Task
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.runs.storage import fingerprint_of, load_study, open_study
 from study.search.warm_start import import_trials
 from study.tracking.sync import Projection

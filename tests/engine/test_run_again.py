@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from study.cli.main import app
 from study.config import StudyConfig, load_config
 from study.engine.driver import StudyOutcome, drive
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from wake2vec import DAMAGED, Progress
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -14,7 +14,8 @@ from study.config import StudyConfig, check_config, load_config
 from study.engine.driver import drive
 from study.export.export import export_trial
 from study.report.page import write_report
-from study.runs.record import StudyRecord, read_record
+from study.runs.reader import read_record
+from study.runs.record import StudyRecord
 from study.runs.storage import load_study
 from wake2vec import ConfigError
 from wake2vec.config import OWN_HEAD

@@ -22,7 +22,7 @@ from study.cli.main import app
 from study.config import load_config
 from study.engine.driver import drive
 from study.engine.measures import bring_up_to_date, stale_runs
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.runs.run import State
 from study.tracking.database import tracking_uri
 from study.tracking.sync import REMEASURED, Projection

@@ -21,7 +21,7 @@ from study.cli.main import app
 from study.config import StudyConfig, load_config
 from study.engine.measures import bring_up_to_date
 from study.export.card import model_card
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.tracking.database import tracking_uri
 from study.tracking.sync import Projection
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from study.cli.main import app
 from study.cli.options import asked_to_read
 from study.export.card import model_card
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.runs.run import note_fault
 from study.tracking.sync import Projection
 from wake2vec import WorkFolder, read_result

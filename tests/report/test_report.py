@@ -20,7 +20,7 @@ from study.format import signed
 from study.report.page import write_report
 from study.runs.compare import pair_of
 from study.runs.judge import standing
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.runs.trials import costs_of
 from study.show.sentences import title
 from study.show.table import in_markdown

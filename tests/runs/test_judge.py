@@ -10,7 +10,8 @@ import pytest
 from study.config import StudyConfig, check_config, load_config
 from study.noise import Interval, interval
 from study.runs.judge import Standing, beats_baseline, front_runs, is_done, standing, verdict, verdicts, why_enough
-from study.runs.record import StudyRecord, read_record
+from study.runs.reader import read_record
+from study.runs.record import StudyRecord
 from study.runs.run import NO_NUMBER, Run, State
 from study.settings import Objective
 

@@ -3,45 +3,22 @@
 import os
 import signal
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
+from bench.faults.world import code_of, fork
 from study.config import StudyConfig
-from study.runs.faults import GoneError, InUseError
+from study.runs.faults import Exit, GoneError, InUseError
 from study.runs.lease import driver_of, only_driver
 from study.runs.storage import load_study, open_study
-
-LOST = 3
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mlruns").mkdir()
     return tmp_path / "mlruns"
-
-
-def fork(work: Callable[[], object]) -> int:
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        work()
-        code = 0
-    except InUseError:
-        code = LOST
-    except BaseException:  # noqa: BLE001 - the child must never go on as a second pytest
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def code_of(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def wait_for(path: Path) -> None:
@@ -64,7 +41,7 @@ def drive(folder: Path, config: StudyConfig, is_open: Path, go_on: Path) -> None
 def test_a_second_driver_is_kept_out_by_a_living_one(
     is_asleep: bool, is_lock_there: bool, folder: Path, study_config: StudyConfig, tmp_path: Path
 ) -> None:
-    first = fork(lambda: drive(folder, study_config, tmp_path / "open", tmp_path / "go on"))
+    first = fork(lambda: drive(folder, study_config, tmp_path / "open", tmp_path / "go on"), folder)
     wait_for(tmp_path / "open")
     if is_asleep:
         os.kill(first, signal.SIGSTOP)
@@ -89,7 +66,7 @@ def test_one_that_slept_while_another_took_over_ends_and_has_told_nothing(
     folder: Path, study_config: StudyConfig, tmp_path: Path
 ) -> None:
     """As on another machine, which sees no process of the first one's, and has no lock of it."""
-    first = fork(lambda: drive(folder, study_config, tmp_path / "open", tmp_path / "go on"))
+    first = fork(lambda: drive(folder, study_config, tmp_path / "open", tmp_path / "go on"), folder)
     wait_for(tmp_path / "open")
     os.kill(first, signal.SIGSTOP)
     (folder / ".small.lock").unlink()
@@ -98,7 +75,7 @@ def test_one_that_slept_while_another_took_over_ends_and_has_told_nothing(
         study = open_study(folder, study_config, {"a": 1}, lease.check)
         (tmp_path / "go on").touch()
         os.kill(first, signal.SIGCONT)
-        assert code_of(first) == LOST
+        assert code_of(first) == Exit.IN_USE
         assert [trial.state for trial in study.get_trials()][:1] == [TrialState.RUNNING]
         study.tell(0, state=TrialState.PRUNED)
     assert load_study(folder, "small").trials[0].state is TrialState.PRUNED

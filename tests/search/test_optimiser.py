@@ -19,7 +19,8 @@ from optuna.trial import TrialState
 from study.config import StudyConfig, check_config
 from study.engine.driver import StudyOutcome, drive
 from study.runs.objectives import violations
-from study.runs.record import StudyReader, StudyRecord, read_record
+from study.runs.reader import StudyReader, read_record
+from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.runs.storage import load_study
 from study.search.proposal import Gains, Told, propose, sides

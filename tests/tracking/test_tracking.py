@@ -17,7 +17,7 @@ from study.config import StudyConfig, check_config
 from study.engine.driver import StudyOutcome, drive
 from study.format import shown
 from study.runs.judge import front_runs
-from study.runs.record import read_record
+from study.runs.reader import read_record
 from study.runs.run import NO_NUMBER, Run, State
 from study.runs.system import SECONDS_BETWEEN_SAMPLES, SYSTEM, SystemSampler
 from study.tracking import MOST_COMPARED, Ended, Tracker, objective_key, tracking_uri

@@ -1,0 +1,119 @@
+"""How a study is read: what Optuna holds of its trials, what their work folders hold, and what is damaged there."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from study.config import StudyConfig
+from study.runs.objectives import bar_excesses
+from study.runs.record import Kept, StudyRecord, stored_result
+from study.runs.run import Run, State
+from study.runs.storage import INPUTS, check_shape, input_hashes, load_study, run_of
+from wake2vec import (
+    PROGRESS,
+    DamagedError,
+    RunResult,
+    WorkFolder,
+    find_digest,
+    is_end,
+    read_log,
+    read_result,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def read_record(config: StudyConfig, folder: Path) -> StudyRecord:
+    """The record of the study of that name in the results folder.
+
+    Raises:
+        ConfigError: there is no such study, or it varies or compares something else than this configuration.
+    """
+    study = load_study(folder, config.study.name)
+    check_shape(study, config)
+    record = record_of(study, config, folder)
+    for run in (*record.damaged, *(companion for companion in record.companions if companion.state is State.DAMAGED)):
+        logger.warning("%s is left out: %s", run.label, run.reason)
+    return record
+
+
+def record_of(study: optuna.Study, config: StudyConfig, folder: Path) -> StudyRecord:
+    """Of one reading of the study database."""
+    return StudyReader(study, config, folder).record()
+
+
+class StudyReader:
+    """Reads a study again and again, as its driver does: a trial that ended never changes, and is read once."""
+
+    def __init__(self, study: optuna.Study, config: StudyConfig, folder: Path) -> None:
+        self._study, self._config, self._folder = study, config, folder
+        self._inputs = input_hashes(study)
+        self._ended: dict[int, Run] = {}
+        self._baseline: RunResult | None = None
+        self._kept = Kept()
+
+    def record(self) -> StudyRecord:
+        """Of one reading of the study database: no trial is in two states."""
+        trials = [self._run(frozen) for frozen in self._study.get_trials(deepcopy=False)]
+        return StudyRecord(self._config, self._folder, self._judged(trials), self._inputs, self._kept)
+
+    def _run(self, frozen: FrozenTrial) -> Run:
+        """With its knobs in the space's order, and its digest where they and the inputs' hashes are known."""
+        if frozen.number in self._ended:
+            return self._ended[frozen.number]
+        trial, space, inputs = run_of(frozen), self._config.study.space, self._inputs
+        params = {address: trial.params[address] for address in space if address in trial.params}
+        is_known = {*space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
+        digest = trial.digest
+        is_gone = trial.state is State.FINISHED and not WorkFolder(self._folder / "trials" / digest).has_ended
+        if is_known and (not digest or is_gone):
+            digest = find_digest(self._config.run_config(params), inputs, self._folder / "trials")
+        trial = self._looked_at(replace(trial, params=params, digest=digest))
+        if frozen.state.is_finished() and trial.state is not State.DAMAGED:  # that one is run again
+            self._ended[frozen.number] = trial
+        return trial
+
+    def _looked_at(self, trial: Run) -> Run:
+        """As it is, or damaged: what a trial left must be there."""
+        work = WorkFolder(self._folder / "trials" / trial.digest)
+        try:
+            if trial.state is State.FINISHED:
+                result = stored_result(work)
+                self._kept.numbers[trial.digest], self._kept.start[trial.digest] = result.numbers, result.start
+                last = work.last_record()
+                if last is None or not is_end(last, result):
+                    path = work.path / PROGRESS
+                    logger.warning("%s: %s ends before the training did; `make doctor` says more", trial.label, path)
+            if trial.state in (State.FINISHED, State.STOPPED) and work.first_record() is None:
+                _check_any_record(work)
+        except DamagedError as fault:
+            return trial.as_damaged(fault)
+        return trial
+
+    def _judged(self, trials: list[Run]) -> list[Run]:
+        """The trials with how far they keep the bars, which are read from results: a choice may change at any time."""
+        finished = [trial for trial in trials if trial.state is State.FINISHED]
+        if not self._config.study.choice.bars or not finished:
+            return trials
+        if self._baseline is None and finished[0].is_baseline:
+            self._baseline = self._result(finished[0])
+        for trial in finished:
+            if not trial.bars and (result := self._result(trial)) is not None:
+                bars = bar_excesses(result, self._baseline, self._config)
+                self._ended[trial.number] = replace(trial, bars=bars)
+        return [self._ended.get(trial.number, trial) for trial in trials]
+
+    def _result(self, trial: Run) -> RunResult | None:
+        work = WorkFolder(self._folder / "trials" / trial.digest)
+        return read_result(work) if work.result_path.exists() else None
+
+
+def _check_any_record(work: WorkFolder) -> None:
+    """Raises DamagedError: there is no record of progress, or none of it can be read."""
+    log = read_log(work.path / PROGRESS)
+    if not log.records:
+        why = log.faults[0] if log.faults else "it holds no record"
+        raise DamagedError(f"{work.path / PROGRESS} is damaged: {why}; `make study` trains the run again")
