@@ -237,7 +237,7 @@ def mend_log(path: Path) -> Path:
 
 FEW = 5
 BEGINNING = b'{"step": '
-SEAL = ', "crc32": "'
+CHECKSUM_KEY = ', "crc32": "'
 
 
 def _is_cut_off(line: bytes) -> bool:
@@ -254,7 +254,7 @@ def _record_of(line: bytes) -> Progress | None:
         record = Progress(**content)
         figures = [record.time_s, *(value for value in record.numbers.values() if value is not None)]
         is_typed = type(record.step) is int and all(isinstance(value, int | float) for value in figures)
-        body = f"{text.rpartition(SEAL)[0]}}}"
+        body = f"{text.rpartition(CHECKSUM_KEY)[0]}}}"
         is_sealed = math.isfinite(record.time_s) if checksum is None else checksum == _checksum(body)
     except UNREADABLE:
         return None
@@ -264,7 +264,7 @@ def _record_of(line: bytes) -> Progress | None:
 def _line(record: Progress) -> str:
     """With a checksum: a digit that was changed reads as well as the right one."""
     body = json.dumps({"step": record.step, "numbers": record.numbers, "time_s": record.time_s})
-    return f'{body[:-1]}{SEAL}{_checksum(body)}"}}\n'
+    return f'{body[:-1]}{CHECKSUM_KEY}{_checksum(body)}"}}\n'
 
 
 def _checksum(body: str) -> str:

@@ -19,11 +19,22 @@ from study.runs.lease import driver_of
 from wake2vec import ConfigError
 
 DATABASE = r"(optuna|mlflow)\.db"
+BESIDE = "(-journal|-wal|-shm)?"
+ASIDE = r"\.\d+\.(damaged|half-made)"
+NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]*"
 MADE = re.compile(
-    rf"{DATABASE}(-journal|-wal|-shm|\.\d+\.(half-made|damaged)(-journal|-wal)?)?|\.measured|trials|studies|artifacts|cache|(optuna|mlflow)-server\.log|"
-    r"mirror\.json|\.mirror|\.mirror\.lock|\.[A-Za-z0-9_-][A-Za-z0-9._-]*\.(lock|driver|told|mlflow)|"
-    rf"\.{DATABASE}\.(making|part)(-journal|-wal|-shm)?|"
-    r"(\.[A-Za-z0-9_-]|mirror\.json)[A-Za-z0-9._-]*\.\d+\.(damaged|half-made)"
+    "|".join(
+        (
+            "trials|studies|artifacts|cache",
+            rf"{DATABASE}{BESIDE}",
+            rf"{DATABASE}{ASIDE}{BESIDE}",
+            rf"\.{DATABASE}\.(making|part){BESIDE}",
+            r"(optuna|mlflow)-server\.log",
+            rf"\.{NAME}\.(lock|driver|told|mlflow)|\.measured",
+            r"mirror\.json|\.mirror|\.mirror\.lock",
+            rf"(\.{NAME}|mirror\.json){ASIDE}",
+        )
+    )
 )
 """Names in a results folder that this project gives."""
 

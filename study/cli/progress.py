@@ -76,7 +76,7 @@ class Bars:
         self._console.print(what)
 
     def mlflow_lacks(self, what: str) -> None:
-        self._console.print(what, highlight=False, markup=False)
+        self._console.print(what)
 
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """Told when it changes."""

@@ -33,7 +33,6 @@ WAIT_S = 5.0
 """How long a lock is waited for. Our own transactions take milliseconds."""
 IN_ADDRESSES = "%?{}"
 HALF_MADE = ".half-made"
-DAMAGED = ".damaged"
 MAKING = ".making"
 """Of the name of a lock: one process makes a folder's databases."""
 _mended: dict[Path, tempfile.TemporaryDirectory[str]] = {}

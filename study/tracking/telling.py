@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from study.runs.database import DAMAGED, check_database, is_damaged, put_aside
+from study.runs.database import check_database, is_damaged, put_aside
 from study.runs.faults import DamagedDatabaseError, fault_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.tracking.sync import Projection
 from study.tracking.tracker import RunLog
-from wake2vec import Progress
+from wake2vec import DAMAGED, Progress
 
 SECONDS_BETWEEN_BATCHES = 15.0
 """A batch takes 40 ms, however few figures it has: a commit that waits for the disk."""

@@ -98,6 +98,9 @@ def test_mending_tells_what_it_did(tmp_path: Path) -> None:
     told = ["WINDOWS-1252", "column 2 of 2", "the head 'Wort'", "in lower case", "can't be words", "repeated a word"]
     assert all(part in note for part, note in zip(told, mended.notes, strict=True)), mended.notes
     assert mend(tmp_path / "t.csv", column=1).words == ("n", "3", "2", "1")
+    (tmp_path / "odd.txt").write_bytes(b"vpon\xe9\ncaf\x81\n")  # the second byte is no letter of windows-1252
+    odd = mend(tmp_path / "odd.txt")
+    assert odd.words == ("vponé",) and "U+FFFD" in odd.notes[-1]
 
 
 def test_an_encoding_is_told_by_marks_nuls_and_bytes() -> None:

@@ -207,6 +207,8 @@ def fault_of(word: str) -> str | None:
             continue
         if unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Co", "Cn"}:
             return f"{word!a} has the invisible character U+{ord(letter):04X}"
+        if letter == "\ufffd":
+            return f"{word!a} has U+FFFD, which stands for a letter that could not be read; convert the file again"
         if letter == "▁":
             return f"{word!r} has U+2581, which stands for a space in tokenizers"
     if len(word) > MOST_LETTERS:
