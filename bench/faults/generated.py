@@ -22,6 +22,8 @@ from wake2vec import flatten
 
 FAILED = ("loss", "gradient", "diverge", "finite")
 """Words of a trial's own failure: a study notes it and goes on."""
+EVERY = 500
+"""Inputs from one line of progress to the next."""
 ODD: tuple[Any, ...] = (
     *(None, True, False, "", "x", "null", [], {}, [[]], {"a": 1}, [1, 2], ["a"], "\x00", "\ud800", "é", "a" * 5000),
     *(0, -1, 1, 2, 7, 2**31 - 1, 2**31, 2**32, 2**63, -(2**63), 10**12, 10**30, 10**400),
@@ -235,4 +237,6 @@ def tally(found: Iterator[tuple[str, int, Attempt]], report: Callable[[str], Non
         counts[kind][ended] += 1
         if ended in ("traceback", "hang", "unclean"):
             report(f"{kind} {number}: {ended}: {told.fault[:400]}")
+        if (so_far := sum(ended.total() for ended in counts.values())) % EVERY == 0:
+            report(f"{so_far:,} inputs")
     return counts
