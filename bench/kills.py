@@ -33,13 +33,10 @@ KILLS_A_TRIAL = 6
 OPERATIONS: list[tuple[Any, str]] = [
     (checkpoint, "save_file"),
     (pathlib.Path, "write_text"),
-    (pathlib.Path, "mkdir"),
-    (pathlib.Path, "rename"),
-    (pathlib.Path, "replace"),
-    (os, "fsync"),
+    *((os, name) for name in ("mkdir", "rename", "replace", "unlink", "fsync")),
     (shutil, "rmtree"),
 ]
-"""What a trial does to files, and where the function is looked up."""
+"""What is done to files, and where the function is looked up."""
 
 Outcome = tuple[Any, ...]
 

@@ -1,8 +1,6 @@
 """Tiny real objects: a two-layer Llama with a byte-fallback tokenizer, a piece of the Folio, a lexicon."""
 
-import contextlib
 import os
-import sqlite3
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from mlflow.store.db import utils as mlflow_tables
 from playwright.sync_api import Browser
 from sqlalchemy.engine import Engine
 from tools import need
@@ -21,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from bench import small_base
 from bench.browser import open_browser
+from bench.migrated import migrated_once
 from study.config import StudyConfig, check_config
 from study.engine.driver import StudyOutcome, drive
 from study.engine.executor import Watcher
@@ -95,25 +93,8 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def migrate() -> Iterator[Callable[[Engine], None]]:
-    """MLflow makes a database by all its migrations: an eighth of a small study's time.
-
-    The first one of this process is made so; others that are empty begin as copies of it. Gives MLflow's own function.
-    """
-    migrate = mlflow_tables._initialize_tables
-    with contextlib.closing(sqlite3.connect(":memory:")) as made, pytest.MonkeyPatch.context() as patch:
-
-        def initialize(engine: Engine) -> None:
-            is_empty = mlflow_tables._is_empty_database(engine)
-            with contextlib.closing(engine.raw_connection()) as connection:
-                if is_empty and made.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    made.backup(connection.driver_connection)
-                    return
-            migrate(engine)
-            if is_empty:
-                with contextlib.closing(engine.raw_connection()) as connection:
-                    connection.driver_connection.backup(made)
-
-        patch.setattr(mlflow_tables, "_initialize_tables", initialize)
+    """MLflow makes a database by all its migrations: an eighth of a small study's time. Gives MLflow's own function."""
+    with migrated_once() as migrate:
         yield migrate
 
 

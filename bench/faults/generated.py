@@ -4,6 +4,7 @@ Half of what is made up can be used. So each input goes on to a trial: settings 
 from the space, the model is loaded, rows are initialised, one step is trained, texts are written, figures measured.
 """
 
+import copy
 import json
 import os
 import random
@@ -115,14 +116,19 @@ def _change(content: Any, rng: random.Random) -> None:
             continue
         way = rng.random()
         if way < 0.7:
-            node[key] = rng.choice(ODD)
+            node[key] = _odd(rng)
         elif way < 0.85:
             del node[key]
         elif isinstance(node, dict):
             node[rng.choice(("odd", "auto_map", "num_layers", "model_type", "type"))] = node.pop(key)
         else:
-            node.append(rng.choice(ODD))
+            node.append(_odd(rng))
         return
+
+
+def _odd(rng: random.Random) -> Any:
+    """A copy: what is put into a file may be changed there again."""
+    return copy.deepcopy(rng.choice(ODD))
 
 
 def header(rng: random.Random, folder: Path) -> list[str]:

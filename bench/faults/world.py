@@ -1,9 +1,7 @@
 """Whole studies that are killed, starved of disk and driven twice; each is then brought to its end and compared.
 
 `python -m bench.faults world --count 3000` makes so many faults, `python -m bench.faults.world 1800` as many as half an
-hour takes. Every study is compared with one that was left in peace: its
-trials with parameters, values, records and rows, and MLflow's runs with their figures. Trials that had a result must
-not be trained again.
+hour takes, beside a death at each statement of the libraries' set-up.
 """
 
 import contextlib
@@ -17,61 +15,52 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import optuna
 import torch
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
 
 import study.tracking.sync
+from bench.faults import after, making
+from bench.faults.studies import (
+    Countdown,
+    Counts,
+    Enough,
+    Studies,
+    before_commits,
+    before_operations,
+    code_of,
+    fork,
+    held,
+    small_study,
+)
 from bench.figures import Figure, publish
-from bench.kills import OPERATIONS
-from bench.small_base import build_base
-from study.config import StudyConfig, check_config, read_profile
-from study.engine.driver import drive
-from study.engine.executor import Watcher
-from study.runs.faults import Exit, exit_of, fault_of
-from study.runs.reader import read_record
+from study.runs.faults import Exit
 from study.runs.run import Run, State
 from study.tracking.database import make_tracking
 from study.tracking.sync import Projection
 from study.tracking.telling import MOST_SHARE, Telling
-from wake2vec import Progress, Wake2VecError, WorkFolder, prepare
-from wake2vec.config import DEFAULT_FOLDER
+from wake2vec import Progress, prepare
 
-KILLED = 9
 SECONDS = 1800.0
 MOST_DEATHS = 40
 """Of one study."""
 LOCKED_S = 120.0
-FURTHER = 16
-"""Points at the most from one death to the next."""
-LETTERS = 40_000
-WORDS = 100
 SIZES_B = [round(50e3 * 1.3**power) for power in range(26)]
 """Of disks, up to 35 MB."""
 ROOM_B = 400_000_000
-Held = tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]
-
-
-Enough = Callable[["Counts"], bool]
 
 
 def run(count: int, seed: int) -> list[Figure]:
-    """So many faults."""
-    return found(seed, lambda share: lambda counts: counts.faults >= share * count)
+    """So many faults, those of the set-up included."""
+    return found(seed, lambda made, share: lambda counts: counts.faults >= share * (count - made))
 
 
 def main(seconds: float = SECONDS) -> bool:
     """As many as the time takes; whether all bars hold."""
 
-    def until(share: float) -> Enough:
+    def until(_: int, share: float) -> Enough:
         ends: list[float] = []
 
         def is_over(_: Counts) -> bool:
@@ -83,31 +72,34 @@ def main(seconds: float = SECONDS) -> bool:
     return publish("faults-world", f"python -m bench.faults.world {seconds:g}", found(0, until))
 
 
-def found(seed: int, enough: Callable[[float], Enough]) -> list[Figure]:
-    """`enough` gives, for a share of all, when a kind has had it."""
+def found(seed: int, enough: Callable[[int, float], Enough]) -> list[Figure]:
+    """`enough` gives, for the faults that there are and a share of the rest, when a kind has had it."""
     torch.set_num_threads(1)  # a fork inherits no pool of threads
     vars(study.tracking.sync)["draw_study"] = lambda record: []  # pictures take longer than all the rest
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as name:
         config = small_study(Path(name))
         prepare(config.run)  # before any fork: all victims share it
-        bench = Bench(config, Path(name), random.Random(seed))
-        counts = {
-            "kill -9 at random": bench.until(enough(0.25), bench.random_kills),
-            "death before a commit": bench.until(enough(0.25), bench.deaths(before_commits)),
-            "death before a file operation": bench.until(enough(0.2), bench.deaths(before_operations)),
-            "full disk": bench.small_disks(enough(0.15)),
-            "two drivers": bench.until(enough(0.15), bench.two_drivers),
+        counts = {"kill at a statement of the libraries' set-up": making.each_statement(config, Path(name) / "making")}
+        made = sum(count.faults for count in counts.values())
+        bench = World(config, Path(name), random.Random(seed))
+        counts |= {
+            "kill -9 at random": bench.until(enough(made, 0.15), bench.random_kills),
+            "death before a commit": bench.until(enough(made, 0.3), bench.before(before_commits)),
+            "death before a file operation": bench.until(enough(made, 0.3), bench.before(before_operations)),
+            "death in report, export, registration, mirror or the way back": after.deaths(bench, enough(made, 0.2)),
+            "full disk": bench.small_disks(),
+            "two drivers": bench.until(enough(made, 0.05), bench.two_drivers),
         }
         share = bench.share_of_faults(LOCKED_S)
-        controls = bench.controls()
+        controls = bench.controls() | after.controls(bench) | making.controls(Path(name) / "making")
     return [
         *figures(counts, controls),
-        Figure("a trial's time that a locked MLflow takes", share, "", "<= 0.01", share <= MOST_SHARE),
+        Figure("a trial's time that a locked MLflow takes", share, "", f"<= {MOST_SHARE}", share <= MOST_SHARE),
     ]
 
 
-def figures(counts: dict[str, "Counts"], controls: dict[str, bool]) -> Iterator[Figure]:
+def figures(counts: dict[str, Counts], controls: dict[str, bool]) -> Iterator[Figure]:
     for what, count in counts.items():
         yield Figure(what, count.faults, "")
         yield Figure(f"{what}: studies", count.studies, "")
@@ -121,174 +113,68 @@ def figures(counts: dict[str, "Counts"], controls: dict[str, bool]) -> Iterator[
         yield Figure(f"{what}: identical", same, "", "all studies", same == count.studies)
         if count.left_out:
             yield Figure(f"{what}: left out", count.left_out, "")
+    yield Figure("faults in all", sum(count.faults for count in counts.values()), "")
     for name, noticed in controls.items():
         yield Figure(f"control: {name}, noticed", str(noticed), "", "True", noticed)
 
 
-def small_study(folder: Path) -> StudyConfig:
-    """Three trials of a few steps, an anchor among them, with a checkpoint after each step.
-
-    Its inputs are written into `folder`: a model of random weights, the beginning of the profile's text, and words of
-    its lexicon that stand there.
-    """
-    text = (DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8")[:LETTERS]
-    (folder / "corpus.txt").write_text(text, encoding="utf-8")
-    there = set(text.split())
-    words = [word for word in (DEFAULT_FOLDER / "lexicon.txt").read_text("utf-8").split() if word in there]
-    (folder / "lexicon.txt").write_text("\n".join(words[:WORDS]) + "\n", encoding="utf-8")
-    build_base(folder / "model", text)
-    tree = read_profile("tiny", ["machine.threads=1", "machine.checkpoint_every_s=0", "sample.count=0"])
-    section = tree["study"]
-    section |= {"trials": 3, "workers": 1, "sampler": "random", "seeds": 1, "bounds": [], "stopping": None}
-    section |= {"choice": {}, "aimed_trials": 0, "anchors": {"noise 1.0": {"init.noise_scale": 1.0}}}
-    section["space"]["train.steps"] = {"low": 2, "high": 3}
-    section["baseline"]["train.steps"] = 3
-    tree["model"] = {"path": str(folder / "model")}
-    tree["vocabulary"] = {"lexicon": str(folder / "lexicon.txt")}
-    tree["corpus"] = {"path": str(folder / "corpus.txt"), "validation_share": 0.1, "block_tokens": 64}
-    tree["retention"] = {"path": str(folder / "corpus.txt")}
-    tree["train"] = {**tree.get("train", {}), "evaluate_every_steps": 3, "precision": "float32"}
-    return check_config(tree)
-
-
-def held(folder: Path, config: StudyConfig) -> Held:
-    """All that must not depend on what befell the study: trials, MLflow's runs, and their figures."""
-    trials: list[tuple[object, ...]] = []
-    for trial in read_record(config, folder).trials:
-        work = WorkFolder(folder / "trials" / trial.digest)
-        records = [(record.step, record.numbers) for record in work.progress()]
-        rows = {name: rows.tobytes() for name, rows in work.read_arrays("rows").items()}
-        trials.append((trial.number, trial.state, trial.params, trial.values, trial.name, records, rows))
-    own = f"study {config.study.name}"
-    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
-        names = "SELECT name, status FROM runs WHERE lifecycle_stage = 'active' ORDER BY name"
-        # Of the study's own figures the latest: one that is made anew doesn't know what was chosen before.
-        figures = (
-            "SELECT name, key, step, round(value, 9) FROM {} JOIN runs USING (run_uuid) "
-            "WHERE lifecycle_stage = 'active' AND name {} ? AND key NOT LIKE 'system.%' ORDER BY 1, 2, 3, 4"
-        )
-        found = [
-            row
-            for which in (("metrics", "!="), ("latest_metrics", "="))
-            for row in database.execute(figures.format(*which), (own,)).fetchall()
-        ]
-        return trials, database.execute(names).fetchall(), found
-
-
-@dataclass
-class Counts:
-    """What came of one kind of fault."""
-
-    faults: int = 0
-    studies: int = 0
-    lost: int = 0
-    """Trials that had a result and were trained again."""
-    doubled: int = 0
-    """Trials and runs of MLflow that stand there more than once."""
-    stuck: int = 0
-    """Folders in which the same command doesn't come to a good end."""
-    identical: int = 0
-    left_out: str = ""
-    """Why the kind wasn't tried; empty: it was."""
-    seen: dict[str, int] = field(default_factory=dict)
-    """When each result was written that stood there at a fault."""
-
-    def note(self, folder: Path) -> None:
-        self.seen |= {str(path): path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
-
-
-class Bench:
-    """Studies in folders of their own, beside one that was left in peace."""
-
-    def __init__(self, config: StudyConfig, folder: Path, random_: random.Random) -> None:
-        self._config, self._folder, self._random = config, folder, random_
-        self._calm = folder / "calm"
-        began = time.monotonic()
-        assert self._drive_to_its_end(self._calm)
-        self._takes_s = time.monotonic() - began
-        self._expected = held(self._calm, config)
-        self._count = itertools.count()
-        self._made = folder / "made"
-        self._made.mkdir()
-        make_tracking(self._made)
-
-    def until(self, enough: Enough, strike: Callable[[Path, Counts], None]) -> Counts:
-        """Studies, struck and brought to their end, one after the other."""
-        counts = Counts()
-        while not enough(counts):
-            folder = self._new()
-            strike(folder, counts)
-            self._compare(folder, counts)
-        return counts
+class World(Studies):
+    """What machines and people do to a study while it runs."""
 
     def random_kills(self, folder: Path, counts: Counts) -> None:
         for _ in range(MOST_DEATHS):
-            child = fork(lambda: self._drive(folder), folder)
-            time.sleep(self._random.uniform(0, self._takes_s / 3))
+            child = fork(lambda: self.drive(folder), folder)
+            time.sleep(self.random.uniform(0, self.takes_s / 3))
             os.kill(child, signal.SIGKILL)
             if not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
                 return
             counts.faults += 1
             counts.note(folder)
 
-    def deaths(self, dying: Callable[["Countdown"], None]) -> Callable[[Path, Counts], None]:
-        """Of a study whose trials have been trained: at all that is done with results, a few points further each time.
-
-        So deaths cost no training.
-        """
+    def before(self, dying: Callable[[Countdown], None]) -> Callable[[Path, Counts], None]:
+        """Of a study whose trials have been trained: at all that is done with results. So deaths cost no training."""
+        made = self.new()
+        make_tracking(made)
 
         def strike(folder: Path, counts: Counts) -> None:
-            shutil.copytree(self._calm / "trials", folder / "trials")
-            shutil.copy(self._made / "mlflow.db", folder)
-            for _ in range(MOST_DEATHS):
-                at = Countdown(self._random.randrange(FURTHER))
-
-                def work(at: Countdown = at) -> None:
-                    dying(at)
-                    self._drive(folder)
-
-                if code_of(fork(work, folder)) != KILLED:
-                    return
-                counts.faults += 1
-                counts.note(folder)
+            shutil.copytree(self.calm / "trials", folder / "trials")
+            shutil.copy(made / "mlflow.db", folder)
+            self.deaths(folder, counts, dying, lambda: self.drive(folder), MOST_DEATHS)
 
         return strike
 
-    def small_disks(self, enough: Enough) -> Counts:
+    def small_disks(self) -> Counts:
         """A disk in memory, full at some point of the study, in which there is room then."""
         counts = Counts()
         if os.geteuid() != 0:
             counts.left_out = "only root can mount a disk"
             return counts
-        sizes = SIZES_B.copy()
-        self._random.shuffle(sizes)
-        while sizes and not enough(counts):
-            size, folder = sizes.pop(), self._new()
+        for size in SIZES_B:
+            folder = self.new()
             if not mounted(folder, size, "rw"):
                 counts.left_out = "no disk can be mounted here"
                 return counts
             try:
-                counts.faults += code_of(fork(lambda folder=folder: self._drive(folder), folder)) == Exit.DISK  # type: ignore[misc]
+                counts.faults += code_of(fork(lambda folder=folder: self.drive(folder), folder)) == Exit.DISK  # type: ignore[misc]
                 counts.note(folder)
                 assert mounted(folder, ROOM_B, "remount")
-                self._compare(folder, counts, keep=True)
+                self.compare(folder, counts)
             finally:
                 subprocess.run(["umount", str(folder)], check=True)
-        counts.left_out = f"{len(sizes)} sizes" if sizes else ""
         return counts
 
     def two_drivers(self, folder: Path, counts: Counts) -> None:
         """A second one beside the first, which may sleep, and whose lock and note may be gone."""
-        first = fork(lambda: self._drive(folder), folder)
-        time.sleep(self._random.uniform(0, self._takes_s))
-        sleeps, lock, note = (self._random.random() < 0.5 for _ in range(3))
+        first = fork(lambda: self.drive(folder), folder)
+        time.sleep(self.random.uniform(0, self.takes_s))
+        sleeps, lock, note = (self.random.random() < 0.5 for _ in range(3))
         if sleeps:
             os.kill(first, signal.SIGSTOP)
         for is_gone, ending in ((lock, "lock"), (note, "driver")):
             if is_gone:
-                (folder / f".{self._config.study.name}.{ending}").unlink(missing_ok=True)
-        second = fork(lambda: self._drive(folder), folder)
-        time.sleep(self._random.uniform(0, self._takes_s))
+                (folder / f".{self.config.study.name}.{ending}").unlink(missing_ok=True)
+        second = fork(lambda: self.drive(folder), folder)
+        time.sleep(self.random.uniform(0, self.takes_s))
         if sleeps:
             os.kill(first, signal.SIGCONT)
         codes = {code_of(first), code_of(second)}
@@ -298,14 +184,14 @@ class Bench:
 
     def share_of_faults(self, seconds: float) -> float:
         """Of the time of a trial whose MLflow is locked all the while."""
-        folder = self._new()
-        shutil.copy(self._made / "mlflow.db", folder)
-        told, spent_s = Telling(Projection(self._config, folder, {}), lambda said: None), 0.0
+        folder = self.new()
+        make_tracking(folder)
+        told, spent_s = Telling(Projection(self.config, folder, {}), lambda said: None), 0.0
         end = time.monotonic() + seconds
         with contextlib.closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             began = time.monotonic()
-            live = told.begin(Run(State.RUNNING, 0, self._config.study.baseline), {})
+            live = told.begin(Run(State.RUNNING, 0, self.config.study.baseline), {})
             spent_s += time.monotonic() - began
             for step in itertools.count():
                 time.sleep(0.05)
@@ -326,112 +212,14 @@ class Bench:
             "experiment_id, deleted_time FROM runs WHERE name LIKE 'trial 2%'",
             "a run left running": "UPDATE runs SET status = 'RUNNING' WHERE name LIKE 'trial 2%'",
         }.items():
-            folder = self._new()
-            shutil.copytree(self._calm, folder, dirs_exist_ok=True)
+            folder = self.copy()
             with contextlib.closing(
                 sqlite3.connect(folder / ("optuna.db" if "trials" in spoil else "mlflow.db"))
             ) as database:
                 database.execute(spoil)
                 database.commit()
-            found[name] = held(folder, self._config) != self._expected
+            found[name] = held(folder, self.config) != self.expected
         return found
-
-    def _compare(self, folder: Path, counts: Counts, keep: bool = False) -> None:
-        counts.studies += 1
-        if not self._drive_to_its_end(folder):
-            counts.stuck += 1
-            return
-        counts.lost += sum(Path(path).stat().st_mtime_ns != at for path, at in counts.seen.items())
-        counts.seen.clear()
-        found = held(folder, self._config)
-        counts.doubled += max(len(found[0]) - len(self._expected[0]), 0)
-        counts.doubled += sum(number - 1 for number in Counter(name for name, _ in found[1]).values())
-        counts.identical += found == self._expected
-        print(f"{counts.faults} faults, {counts.identical} of {counts.studies} studies identical", file=sys.stderr)
-        if not keep:
-            shutil.rmtree(folder)
-
-    def _new(self) -> Path:
-        folder = self._folder / str(next(self._count))
-        folder.mkdir()
-        return folder
-
-    def _drive(self, folder: Path) -> None:
-        drive(self._config, folder, Silent())
-
-    def _drive_to_its_end(self, folder: Path) -> bool:
-        return code_of(fork(lambda: self._drive(folder), folder)) == 0
-
-
-class Silent(Watcher):
-    """Says nothing."""
-
-
-def fork(work: Callable[[], object], folder: Path) -> int:
-    """The process that does it in a results folder; it ends with its fault's exit code, with 1 after a traceback."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        work()
-        code = 0
-    except Exception as fault:  # noqa: BLE001 - as the commands tell it
-        said = fault if isinstance(fault, Wake2VecError) else fault_of(fault, folder)
-        code = exit_of(said) if said is not None else 1
-        if said is None:
-            traceback.print_exc()
-    except BaseException:  # noqa: BLE001 - the child must never go on as a second bench
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def code_of(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-class Countdown:
-    """Called at each point, it ends the process at the last one."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def __call__(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            os._exit(KILLED)
-
-
-def before_commits(point: Countdown) -> None:
-    """From now on it is called before each commit of a change, of whatever database."""
-    changed = set[Connection]()
-
-    def note(connection: Connection, cursor: object, statement: str, *_: object) -> None:
-        if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA")):
-            changed.add(connection)
-
-    def commit(connection: Connection) -> None:
-        if connection in changed:
-            changed.discard(connection)
-            point()
-
-    event.listen(Engine, "before_cursor_execute", note)
-    event.listen(Engine, "commit", commit)
-
-
-def before_operations(point: Countdown) -> None:
-    """From now on it is called before each operation on files, in work folders, beside databases, of notes."""
-
-    def deadly(original: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **options: Any) -> Any:
-            point()
-            return original(*arguments, **options)
-
-        return counted
-
-    for owner, name in OPERATIONS:
-        setattr(owner, name, deadly(getattr(owner, name)))
 
 
 def mounted(folder: Path, size_b: int, how: str) -> bool:

@@ -12,7 +12,7 @@ from study.format import figure_name, plain, shown
 from study.runs.compare import pair_of, shown_cautions, shown_figures
 from study.runs.record import StudyRecord
 from study.runs.run import Run
-from study.show.sentences import baseline_told, head_told, kept_told
+from study.show.sentences import baseline_told, first_sample, head_told, kept_told
 from study.show.table import escaped, fenced, in_markdown
 from study.show.tables import comparison_table, legend
 from wake2vec import (
@@ -90,6 +90,7 @@ def model_card(record: StudyRecord, trial: Run, reason: str, rights: str | None)
         not_stated=NOT_STATED,
         profile=yaml.safe_dump(_profile(config, trial, result), sort_keys=False, allow_unicode=True),
         audit=result.audit.model_dump(),
+        sample=first_sample(result),
     )
     return plain(rendered)
 

@@ -110,7 +110,7 @@ def content_of(record: StudyRecord, profile: str, overrides: Sequence[str]) -> C
         _told(record, found, export),
         {**_tables(record, found, compared, results), "issues": _issues_table(sides, readings)},
         readings,
-        [result.samples[0] for result in results],
+        [sentences.first_sample(result) for result in results],
         [(title, sentences.audit_told(result.audit)) for title, result in audited],
         [
             (make_command("study", profile, overrides), "runs the study, or goes on with it"),

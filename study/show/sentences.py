@@ -11,6 +11,8 @@ from study.search.importance import ENOUGH_TRIALS, Importances
 from study.show.table import Table, facts
 from wake2vec import Audit, RunResult
 
+NO_SAMPLES = "No texts were sampled: sample.count is 0."
+
 
 def title(record: StudyRecord) -> str:
     """The answer in a line: whether the chosen trial beats the baseline, and in how many objectives it is better."""
@@ -189,6 +191,11 @@ def computed(record: StudyRecord) -> str:
         f"{result.computed.device}, {result.computed.precision}, {result.computed.micro_batch_blocks} sequences at "
         f"once; {memory}. Of the time: {shares}. Trained on {' to '.join(dict.fromkeys(days))}."
     )
+
+
+def first_sample(result: RunResult) -> str:
+    """The first text that a trial wrote, or that it wrote none."""
+    return result.samples[0] if result.samples else NO_SAMPLES
 
 
 def sample_text(result: RunResult) -> str:

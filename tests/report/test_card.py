@@ -9,14 +9,17 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
+from stored import rewrite
 
 from study.config import StudyConfig, load_config
 from study.engine.driver import StudyOutcome
 from study.export.card import NOT_STATED
 from study.export.export import export_trial, parse_formats
 from study.export.registry import register_export
+from study.report.page import write_report
+from study.show.sentences import NO_SAMPLES
 from study.tracking import relocate
-from wake2vec import ConfigError
+from wake2vec import ConfigError, WorkFolder
 
 Done = tuple[Path, StudyOutcome]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
@@ -112,3 +115,16 @@ def test_formats_are_named_or_refused() -> None:
     assert parse_formats("none") == ()
     with pytest.raises(ConfigError, match=r"can be written as word2vec, projector, both or none: not as 'csv'"):
         parse_formats("csv")
+
+
+def test_a_study_that_samples_no_texts_is_shown_and_exported_too(
+    results: Path, study_config: StudyConfig, tmp_path: Path
+) -> None:
+    without = tmp_path / "results"
+    shutil.copytree(results, without)
+    for path in without.glob("trials/*/result.json"):
+        rewrite(WorkFolder(path.parent), {"samples": []})
+    page = write_report(study_config, without)
+    for path in (page, page.with_suffix(".md")):
+        assert NO_SAMPLES in path.read_text(encoding="utf-8")
+    assert NO_SAMPLES in card_of(study_config, without, tmp_path / "out")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from bench.faults.world import code_of, fork
+from bench.faults.studies import code_of, fork
 from study.config import StudyConfig
 from study.runs.faults import Exit, GoneError, InUseError
 from study.runs.lease import driver_of, only_driver
