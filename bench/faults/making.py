@@ -1,11 +1,15 @@
 """Deaths while the libraries make their databases: at each statement, of Optuna's tables and of MLflow's migrations.
 
 What a killed process leaves is what stands in its files at that moment. So one process makes the databases, and before
-each statement its folder is copied; from the copy the same command must come to whole databases.
+each statement its folder is copied where it differs from the copies; from each the same command must come to whole
+databases.
 """
 
+import hashlib
 import shutil
 import sqlite3
+import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -24,12 +28,10 @@ from study.tracking.database import make_tracking
 from wake2vec import Wake2VecError
 
 Make = Callable[[Path], object]
-EVERY = 200
-"""Statements from one line of progress to the next."""
 
 
 def each_statement(config: StudyConfig, place: Path) -> Counts:
-    """Faults and studies are databases here."""
+    """Faults are statements here, and studies the states of files that they met."""
     counts = Counts()
     with migrated_once() as migrate:
         make_tracking(place / "first")  # later ones are copies of it
@@ -51,34 +53,38 @@ def _each(make: Make, again: Make, name: str, place: Path, counts: Counts) -> No
     """`again` makes what `make` does, and may be quicker."""
     again(place / "whole")
     expected = content(place / "whole" / name)
-    folder, copy = place / "making", place / "copy"
-    is_looking = False
+    for left, statements in _left_at_each_statement(make, place).items():
+        counts.faults += statements
+        counts.studies += 1
+        try:
+            again(left)
+            counts.identical += content(left / name) == expected
+        except (Wake2VecError, sqlite3.Error):
+            counts.stuck += 1
+    print(f"{counts.faults} statements, {counts.identical} of {counts.studies} states identical", file=sys.stderr)
+
+
+def _left_at_each_statement(make: Make, place: Path) -> Counter[Path]:
+    """Copies of all that stood in the folder before a statement, and before how many it was the same to the byte."""
+    folder = place / "making"
+    folder.mkdir(parents=True)
+    found: Counter[Path] = Counter()
 
     def look(*_: object) -> None:
-        nonlocal is_looking
-        if is_looking or not folder.exists():
-            return
-        is_looking = True
-        try:
+        state = hashlib.sha256()
+        for path in sorted(folder.rglob("*")):
+            state.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
+        copy = place / state.hexdigest()[:16]
+        if not copy.exists():
             shutil.copytree(folder, copy)
-            counts.faults += 1
-            counts.studies += 1
-            try:
-                again(copy)
-                counts.identical += content(copy / name) == expected
-            except (Wake2VecError, sqlite3.Error):
-                counts.stuck += 1
-            shutil.rmtree(copy)
-            if counts.faults % EVERY == 0:
-                print(f"{counts.faults} statements, {counts.identical} databases identical", flush=True)
-        finally:
-            is_looking = False
+        found[copy] += 1
 
     event.listen(Engine, "before_cursor_execute", look)
     try:
         make(folder)
     finally:
         event.remove(Engine, "before_cursor_execute", look)
+    return found
 
 
 def content(path: Path) -> tuple[set[str], dict[str, int]]:
