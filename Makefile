@@ -18,7 +18,8 @@ export MPLBACKEND := Agg
 # What a user may set: make study TRIALS=20, make study PROFILE=t4 CORPUS=... LEXICON=... MODEL=..., or any knob
 # with SET="train.rows=new study.baseline.train.steps=100". RESULTS=folder: where results lie, mlruns without it.
 SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),$(call QUOTED,corpus.path=$(CORPUS))) \
-	$(if $(LEXICON),$(call QUOTED,vocabulary.lexicon=$(LEXICON))) $(if $(MODEL),$(call QUOTED,model.path=$(MODEL))) $(SET)
+	$(if $(LEXICON),$(call QUOTED,vocabulary.lexicon=$(LEXICON))) $(if $(MODEL),$(call QUOTED,model.path=$(MODEL))) \
+	$(if $(WORKERS),study.workers=$(WORKERS)) $(SET)
 
 .PHONY: help setup study measure sync status list show compare plan ui dashboard export report model test check format bench gpu figures findings screenshots doctor clean
 
@@ -27,8 +28,9 @@ help: ## This list
 
 setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python, TORCH=cpu or cuda)
 
-study: .venv/run ## Run the study, or continue it (FOR=2h30m, MIRROR=folder, PREFER="loss=2,collapse=1")
-	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for $(call QUOTED,$(FOR))) $(if $(MIRROR),--mirror $(call QUOTED,$(MIRROR))) $(CHOICE)
+study: .venv/run $(if $(ADDRESS),.venv/cluster) ## Run the study, or continue it (WORKERS=8, ADDRESS=local, FOR=2h30m, MIRROR=folder, PREFER="loss=2")
+	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for $(call QUOTED,$(FOR))) $(if $(MIRROR),--mirror $(call QUOTED,$(MIRROR))) \
+		$(if $(ADDRESS),--address $(call QUOTED,$(ADDRESS))) $(CHOICE)
 
 measure: .venv/run ## What the results lack of today's figures, from the rows that are kept: seconds, no training
 	@$(STUDY) measure $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
@@ -121,6 +123,11 @@ models/smollm2-135m: | .venv/smollm2
 # The version before, in a folder of its own: tests read exports with both.
 .venv/transformers4: .venv/run
 	@$(BIN)/python scripts/setup.py transformers4
+	@touch $@
+
+# Ray, for workers on other machines: 79 MB.
+.venv/cluster: .venv/run
+	@$(BIN)/python scripts/setup.py cluster
 	@touch $@
 
 .venv/dashboard: .venv/run

@@ -243,6 +243,10 @@ class StudySection(Section):
     """The study is done when so many trials in a row have not raised the hypervolume; None: when it has `trials`."""
     workers: int = Field(1, ge=1, le=1024)
     """Runs side by side, each in a process of its own; what a trial is proposed from then lacks those beside it."""
+    order: Literal["repeatable", "free"] = "repeatable"
+    """What a trial is proposed from where several run at once. Repeatable: all but those that may run beside it,
+    whoever ended first; the study repeats itself, and a worker may wait. Free: all that have ended; no worker waits,
+    and each trial keeps which it didn't see."""
     seeds: int = Field(1, ge=1, le=1000)
     """How many seeds the baseline and the finalists are run with."""
     finalists: int = Field(3, ge=1, le=MOST)

@@ -48,6 +48,7 @@ TOOLS = {
     "transformers4": Tool(
         lambda: (OLDER / "transformers").is_dir(), "transformers 4, beside 5", "make .venv/transformers4"
     ),
+    "ray": Tool(lambda: importlib.util.find_spec("ray") is not None, "Ray", "make .venv/dev"),
     "proc": Tool(lambda: Path("/proc/self/fd").is_dir(), "Linux's /proc", "mount it, or test on Linux"),
 }
 

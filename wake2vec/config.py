@@ -153,6 +153,8 @@ class MachineConfig(Section):
     """Most memory that a trial may take, in 10^9 bytes; None: what the device has free."""
     threads: int | None = Field(None, ge=1, le=1024)
     """Threads that compute on a CPU; None: in a study the quickest number, measured before each run, else torch's."""
+    gpus: float | None = Field(None, ge=0, le=64)
+    """GPUs that a run takes of a cluster, also a share of one: .5; None: one, where the cluster has some."""
     checkpoint_every_s: float = Field(60, ge=0)
     """Seconds from one checkpoint to the next: what a machine that is taken away costs at most."""
 

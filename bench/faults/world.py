@@ -84,12 +84,12 @@ def found(seed: int, enough: Callable[[int, float], Enough]) -> list[Figure]:
         made = sum(count.faults for count in counts.values())
         bench = World(config, Path(name), random.Random(seed))
         counts |= {
-            "kill -9 at random": bench.until(enough(made, 0.15), bench.random_kills),
+            "kill -9 at random": bench.until(enough(made, 0.12), bench.random_kills),
             "death before a commit": bench.until(enough(made, 0.3), bench.before(before_commits)),
             "death before a file operation": bench.until(enough(made, 0.3), bench.before(before_operations)),
-            "death in report, export, registration, mirror or the way back": after.deaths(bench, enough(made, 0.2)),
+            "death in report, export, registration, mirror or the way back": after.deaths(bench, enough(made, 0.25)),
             "full disk": bench.small_disks(),
-            "two drivers": bench.until(enough(made, 0.05), bench.two_drivers),
+            "two drivers": bench.until(enough(made, 0.03), bench.two_drivers),
         }
         share = bench.share_of_faults(LOCKED_S)
         controls = bench.controls() | after.controls(bench) | making.controls(Path(name) / "making")

@@ -143,6 +143,12 @@ def run(
         ),
     ] = None,
     prefer: Prefer = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Run on Ray: `local` on this machine, `auto` or `host:port` on a cluster; study.workers at once."
+        ),
+    ] = None,
 ) -> None:
     """Run a study, or continue it.
 
@@ -160,10 +166,10 @@ def run(
     try:
         bars = Bars(config, console)
         with mirroring(folder, mirror), bars.drawn:
-            outcome = drive(config, folder, bars, stop)
+            outcome = drive(config, folder, bars, stop, address)
     except TrialStopped:
         say(f"Stopped: {'the time is over' if stop.signal is None else 'you asked for it'}. This continues:")
-        typer.echo(f"  {continuing(profile, overrides or [], folder, time_given, mirror, prefer)}")
+        typer.echo(f"  {continuing(profile, overrides or [], folder, time_given, mirror, prefer, address)}")
         raise typer.Exit(0 if stop.signal is None else 128 + stop.signal) from None
     record = outcome.record
     if not outcome.added:

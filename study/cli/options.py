@@ -105,6 +105,7 @@ def continuing(
     time_given: str | None,
     mirror: Path | None,
     prefer: str | None = None,
+    address: str | None = None,
 ) -> str:
     """The command that goes on with a study, as a shell takes it."""
     interpreter = Path(sys.executable)
@@ -115,6 +116,7 @@ def continuing(
     words += ["--for", time_given] if time_given else []
     words += ["--mirror", str(mirror)] if mirror is not None else []
     words += ["--prefer", prefer] if prefer else []
+    words += ["--address", address] if address else []
     return shlex.join(words)
 
 

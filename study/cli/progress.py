@@ -120,6 +120,11 @@ class Bars:
             told = tying_told(before, record.numbers.get("validation.loss"))
             self._console.print(f"  {name}: head: {told}; model.head=native keeps it")
 
+    def restarted(self, name: str, from_checkpoint: bool) -> None:
+        how = "goes on elsewhere from its checkpoint" if from_checkpoint else "begins anew elsewhere: no shared folder"
+        self._console.print(f"  {name} has lost its worker, and {how}")
+        self._fresh.add(name)
+
     def run_ended(self, run: Run) -> None:
         if run.role is Role.TRIAL:
             self._ended += 1

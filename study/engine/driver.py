@@ -4,6 +4,7 @@ A trial is a pure function of its configuration, and its work folder is the trut
 stands there. So a driver that died is followed by one that runs the open trials again under their numbers.
 """
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from study.engine.measures import measure_runs
 from study.engine.processes import Processes
 from study.engine.shared_faults import Faults, check_figures
 from study.engine.stop import Stop
-from study.engine.worker import Abandoned, Event, Failed, Outcome, Sample, Suspended, Task, ThreadsChosen
+from study.engine.worker import Abandoned, Event, Failed, Outcome, Restarted, Sample, Suspended, Task, ThreadsChosen
 from study.runs.choose import Choice
 from study.runs.database import check_database, make_private
 from study.runs.judge import why_enough
@@ -48,6 +49,7 @@ from wake2vec import (
 
 Result = RunResult | Abandoned | Failed
 """How a run ended; `Suspended` is none of it."""
+RAY_REMEDY = "make .venv/cluster"
 TOLD = {State.FINISHED: TrialState.COMPLETE, State.STOPPED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
 
@@ -73,12 +75,16 @@ class StudyOutcome:
 
 
 def drive(
-    config: StudyConfig, folder: Path, watcher: Watcher, stop: Callable[[], bool] = lambda: False
+    config: StudyConfig,
+    folder: Path,
+    watcher: Watcher,
+    stop: Callable[[], bool] = lambda: False,
+    address: str | None = None,
 ) -> StudyOutcome:
     """Run trials until the study has as many as its configuration asks for; all its files lie in `folder`.
 
     `stop` is asked after each step and each trial. Where it gives True the open trial is left with a checkpoint, for
-    the next driver to go on with.
+    the next driver to go on with. With `address` runs are worked off by Ray there; `local` is one of the study's own.
 
     Raises:
         TrialStopped: `stop` said so, before the study was done.
@@ -87,6 +93,7 @@ def drive(
         StorageFault: the study database, the disk or the folder fails, or another driver has taken over: results
             stand in their work folders, and the same call goes on. Of MLflow's database none is raised.
     """
+    executor = executor_for(config, folder, address)
     inputs = fingerprint_inputs(config.run)
     check_database(folder / "optuna.db", to_write=True)
     material = prepare(config.run, folder / "cache", keep=False)
@@ -98,10 +105,20 @@ def drive(
         study = open_study(folder, config, fingerprint, lease.check)
         measure_runs(config, folder, watcher.remeasuring)
         import_trials(study, folder, config, fingerprint)
-        workers = config.study.workers
-        executor = InProcess(folder) if workers == 1 else Processes(folder, workers)
         with executor:  # its processes start while MLflow's database is opened
             return Driver(study, Projection(config, folder, inputs), watcher, stop, lease).run(executor)
+
+
+def executor_for(config: StudyConfig, folder: Path, address: str | None) -> Executor:
+    """Raises ConfigError: the address can't be used, or Ray isn't installed."""
+    workers = config.study.workers
+    if address is None:
+        return InProcess(folder) if workers == 1 else Processes(folder, workers)
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError(f"--address needs Ray, which isn't installed: run `{RAY_REMEDY}`, or leave --address out")
+    from study.engine.cluster import Cluster
+
+    return Cluster(folder, workers, config.run, address)
 
 
 @dataclass(frozen=True)
@@ -182,6 +199,9 @@ class Driver:
             self._lease.check()
         if isinstance(event, ThreadsChosen):
             self._watcher.threads_chosen(event.threads, event.seconds)
+        elif isinstance(event, Restarted):
+            self._mlflow.restarted(self._open[task.name].log)
+            self._watcher.restarted(task.name, event.from_checkpoint)
         elif isinstance(event, Sample):
             self._mlflow.progressed(self._open[task.name].log, event.record)
         else:
@@ -217,13 +237,18 @@ class Driver:
             return False
         if _waiting(record.trials):
             return True
-        last_seen = study.last_seen_by(len(record.trials))
+        number = len(record.trials)
+        if study.order == "free" and not study.is_aimed(number):
+            return True
+        last_seen = study.last_seen_by(number)
         return all(trial.number > last_seen for trial in record.running)
 
     def _ask(self, record: StudyRecord) -> optuna.Trial:
         """The next trial, with all its parameters in the study database before it begins."""
         if not _waiting(record.trials):
-            self._study.enqueue_trial(propose(record, len(record.trials)))
+            number = len(record.trials)
+            kept = {"unseen": sorted(record.unseen_by(number))} if self._config.study.order == "free" else None
+            self._study.enqueue_trial(propose(record, number), user_attrs=kept)
         return self._study.ask()
 
     def _due(self, record: StudyRecord) -> list[Run]:

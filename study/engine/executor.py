@@ -36,6 +36,10 @@ class Watcher(Protocol):
         """`name` is the run's label."""
         return
 
+    def restarted(self, name: str, from_checkpoint: bool) -> None:
+        """The run has lost its worker, and another has it; `name` is its label."""
+        return
+
     def run_ended(self, run: Run) -> None:
         """It is finished, stopped or failed."""
         return

@@ -3,7 +3,6 @@
 import multiprocessing
 import signal
 import sys
-import traceback
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -14,7 +13,7 @@ from typing import Any, Self
 
 from study.engine.executor import Scheduler
 from study.engine.stop import Stop
-from study.engine.worker import SECONDS_BETWEEN_LOOKS, Outcome, Suspended, Task, Worker, alone, share_of_cores
+from study.engine.worker import SECONDS_BETWEEN_LOOKS, Event, Outcome, Task, Worker, share_of_cores, work_off
 from study.runs.faults import GoneError
 from wake2vec import Wake2VecError
 
@@ -158,21 +157,7 @@ def _serve(pipe: Pipe, folder: Path, threads: int) -> None:
     line, worker = _Line(pipe), Worker(folder, threads)
     while (order := line.next_order()) is not None:
         task, deadline = order
-        line.send(_Ended(_outcome(task, worker, folder, line, Stop.at(deadline))))
-
-
-def _outcome(task: Task, worker: Worker, folder: Path, line: "_Line", time_given: Stop) -> Outcome | Exception:
-    def stop() -> bool:
-        return line.asks_to_stop() or time_given()
-
-    try:
-        # The workers of a driver that was killed write a checkpoint after their step: whoever follows waits for it.
-        with alone(folder / "cache" / f"{task.digest}.lock", stop) as is_alone:
-            return worker.run(task, line.send, stop) if is_alone else Suspended()
-    except Exception as fault:  # noqa: BLE001 (it is raised again where the driver is)
-        if not isinstance(fault, Wake2VecError):
-            fault.add_note(f"in a worker:\n{traceback.format_exc()}")
-        return fault
+        line.tell(_Ended(work_off(task, worker, folder, line, Stop.at(deadline))))
 
 
 class _Line:
@@ -198,7 +183,10 @@ class _Line:
             self._is_to_stop = True
         return self._is_to_stop or self._is_cut
 
-    def send(self, message: object) -> None:
+    def send(self, event: Event) -> None:
+        self.tell(event)
+
+    def tell(self, message: "Event | _Ended") -> None:
         try:
             self._pipe.send(message)
         except OSError:

@@ -2,12 +2,15 @@
 
 import contextlib
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import filelock
 
+from study.engine.stop import Stop
 from study.runs.system import SystemSampler
 from study.search.stopping import Stopper
 from wake2vec import (
@@ -18,6 +21,7 @@ from wake2vec import (
     TrialAbandoned,
     TrialFailedError,
     TrialStopped,
+    Wake2VecError,
     WorkFolder,
     measure_threads,
     prepare,
@@ -60,7 +64,14 @@ class ThreadsChosen:
     seconds: Mapping[int, float]
 
 
-Event = Progress | Sample | ThreadsChosen
+@dataclass(frozen=True)
+class Restarted:
+    """Another worker has the run, whose own was lost: it goes on from its checkpoint, or begins anew."""
+
+    from_checkpoint: bool
+
+
+Event = Progress | Sample | ThreadsChosen | Restarted
 
 
 @dataclass(frozen=True)
@@ -163,6 +174,30 @@ class _ThreadTimes:
         same_model = (config.model, config.train.precision) == (known.model, known.train.precision)
         alike = same_model and (config.corpus, config.machine) == (known.corpus, known.machine)
         return alike and time.monotonic() - self.at_s < MEASUREMENT_HOLDS_S
+
+
+class Line(Protocol):
+    """A worker's way to its driver."""
+
+    def send(self, event: Event) -> None: ...
+
+    def asks_to_stop(self) -> bool: ...
+
+
+def work_off(task: Task, worker: Worker, folder: Path, line: Line, time_given: Stop) -> Outcome | Exception:
+    """Run it where nobody else does; an exception is the outcome too, to be raised again where the driver is."""
+
+    def stop() -> bool:
+        return line.asks_to_stop() or time_given()
+
+    try:
+        # The workers of a driver that was killed write a checkpoint after their step: whoever follows waits for it.
+        with alone(folder / "cache" / f"{task.digest}.lock", stop) as is_alone:
+            return worker.run(task, line.send, stop) if is_alone else Suspended()
+    except Exception as fault:  # noqa: BLE001 (it is raised again where the driver is)
+        if not isinstance(fault, Wake2VecError):
+            fault.add_note(f"in a worker:\n{traceback.format_exc()}")
+        return fault
 
 
 @contextlib.contextmanager

@@ -67,20 +67,32 @@ class StudyRecord:
     """Hashes of base model, corpus and lexicon, but one that varies."""
     kept: Kept = field(default_factory=Kept, compare=False, repr=False)
 
-    def seen_by(self, number: int) -> "StudyRecord":
-        """What trial `number` may know: all trials but those that may run beside it.
+    def unseen_by(self, number: int) -> set[int]:
+        """Numbers of the trials before it whose ends trial `number` may not know: as it keeps, else by the rule.
 
-        That they have ended or not would hang on the machine's mood; so a study that is run again is the same.
+        By the rule of a repeatable study those are all that may run beside it, whether they have ended or not: that
+        would hang on the machine's mood, and so a study that is run again is the same.
         """
-        last = self.config.study.last_seen_by(number)
-        return replace(self, trials=[trial for trial in self.trials if trial.source or trial.number <= last])
+        for trial in self.trials:
+            if trial.number == number and not trial.source and trial.unseen is not None:
+                return set(trial.unseen)
+        if self.config.study.order == "free":
+            return {trial.number for trial in self.running if trial.number < number}
+        return set(range(max(self.config.study.last_seen_by(number) + 1, 0), number))
+
+    def seen_by(self, number: int) -> "StudyRecord":
+        """What trial `number` may know."""
+        unseen = self.unseen_by(number)
+        seen = [
+            trial for trial in self.trials if trial.source or (trial.number < number and trial.number not in unseen)
+        ]
+        return replace(self, trials=seen)
 
     def beside(self, number: int) -> list[dict[str, Value]]:
         """The parameters of the trials that may run beside trial `number`, as far as they are known."""
         own = [trial for trial in self.trials if not trial.source]
         known = {trial.number: trial.params for trial in own if trial.params.keys() == self.config.study.space.keys()}
-        between = range(self.config.study.last_seen_by(number) + 1, number)
-        return [known[other] for other in between if other in known]
+        return [known[other] for other in sorted(self.unseen_by(number)) if other in known]
 
     def _in(self, *states: State) -> list[Run]:
         return [trial for trial in self.trials if trial.state in states]

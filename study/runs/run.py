@@ -85,6 +85,8 @@ class Run:
     """Updates done when it was stopped."""
     seed: int | None = None
     """Of a repeat; None: that of the study."""
+    unseen: tuple[int, ...] | None = None
+    """Trials before it that were open when it was proposed; None: the study's rule says which it may see."""
 
     @property
     def role(self) -> Role:

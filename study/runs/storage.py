@@ -212,6 +212,7 @@ def run_of(trial: FrozenTrial) -> Run:
         trial.user_attrs.get("from", ""),
         reason=trial.user_attrs.get(REASONS[state], "") if state in REASONS else "",
         step=trial.user_attrs.get("stopped_at", 0) if state is State.STOPPED else 0,
+        unseen=tuple(unseen) if (unseen := trial.user_attrs.get("unseen")) is not None else None,
     )
 
 

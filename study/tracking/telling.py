@@ -64,6 +64,10 @@ class Telling:
         if time.monotonic() - live.sent_at >= SECONDS_BETWEEN_BATCHES:
             self.flush(live)
 
+    def restarted(self, live: LiveLog) -> None:
+        """The run goes on from an earlier step, as after the end of a driver: MLflow's copy is opened anew."""
+        live.waiting, live.log = [], None
+
     def flush(self, live: LiveLog) -> None:
         """Send what waits; what fails is left to the run's end."""
         records, live.waiting = live.waiting, []
