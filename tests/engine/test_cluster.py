@@ -28,7 +28,7 @@ BESIDE = {
     "trials": 6,
     "startup_trials": 2,
     "bounds": ["validation.loss <= baseline"],
-    "stopping": {"grace_steps": 3},
+    "stopping": {"grace_steps": 3, "keep_share": None, "stuck_nats": 0.1, "diverged_nats": None},
 }
 SLOTS = 3
 
