@@ -89,7 +89,7 @@ figures: .venv/dev ## Eight studies, report and notebook, 300 kills, bare machin
 findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement, optimiser (3 hours)
 	@for part in forms initialisers mechanism agreement optimiser; do $(BIN)/python -m bench.$$part || exit; done
 
-faults: .venv/dev ## Faults put into whole commands, thousands of them, counted: docs/reliability.md (KIND=inputs or world, COUNT=3000)
+faults: .venv/dev ## Faults put into whole commands, thousands of them, counted: docs/reliability.md (KIND=inputs, world or after, COUNT=3000)
 	@$(BIN)/python -m bench.faults $(KIND) $(if $(COUNT),--count $(COUNT))
 
 screenshots: .venv/dev report ## The MLflow UI and the report in the machine's Chromium: docs/screenshots

@@ -4,10 +4,10 @@ import argparse
 
 import torch
 
-from bench.faults import inputs, world
-from bench.figures import Figure, publish
+from bench.faults import after, inputs, world
+from bench.figures import publish
 
-KINDS = {"inputs": inputs.run, "world": world.run}
+KINDS = {"inputs": inputs.run, "world": world.run, "after": after.run}
 """A module each; given how many faults to make up and the first one's seed, it returns figures."""
 
 
@@ -18,11 +18,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first")
     given = parser.parse_args()
     torch.set_num_threads(1)  # a fork inherits no pool of threads
-    figures: list[Figure] = []
     for kind in given.kinds or KINDS:
         print(f"{kind}: {given.count:,} from {given.seed}", flush=True)
-        figures += KINDS[kind](given.count, given.seed)
-    publish("faults", f"python -m bench.faults --count {given.count} --seed {given.seed}", figures)
+        command = f"python -m bench.faults {kind} --count {given.count} --seed {given.seed}"
+        publish(f"faults-{kind}", command, KINDS[kind](given.count, given.seed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
-"""Deaths while what a study found is shown and taken away: report, export, registration, mirror and the way back."""
+"""Deaths while what a study found is shown and taken away: report, export, registration, mirror and the way back.
+
+`python -m bench.faults after --count 400`: each work is died in at commits and operations on files, then done; what
+came of it must be what comes without deaths. A file that was written beside its place may be left there, hidden.
+"""
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +14,16 @@ from mlflow import MlflowClient
 from bench.faults.studies import (
     Countdown,
     Counts,
-    Enough,
     Studies,
     before_commits,
     before_operations,
     code_of,
+    figures,
     fork,
     held,
+    small_studies,
 )
+from bench.figures import Figure
 from study.export.export import export_trial
 from study.export.registry import register_export
 from study.mirror.mirror import Mirror, restore
@@ -25,18 +32,39 @@ from study.tracking import tracking_uri
 
 MOST_DEATHS = 12
 """Of each work in one study."""
+WHAT = ("the report", "the export", "the registered versions", "the study that was brought back")
 Found = tuple[dict[str, str], dict[str, str], list[tuple[str, dict[str, str]]], object]
 
 
-def deaths(studies: Studies, enough: Enough) -> Counts:
-    """Each work is died in at commits and operations on files, then done; all must be as it is without deaths."""
+def run(count: int, seed: int) -> list[Figure]:
+    """So many deaths."""
+    with small_studies(seed, Studies) as studies:
+        counts = {"death in report, export, registration, mirror or the way back": _deaths(studies, count)}
+        return list(figures(counts, controls(studies)))
+
+
+def _deaths(studies: Studies, count: int) -> Counts:
     expected = after_all(studies, studies.copy())
 
     def strike(folder: Path, counts: Counts) -> None:
         for work in works(studies, folder):
             studies.deaths(folder, counts, _before_both, work, MOST_DEATHS)
 
-    return studies.until(enough, strike, lambda folder: after_all(studies, folder) == expected, studies.copy)
+    def is_as_expected(folder: Path) -> bool:
+        found = after_all(studies, folder)
+        for what, one, other in zip(WHAT, found, expected, strict=True):
+            if one != other:
+                print(f"{folder.name}: {what} differs", *differing(one, other), file=sys.stderr)
+        return found == expected
+
+    return studies.until(lambda counts: counts.faults >= count, strike, is_as_expected, studies.copy)
+
+
+def differing(one: object, other: object) -> list[object]:
+    """Of two mappings the keys at which they differ, else both."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+    return [one, other]
 
 
 def _before_both(point: Countdown) -> None:
@@ -85,7 +113,7 @@ def hashes(place: Path, folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(place)): hashlib.sha256(path.read_bytes().replace(str(folder).encode(), b"")).hexdigest()
         for path in sorted(place.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.suffix != ".part"
     }
 
 

@@ -11,17 +11,22 @@ import random
 import shutil
 import sqlite3
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import optuna
+import torch
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+import study.tracking.sync
+from bench.figures import Figure
 from bench.kills import OPERATIONS
 from bench.small_base import build_base
 from study.config import StudyConfig, check_config, read_profile
@@ -30,7 +35,7 @@ from study.engine.executor import Watcher
 from study.runs.faults import exit_of, fault_of
 from study.runs.reader import read_record
 from study.tracking import relocate
-from wake2vec import Wake2VecError, WorkFolder
+from wake2vec import Wake2VecError, WorkFolder, prepare
 from wake2vec.config import DEFAULT_FOLDER
 
 KILLED = 9
@@ -38,6 +43,7 @@ FURTHER = 16
 """Points at the most from one death to the next."""
 LETTERS = 40_000
 WORDS = 100
+Kind = TypeVar("Kind", bound="Studies")
 Held = tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]
 
 
@@ -145,6 +151,37 @@ class Studies:
 
     def drive_to_its_end(self, folder: Path) -> bool:
         return code_of(fork(lambda: self.drive(folder), folder)) == 0
+
+
+def figures(counts: dict[str, Counts], controls: dict[str, bool]) -> Iterator[Figure]:
+    for what, count in counts.items():
+        yield Figure(what, count.faults, "")
+        yield Figure(f"{what}: studies", count.studies, "")
+        for name, value in (
+            ("lost", count.lost),
+            ("doubled", count.doubled),
+            ("folders that can't go on", count.stuck),
+        ):
+            yield Figure(f"{what}: {name}", value, "", "0", value == 0)
+        same = count.identical
+        yield Figure(f"{what}: identical", same, "", "all studies", same == count.studies)
+        if count.left_out:
+            yield Figure(f"{what}: left out", count.left_out, "")
+    yield Figure("faults in all", sum(count.faults for count in counts.values()), "")
+    for name, noticed in controls.items():
+        yield Figure(f"control: {name}, noticed", str(noticed), "", "True", noticed)
+
+
+@contextlib.contextmanager
+def small_studies(seed: int, kind: type[Kind]) -> Iterator[Kind]:
+    """Beside one that was left in peace; the folder goes with the context."""
+    torch.set_num_threads(1)  # a fork inherits no pool of threads
+    vars(study.tracking.sync)["draw_study"] = lambda record: []  # pictures take longer than all the rest
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with tempfile.TemporaryDirectory() as name:
+        config = small_study(Path(name))
+        prepare(config.run)  # before any fork: all victims share it
+        yield kind(config, Path(name), random.Random(seed))
 
 
 def small_study(folder: Path) -> StudyConfig:

@@ -7,22 +7,16 @@ hour takes, beside a death at each statement of the libraries' set-up.
 import contextlib
 import itertools
 import os
-import random
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import optuna
-import torch
-
-import study.tracking.sync
-from bench.faults import after, making
+from bench.faults import making
 from bench.faults.studies import (
     Countdown,
     Counts,
@@ -33,7 +27,6 @@ from bench.faults.studies import (
     code_of,
     fork,
     held,
-    small_study,
 )
 from bench.figures import Figure, publish
 from study.runs.faults import Exit
@@ -41,7 +34,7 @@ from study.runs.run import Run, State
 from study.tracking.database import make_tracking
 from study.tracking.sync import Projection
 from study.tracking.telling import MOST_SHARE, Telling
-from wake2vec import Progress, prepare
+from wake2vec import Progress
 
 SECONDS = 1800.0
 MOST_DEATHS = 40
@@ -74,48 +67,23 @@ def main(seconds: float = SECONDS) -> bool:
 
 def found(seed: int, enough: Callable[[int, float], Enough]) -> list[Figure]:
     """`enough` gives, for the faults that there are and a share of the rest, when a kind has had it."""
-    torch.set_num_threads(1)  # a fork inherits no pool of threads
-    vars(study.tracking.sync)["draw_study"] = lambda record: []  # pictures take longer than all the rest
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with tempfile.TemporaryDirectory() as name:
-        config = small_study(Path(name))
-        prepare(config.run)  # before any fork: all victims share it
-        counts = {"kill at a statement of the libraries' set-up": making.each_statement(config, Path(name) / "making")}
+    with small_studies(seed, World) as bench:
+        config, folder = bench.config, bench.folder
+        counts = {"kill at a statement of the libraries' set-up": making.each_statement(config, folder / "making")}
         made = sum(count.faults for count in counts.values())
-        bench = World(config, Path(name), random.Random(seed))
         counts |= {
-            "kill -9 at random": bench.until(enough(made, 0.12), bench.random_kills),
-            "death before a commit": bench.until(enough(made, 0.3), bench.before(before_commits)),
-            "death before a file operation": bench.until(enough(made, 0.3), bench.before(before_operations)),
-            "death in report, export, registration, mirror or the way back": after.deaths(bench, enough(made, 0.25)),
+            "kill -9 at random": bench.until(enough(made, 0.2), bench.random_kills),
+            "death before a commit": bench.until(enough(made, 0.35), bench.before(before_commits)),
+            "death before a file operation": bench.until(enough(made, 0.35), bench.before(before_operations)),
             "full disk": bench.small_disks(),
             "two drivers": bench.until(enough(made, 0.03), bench.two_drivers),
         }
         share = bench.share_of_faults(LOCKED_S)
-        controls = bench.controls() | after.controls(bench) | making.controls(Path(name) / "making")
+        controls = bench.controls() | making.controls(folder / "making")
     return [
         *figures(counts, controls),
         Figure("a trial's time that a locked MLflow takes", share, "", f"<= {MOST_SHARE}", share <= MOST_SHARE),
     ]
-
-
-def figures(counts: dict[str, Counts], controls: dict[str, bool]) -> Iterator[Figure]:
-    for what, count in counts.items():
-        yield Figure(what, count.faults, "")
-        yield Figure(f"{what}: studies", count.studies, "")
-        for name, value in (
-            ("lost", count.lost),
-            ("doubled", count.doubled),
-            ("folders that can't go on", count.stuck),
-        ):
-            yield Figure(f"{what}: {name}", value, "", "0", value == 0)
-        same = count.identical
-        yield Figure(f"{what}: identical", same, "", "all studies", same == count.studies)
-        if count.left_out:
-            yield Figure(f"{what}: left out", count.left_out, "")
-    yield Figure("faults in all", sum(count.faults for count in counts.values()), "")
-    for name, noticed in controls.items():
-        yield Figure(f"control: {name}, noticed", str(noticed), "", "True", noticed)
 
 
 class World(Studies):
