@@ -52,13 +52,37 @@ class Projection:
 
     def open(self, run: Run, inputs: Mapping[str, str]) -> RunLog:
         """The log of the run in MLflow, where it is marked as running; `inputs` are the hashes of its inputs."""
-        return RunLog(self.tracker.open(run, config_of(run, self.config), inputs, self._began(run.digest)))
+        return RunLog(self._open(run, inputs))
+
+    def _open(self, run: Run, inputs: Mapping[str, str], anew: bool = False) -> str:
+        return self.tracker.open(run, config_of(run, self.config), inputs, self._began(run.digest), anew)
+
+    def _inputs_of(self, run: Run) -> Mapping[str, str]:
+        work = self._work(run.digest)
+        return read_result(work).fingerprints if work.result_path.exists() else self.inputs
 
     def ended(self, run: Run, log: RunLog) -> None:
         """A run that came to its end, of whose records `log` has sent a part; nobody opens the picture of a repeat."""
         if self._is_shown(run):
             self._show(run)
+        if self._is_told_twice(run, log):
+            log = RunLog(self._open(run, self._inputs_of(run), anew=True))
         self._close(run, log)
+
+    def _is_told_twice(self, run: Run, log: RunLog) -> bool:
+        """Whether MLflow has a step under another time: of a record that is gone, as when a run is trained again.
+
+        Nothing can be taken out of a run's curves there.
+        """
+        progress = self._work(run.digest).progress()
+        for address in {next(iter(record.numbers)) for record in progress if record.numbers}:
+            own = {(record.step, round(record.time_s * 1000)) for record in progress if address in record.numbers}
+            last = max(own)  # figures that are measured again stand behind it
+            steps = {step for step, _ in own}
+            others = self.tracker.points(log.run_id, address) - own
+            if any(step in steps and (step, at_ms) < last for step, at_ms in others):
+                return True
+        return False
 
     @staticmethod
     def _is_shown(run: Run) -> bool:
@@ -84,7 +108,7 @@ class Projection:
                 if self._is_shown(run) and not all((work.path / name).is_file() for name in FILES):
                     self._show(run)
                 continue
-            log = self.open(run, read_result(work).fingerprints if work.result_path.exists() else self.inputs)
+            log = self.open(run, self._inputs_of(run))
             if label in known:
                 log.sent += [*work.progress(), *work.progress(SYSTEM)]
                 self.ended(run, log)

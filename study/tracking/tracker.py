@@ -85,11 +85,19 @@ class Tracker:
             if self._client.get_experiment(self._experiment).tags.get(key) != value:
                 self._client.set_experiment_tag(self._experiment, key, value)
 
-    def open(self, run: Run, run_config: RunConfig, inputs: Mapping[str, str], began_s: float | None = None) -> str:
+    def open(
+        self,
+        run: Run,
+        run_config: RunConfig,
+        inputs: Mapping[str, str],
+        began_s: float | None = None,
+        anew: bool = False,
+    ) -> str:
         """The id of the run here, made if there is none; it and the study's own are marked as running.
 
         `inputs` are hashes of corpus, lexicon and base model, under their addresses; `began_s` is when it began, in
-        seconds since 1970; None: now.
+        seconds since 1970; None: now. With `anew` it is made in any case, and one that is there is deleted as the UI
+        does it.
         """
         knobs = flatten(run_config.model_dump())
         if not self._is_begun:
@@ -100,7 +108,7 @@ class Tracker:
         if run.role is not Role.TRIAL:
             tags |= {"wake2vec.companion": run.label}
             tags |= {"wake2vec.repeats": str(run.number)} if run.role is Role.REPEAT else {}
-            return self._open_child(run, tags, {"wake2vec.state": State.RUNNING, **knobs}, began_s)
+            return self._open_child(run, tags, {"wake2vec.state": State.RUNNING, **knobs}, began_s, anew)
         more = {
             "wake2vec.state": State.RUNNING,
             "wake2vec.baseline": str(run.is_baseline).lower(),
@@ -111,7 +119,7 @@ class Tracker:
             **({"wake2vec.source": run.source} if run.source else {}),
             **{key: value for key, value in knobs.items() if key not in run.params},
         }
-        run_id = self._open_child(run, {**tags, "wake2vec.trial": str(run.number)}, more, began_s)
+        run_id = self._open_child(run, {**tags, "wake2vec.trial": str(run.number)}, more, began_s, anew)
         params = {**run.params, **self._logs(run.params)}
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         self._log_inputs(run_id, knobs, inputs)
@@ -139,6 +147,10 @@ class Tracker:
         self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
         self._tags.setdefault(run_id, {}).update(told)
         self._broken.discard(run_id)
+
+    def points(self, run_id: str, address: str) -> set[tuple[int, int]]:
+        """Of a figure of a run, all that MLflow has: steps, and times in milliseconds since 1970."""
+        return {(at.step, at.timestamp) for at in self._client.get_metric_history(run_id, address)}
 
     def ended_runs(self, labels: Iterable[str]) -> dict[str, dict[str, str]]:
         """The tags of those of the trials and companions, `trial 3`, `library default`, that are complete here."""
@@ -230,8 +242,16 @@ class Tracker:
             self._broken.add(run_id)
 
     def _one_of(self, runs: Sequence[MlflowRun]) -> MlflowRun:
-        """The run that a label stands for: others, which came of a restored one, are deleted as the UI does it."""
-        best, *others = sorted(runs, key=lambda run: (_is_deleted(run), run.info.start_time, run.info.run_id))
+        """The run that a label stands for: others, which were restored, are deleted as the UI does it."""
+        best, *others = sorted(
+            runs,
+            key=lambda run: (
+                self._kept.label(run.info.run_id) is None,
+                _is_deleted(run),
+                run.info.start_time,
+                run.info.run_id,
+            ),
+        )
         for other in others:
             if not _is_deleted(other):
                 self._client.delete_run(other.info.run_id)
@@ -301,18 +321,21 @@ class Tracker:
         return str(experiment.experiment_id)
 
     def _open_parent(self) -> str:
-        tags = {"wake2vec.role": "study"}
+        tags, name = {"wake2vec.role": "study"}, f"study {self._config.study.name}"
         found = self._find(STUDY, "tags.`wake2vec.role` = 'study'")
         if found is None:
-            found = self._client.create_run(self._experiment, None, tags, f"study {self._config.study.name}")
-        self._put_back(found, tags, {})
+            found = self._client.create_run(self._experiment, None, tags, name)
+        self._put_back(found, tags, {}, name)
         self._kept.keep({STUDY: found.info.run_id})
         return str(found.info.run_id)
 
-    def _open_child(self, run: Run, tags: Mapping[str, str], more: Mapping[str, Value], began_s: float | None) -> str:
+    def _open_child(
+        self, run: Run, tags: Mapping[str, str], more: Mapping[str, Value], began_s: float | None, anew: bool
+    ) -> str:
         """`tags` say which it is."""
         others = {key: plain(str(value)) for key, value in more.items()}
-        found = self._find(run.label, " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
+        old = self._find(run.label, " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
+        found = None if anew else old
         if found is None:
             began_ms = None if began_s is None else round(began_s * 1000)
             found = self._client.create_run(self._experiment, began_ms, {**tags, **others}, _title(run))
@@ -320,13 +343,22 @@ class Tracker:
             self._client.update_run(found.info.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
         run_id = str(found.info.run_id)
         self._ids[run.label] = run_id
-        self._tags[run_id] = self._put_back(found, tags, others)
+        self._tags[run_id] = self._put_back(found, tags, others, _title(run))
         self._broken.add(run_id)
-        self._kept.keep({run.label: run_id})
+        self._kept.keep({run.label: run_id})  # from now on it is the one
+        if old is not None and old.info.run_id != run_id:
+            self._client.delete_run(old.info.run_id)
         return run_id
 
-    def _put_back(self, run: MlflowRun, tags: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
-        """The run's tags, once those by which it is found are right and those that somebody deleted are there again."""
+    def _put_back(
+        self, run: MlflowRun, tags: Mapping[str, str], others: Mapping[str, str], name: str
+    ) -> dict[str, str]:
+        """The run's tags, once those by which it is found are right and those that somebody deleted are there again.
+
+        So is its name.
+        """
+        if run.info.run_name != name:
+            self._client.update_run(run.info.run_id, name=name)
         held = run.data.tags
         lacking = {key: value for key, value in tags.items() if held.get(key) != value}
         lacking |= {key: value for key, value in others.items() if key not in held}
@@ -379,11 +411,12 @@ def _label(run: MlflowRun) -> str:
 
 
 def _is_whole(run: MlflowRun, label: str, parent: str) -> bool:
-    """Whether it is there as it was left: with the tags by which it is found, and in the state that they tell."""
+    """Whether it is there as it was left: with its name and the tags by which it is found, in the state they tell."""
     tags = run.data.tags
     has_tags = tags.get("mlflow.parentRunId") == parent and "wake2vec.role" in tags and _label(run) == label
     states = {str(state): RunStatus.to_string(status) for state, status in STATUS.items()}
-    return has_tags and not _is_deleted(run) and states.get(tags.get("wake2vec.state", "")) == run.info.status
+    has_state = states.get(tags.get("wake2vec.state", "")) == run.info.status
+    return has_tags and has_state and not _is_deleted(run) and _is_named(run, label)
 
 
 def _rows(records: Iterable[Progress]) -> list[Metric]:
@@ -395,9 +428,18 @@ def _rows(records: Iterable[Progress]) -> list[Metric]:
     ]
 
 
+REFERENCE = "reference: "
+
+
+def _is_named(run: MlflowRun, label: str) -> bool:
+    """Whether its name is one that `_title` gives."""
+    name = str(run.info.run_name)
+    return name in (label, REFERENCE + label) or name.startswith(f"{label}: ")
+
+
 def _title(run: Run) -> str:
     """`trial 0: Phase 1 baseline`, `trial 2: noise 1.0`, `trial 7`; `reference: library default`."""
     if run.role is not Role.TRIAL:
-        return run.label if run.role is Role.REPEAT else f"reference: {run.label}"
+        return run.label if run.role is Role.REPEAT else REFERENCE + run.label
     name = "Phase 1 baseline" if run.is_baseline else run.name or (run.source and f"from {run.source}")
     return f"{run.label}: {name}" if name else run.label

@@ -21,6 +21,7 @@ import study.tracking.sync
 from study.cli.main import app
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
+from study.runs.reader import read_record
 from study.tracking import Tracker, relocate, tracking_uri
 from wake2vec import Progress
 
@@ -71,6 +72,10 @@ EDITS: dict[str, tuple[Edit, Edit]] = {
         lambda client, named: client.update_run(named.runs[TRIAL], name="mine"),
         lambda client, named: client.update_run(named.runs[TRIAL], name=TRIAL),
     ),
+    "the study's run renamed": (
+        lambda client, named: client.update_run(named.runs[STUDY], name="mine"),
+        lambda client, named: client.update_run(named.runs[STUDY], name=STUDY),
+    ),
     "a trial set running": (
         lambda client, named: client.update_run(named.runs[TRIAL], status="RUNNING"),
         lambda client, named: client.update_run(named.runs[TRIAL], status="FINISHED"),
@@ -118,7 +123,8 @@ def held(folder: Path) -> list[list[tuple[object, ...]]]:
     """The runs that the pages show, under their names, with their figures and with what tells which they are."""
     queries = [
         "SELECT name, lifecycle_stage FROM experiments",
-        "SELECT status FROM runs JOIN experiments USING (experiment_id) WHERE runs.lifecycle_stage = 'active'",
+        "SELECT runs.name, status FROM runs JOIN experiments USING (experiment_id) "
+        "WHERE runs.lifecycle_stage = 'active'",
         "SELECT value, count(*) FROM tags JOIN runs USING (run_uuid) "
         "WHERE lifecycle_stage = 'active' AND key IN ('wake2vec.role', 'wake2vec.state', 'wake2vec.trial') GROUP BY 1",
         "SELECT tags.value, metrics.key, step, metrics.value FROM metrics JOIN runs USING (run_uuid) "
@@ -142,7 +148,7 @@ def test_what_was_changed_by_hand_is_put_right_and_nothing_is_doubled(
     before, named = held(folder), Named(folder)
     client, (change, take_back) = mlflow.MlflowClient(tracking_uri(folder)), EDITS[edit]
     change(client, named)
-    assert held(folder) != before or edit == "a run renamed", "the edit can be seen"
+    assert held(folder) != before, "the edit can be seen"
     start(study_config, folder)
     assert held(folder) == before
     with contextlib.suppress(mlflow.MlflowException):  # it has been taken back already
@@ -179,6 +185,31 @@ def test_runs_that_an_earlier_version_doubled_become_one(folder: Path, study_con
     start(study_config, folder)
     assert held(folder) == before
     assert client.get_run(double.info.run_id).info.lifecycle_stage == "deleted"  # as the pages delete: not for good
+
+
+def test_a_run_that_is_trained_again_without_its_record_has_each_step_once(
+    folder: Path, study_config: StudyConfig
+) -> None:
+    def curves() -> list[tuple[object, ...]]:
+        query = (
+            "SELECT runs.name, key, step, value FROM metrics JOIN runs USING (run_uuid) WHERE key NOT LIKE 'system%' "
+        )
+        with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+            return sorted(database.execute(query + "AND lifecycle_stage = 'active'").fetchall(), key=str)
+
+    before, named = curves(), Named(folder)
+    client = mlflow.MlflowClient(tracking_uri(folder))
+    work = folder / "trials" / read_record(study_config, folder).trials[2].digest
+    for path in (work / "result.json", work / "progress.jsonl"):
+        path.rename(path.with_suffix(".aside"))
+    trained: list[Progress] = []
+    drive(study_config, folder, Silent(trained.append))
+    assert trained, "the control: its steps have other times now"
+    assert curves() == before
+    client.restore_run(named.runs[TRIAL])
+    assert curves() != before, "a curve that stands there twice is seen"
+    start(study_config, folder)
+    assert curves() == before
 
 
 def test_a_run_of_somebody_else_in_the_experiment_stays_as_it_is(folder: Path, study_config: StudyConfig) -> None:
