@@ -23,6 +23,7 @@ from study.runs.faults import (
     DatabaseInUseError,
     NotPermittedError,
     StorageFault,
+    fault_of,
     of_database,
 )
 from wake2vec import ConfigError, private_folder
@@ -93,7 +94,7 @@ def make_database(path: Path, filled: str, make: Callable[[str], None]) -> None:
     under a name that says so.
 
     Raises:
-        ConfigError: the folder doesn't take it, or another process makes it for longer than `WAIT_S`.
+        StorageFault: the folder or its disk doesn't take it, or another process makes it for longer than `WAIT_S`.
     """
     private_folder(path.parent)
     if _is_filled(path, filled):
@@ -104,7 +105,12 @@ def make_database(path: Path, filled: str, make: Callable[[str], None]) -> None:
                 return
             beside = path.with_name(f".{path.name}.part")
             _forget(beside)
-            make(database_url(beside))
+            try:
+                make(database_url(beside))
+            except Exception as fault:
+                if (said := fault_of(fault, path.parent, beside)) is None:
+                    raise
+                raise said from None
             with beside.open("rb") as file:
                 os.fsync(file.fileno())
             beside.chmod(0o600)

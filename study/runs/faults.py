@@ -105,15 +105,19 @@ def exit_of(fault: Exception) -> Exit:
     return Exit.DISK if isinstance(fault, StorageError) else Exit.UNUSABLE
 
 
-def fault_of(fault: BaseException, folder: Path | None = None) -> StorageFault | None:
+def fault_of(fault: BaseException, folder: Path | None = None, database: Path | None = None) -> StorageFault | None:
     """What ails a database, the disk or the results folder, at the bottom of a library's fault; None: nothing does.
 
     `folder` is the results folder: a file that isn't there, or is forbidden, is a fault of this kind in there alone.
+    `database` is the one that was worked on; None: that of the library through which the fault came.
     """
     for cause in causes(fault):
         if isinstance(cause, StorageFault):
             return cause
-        if isinstance(cause, sqlite3.Error) and (said := _of_sqlite(cause, _database(fault, folder))) is not None:
+        if (
+            isinstance(cause, sqlite3.Error)
+            and (said := _of_sqlite(cause, database or _database(fault, folder))) is not None
+        ):
             return said
         if isinstance(cause, OSError) and (said := _of_system(cause, folder)) is not None:
             return said

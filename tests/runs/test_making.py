@@ -1,6 +1,7 @@
 """The libraries' databases are made whole or not at all: killed at any statement, the same command makes them."""
 
 import os
+import resource
 import signal
 import sqlite3
 import traceback
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from study.cli.main import app
 from study.config import StudyConfig
 from study.runs.database import database_url
+from study.runs.faults import DiskError
 from study.runs.storage import open_study
 from study.tracking.database import make_tracking, tracking_uri
 
@@ -73,6 +75,18 @@ def test_optunas_database_is_made_after_a_kill(
     assert schema(tmp_path / "optuna.db") == schema(whole / "optuna.db")
     study = optuna.load_study(study_name=study_config.study.name, storage=database_url(tmp_path / "optuna.db"))
     assert [trial.params for trial in study.get_trials()] == [{}] * len(study.trials) and study.trials
+
+
+def test_a_disk_that_is_full_meanwhile_is_called_that(study_config: StudyConfig, whole: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(DiskError, match="free some space"):
+            make_optuna(tmp_path, study_config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    make_optuna(tmp_path, study_config)
+    assert schema(tmp_path / "optuna.db") == schema(whole / "optuna.db")
 
 
 @pytest.fixture
