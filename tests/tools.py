@@ -4,12 +4,10 @@ A test says so by `@pytest.mark.needs("chromium")`, a fixture by `need("chromium
 out, and how to get it. With REQUIRE_TOOLS=1, as in `.ci/run`, a test fails for want of a tool.
 """
 
-import contextlib
-import ctypes
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,29 +60,3 @@ def need(name: str) -> None:
     if tool.required and os.environ.get("REQUIRE_TOOLS"):
         pytest.fail(f"REQUIRE_TOOLS is set, and this machine lacks {reason}", pytrace=False)
     pytest.skip(reason)
-
-
-class _Head(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("process", ctypes.c_int))
-
-
-class _Rights(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
-
-
-@contextlib.contextmanager
-def as_any_user() -> Iterator[None]:
-    """Permissions hold for root too: without the capabilities DAC_OVERRIDE and DAC_READ_SEARCH, on Linux."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        yield
-        return
-    system, head, rights = ctypes.CDLL(None), _Head(0x20080522, 0), (_Rights * 2)()
-    assert system.capget(ctypes.byref(head), rights) == 0
-    before = rights[0].effective
-    try:
-        rights[0].effective = before & ~0b110
-        assert system.capset(ctypes.byref(head), rights) == 0
-        yield
-    finally:
-        rights[0].effective = before
-        assert system.capset(ctypes.byref(head), rights) == 0

@@ -63,10 +63,11 @@ class Counts:
     left_out: str = ""
     """Why the kind wasn't tried; empty: it was."""
     seen: dict[str, int] = field(default_factory=dict)
-    """When each result was written that stood there at a fault."""
+    """When each result was first seen to be written, that stood there at a fault."""
 
     def note(self, folder: Path) -> None:
-        self.seen |= {str(path): path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
+        there = {str(path): path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
+        self.seen = there | self.seen
 
 
 Enough = Callable[[Counts], bool]
@@ -224,7 +225,7 @@ def held(folder: Path, config: StudyConfig) -> Held:
         # Of the study's own figures the latest: one that is made anew doesn't know what was chosen before.
         figures = (
             "SELECT name, key, step, round(value, 9) FROM {} JOIN runs USING (run_uuid) "
-            "WHERE lifecycle_stage = 'active' AND name {} ? AND key NOT LIKE 'system.%' ORDER BY 1, 2, 3, 4"
+            "WHERE lifecycle_stage = 'active' AND name {} ? AND key NOT LIKE 'system%' ORDER BY 1, 2, 3, 4"
         )
         found = [
             row

@@ -21,12 +21,12 @@ import mlflow
 import pytest
 import yaml
 from conftest import Silent
-from tools import as_any_user
 from typer.testing import CliRunner, Result
 
 import study.runs.database
 import study.runs.storage
 import study.tracking.sync
+from bench.faults.rights import as_any_user
 from study.cli.main import app
 from study.cli.progress import Bars
 from study.config import StudyConfig, check_config
@@ -284,7 +284,7 @@ def held(folder: Path, config: StudyConfig) -> Held:
         # Of the study's own figures the latest: one that is made anew doesn't know what was chosen before.
         figures = (
             "SELECT name, key, step, round(value, 9) FROM {} JOIN runs USING (run_uuid) "
-            "WHERE lifecycle_stage = 'active' AND name {} 'study small' AND key NOT LIKE 'system.%' ORDER BY 1, 2, 3, 4"
+            "WHERE lifecycle_stage = 'active' AND name {} 'study small' AND key NOT LIKE 'system%' ORDER BY 1, 2, 3, 4"
         )
         found = [
             database.execute(figures.format(*which)).fetchall()

@@ -21,9 +21,9 @@ import pytest
 from conftest import unpack
 from optuna.storages._rdb.storage import _VersionManager
 from safetensors.numpy import save
-from tools import as_any_user
 from typer.testing import CliRunner, Result
 
+from bench.faults.rights import as_any_user
 from study.cli.main import app
 from study.config import StudyConfig
 from study.engine.doctor import look_through, mend

@@ -17,10 +17,10 @@ import mlflow
 import optuna
 import pytest
 import yaml
-from tools import as_any_user
 from typer.testing import CliRunner, Result
 
 import study.runs.database
+from bench.faults.rights import as_any_user
 from study.cli.main import app
 from study.engine.driver import StudyOutcome
 from study.runs.database import check_database, opened
