@@ -25,8 +25,10 @@ from bench.faults.studies import (
     before_commits,
     before_operations,
     code_of,
+    figures,
     fork,
     held,
+    small_studies,
 )
 from bench.figures import Figure, publish
 from study.runs.faults import Exit
