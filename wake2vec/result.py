@@ -14,7 +14,7 @@ from wake2vec.data.audit_record import Audit
 from wake2vec.data.lexicon import read_bytes
 from wake2vec.errors import ConfigError, CorpusError, DamagedError, in_one_line
 from wake2vec.metrics.registry import ALL_METRICS, HEAD_METRICS, METRICS, Metric, When
-from wake2vec.workfolder import REMEDY, UNREADABLE, Numbers, Progress, WorkFolder, write_atomic
+from wake2vec.workfolder import ARRAYS_REMEDY, REMEDY, UNREADABLE, Numbers, Progress, WorkFolder, write_atomic
 
 RESULT_FORMAT = 6
 """Of the file `result.json`; raised where its configuration has knobs that earlier versions can't read. Format 4, which
@@ -191,10 +191,7 @@ def result_arrays(work: WorkFolder, result: RunResult, name: str) -> dict[str, n
     """
     file = f"{name}.safetensors"
     if (fault := array_fault(work, result, file)) is not None:
-        raise DamagedError(
-            f"{work.path / file} {fault}; `make doctor FIX=yes` moves the run's result aside, and `make study` trains "
-            "it again"
-        )
+        raise DamagedError(f"{work.path / file} {fault}; {ARRAYS_REMEDY}")
     return work.read_arrays(name)
 
 
@@ -233,12 +230,13 @@ def _check_versions(work: WorkFolder, content: dict[str, Any]) -> None:
         what = f"format {given}" if given > RESULT_FORMAT else f"version {newer[0][1]} of {newer[0][0]}"
         raise ConfigError(
             f"results are read up to format {RESULT_FORMAT} and these versions of the metrics: {work.result_path} has "
-            f"{what}; use the newer version of this project that made it, or give study.name=<another name>"
+            f"{what}; use the newer version of this project that made it, or begin anew in another --folder "
+            "(RESULTS=... with make)"
         )
     if given < OLDEST_FORMAT:
         raise ConfigError(
             f"results are read from format {OLDEST_FORMAT} on: {work.result_path} has {given}, of an earlier version; "
-            "use that one, or give study.name=<another name> for a new study"
+            "use that one, or begin anew in another --folder (RESULTS=... with make)"
         )
 
 

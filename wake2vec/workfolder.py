@@ -26,6 +26,8 @@ LONGEST_LINE = 1 << 16
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What reading a file raises whose content is anything: text that isn't UTF-8 and JSON that isn't are ValueErrors."""
 REMEDY = "`make study` moves it aside and trains the run again; `make doctor` looks through the whole folder"
+ARRAYS_REMEDY = "`make doctor FIX=yes` moves the run's result aside, and `make study` trains it again"
+"""Beside arrays that are damaged a result may stand that is whole: `make study` alone takes the run for finished."""
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ class WorkFolder:
         try:
             arrays: dict[str, np.ndarray] = load_file(path)
         except (*UNREADABLE, SafetensorError) as fault:
-            raise DamagedError(f"{path} can't be read: {in_one_line(fault)}; {REMEDY}") from None
+            raise DamagedError(f"{path} can't be read: {in_one_line(fault)}; {ARRAYS_REMEDY}") from None
         return arrays
 
     def write_text(self, name: str, text: str) -> None:

@@ -23,12 +23,14 @@ from study.config import DEFAULT_PROFILE, RESULTS
 from study.engine.measures import opened
 from study.runs.database import check_database
 
+Port = Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0: any that is free.")]
+
 
 def ui(
     profile: Profile = DEFAULT_PROFILE,
     overrides: Overrides = None,
     folder: Folder = RESULTS,
-    port: Annotated[int, typer.Option(help="On loopback; 0: any that is free.")] = 5000,
+    port: Port = 5000,
 ) -> None:
     """Serve the MLflow UI on loopback and print links that open on the trials."""
     from study.runs.storage import load_study
@@ -51,9 +53,7 @@ def ui(
         _until_stopped()
 
 
-def dashboard(
-    folder: Folder = RESULTS, port: Annotated[int, typer.Option(help="On loopback; 0: any that is free.")] = 8080
-) -> None:
+def dashboard(folder: Folder = RESULTS, port: Port = 8080) -> None:
     """Serve Optuna's own dashboard on loopback, to be looked at, and print the link that opens it."""
     from study.server.process import dashboard_server
 
@@ -93,13 +93,17 @@ def export(
 
     It is registered in MLflow too, under the study's name: `best` is the one that the study chose, `trial-7` any.
     """
-    from study.export.export import export_trial, parse_formats
+    from study.export.export import export_trial, parse_formats, picked_trial
 
     formats = None if vectors is None else parse_formats(vectors)
     config = asked(profile, overrides, prefer)
     if register:
         check_database(folder / "mlflow.db", to_write=True)  # before the minutes that an export takes
     opened(config, folder, say)
+    if register:
+        from study.export.registry import check_run
+
+        check_run(folder, config.study.name, picked_trial(config, folder, trial))
     done = export_trial(config, folder, trial, out, formats, rights)
     say(f"Exported to {done.folder}: {done.reason}.")
     if done.kept:

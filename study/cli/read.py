@@ -186,10 +186,14 @@ def run_named(record: StudyRecord, named: str) -> Run:
     for run in [*record.begun, *record.references]:
         if named in (run.name, run.label.removeprefix("trial ")):
             return run
+    if not record.begun:
+        raise ConfigError(f"the study {record.config.study.name} has no trial that has begun: run `make study`")
+    known = [word for word, has in (("`baseline`", _baseline(record)), ("`chosen`", record.finished)) if has]
+    words = f", {' or '.join(known)}" if known else ""
     names = ", ".join(reference.name for reference in record.references)
     raise ConfigError(
-        f"the study {record.config.study.name} has no trial {named}: give one of {_ranges(record.begun)}, "
-        f"`baseline` or `chosen`{f', or a reference: {names}' if names else ''}"
+        f"the study {record.config.study.name} has no trial {named}: give one of {_ranges(record.begun)}{words}"
+        f"{f', or a reference: {names}' if names else ''}"
     )
 
 
@@ -231,7 +235,7 @@ def _ranges(trials: Sequence[Run]) -> str:
             spans[-1].append(number)
         else:
             spans.append([number])
-    return ", ".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans) or "none yet"
+    return ", ".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)
 
 
 def _baseline(record: StudyRecord) -> Run | None:

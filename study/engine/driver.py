@@ -27,10 +27,10 @@ from study.runs.objectives import objective_values, violations
 from study.runs.reader import StudyReader
 from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State, config_of, note_fault
-from study.runs.storage import INPUTS, fingerprint_of, open_study
+from study.runs.storage import INPUTS, fingerprint_of, open_study, study_names
 from study.search.proposal import propose, suggest
 from study.search.stopping import Stopper
-from study.search.warm_start import import_trials
+from study.search.warm_start import check_warm_start, import_trials
 from study.tracking.sync import Projection
 from study.tracking.telling import LiveLog, Telling
 from wake2vec import (
@@ -102,6 +102,9 @@ def drive(
     make_private(folder)
     with only_driver(folder, config.study.name) as lease:
         fingerprint = fingerprint_of(config, inputs)
+        if config.study.warm_start and config.study.name not in study_names(folder):
+            measure_runs(config, folder, watcher.remeasuring)  # what is imported may lack an objective of today
+            check_warm_start(folder, config, fingerprint)
         study = open_study(folder, config, fingerprint, lease.check)
         measure_runs(config, folder, watcher.remeasuring)
         import_trials(study, folder, config, fingerprint)

@@ -67,8 +67,8 @@ class Faults:
         if type(fault) in self._seen:
             raise Wake2VecError(
                 f"two trials of the study {self._config.study.name} failed for the same reason, and none has a "
-                f"result: {fault}; put that right and give study.name=<another name>, or try more trials with the "
-                "same command"
+                f"result: {fault}; put that right and give study.name=<another name>; or let the same command try the "
+                "trials that are left, study.trials=<more> more of them"
             )
         self._seen.add(type(fault))
 

@@ -46,7 +46,7 @@ def export_trial(
         Wake2VecError: no such study or trial, or the export isn't what was trained.
     """
     record = read_record(config, folder)
-    chosen, reason = _pick(record, number)
+    chosen, reason = _picked(record, number)
     result = record.result(chosen.digest)
     target = target or folder.parent / "exports" / f"{config.study.name}-trial-{chosen.number}"
     card = model_card(record, chosen, reason, rights)
@@ -55,6 +55,11 @@ def export_trial(
     logged = result.numbers["validation.loss"] or 0.0
     kept = kept_told(record, chosen)
     return Exported(chosen.number, result.digest, reason, target, logged, done.loss, checked, done.text_formats, kept)
+
+
+def picked_trial(config: StudyConfig, folder: Path, number: int | None) -> int:
+    """The number of the trial that `export_trial` would export. Raises Wake2VecError: no such study or trial."""
+    return _picked(read_record(config, folder), number)[0].number
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -72,7 +77,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(name for name in TEXT_FORMATS if name in names)
 
 
-def _pick(record: StudyRecord, number: int | None) -> tuple[Run, str]:
+def _picked(record: StudyRecord, number: int | None) -> tuple[Run, str]:
     """The trial and why: the same words for the chosen one, whether it was named or not."""
     choice = record.choice
     if number is None or number == choice.trial.number:

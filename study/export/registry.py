@@ -36,6 +36,16 @@ class Registered:
     version: int
 
 
+def check_run(folder: Path, study: str, trial: int) -> None:
+    """Look whether an export of the trial can be registered, before it is made.
+
+    Raises:
+        ConfigError: the trial has no run in the tracking database, or that keeps its artifacts elsewhere.
+    """
+    uri = tracking_uri(folder)
+    _find_run(MlflowClient(uri, uri), folder, study, trial)
+
+
 def register_export(
     folder: Path, study: str, trial: int, digest: str, export: Path, aliases: Sequence[str]
 ) -> Registered:

@@ -59,7 +59,7 @@ def choose(
     """
     defined = [trial for trial in trials if all(map(math.isfinite, trial.values))]
     if not defined:
-        raise ConfigError(f"the study {config.study.name} has no trial with a result yet")
+        raise without_result(config)
     feasible = [trial for trial in defined if trial.is_feasible]
     if not feasible:
         return _least_infeasible(defined, config, "no trial keeps all bounds")
@@ -80,6 +80,13 @@ def choose(
     if finalists:
         among += f", by the means over {config.study.seeds} seeds of {len(finalists)} finalists"
     return Choice(chosen, f"trial {chosen.number}, {among}, {why}", tuple(trial for trial, _ in others))
+
+
+def without_result(config: StudyConfig) -> ConfigError:
+    """The error of what can't be said of a study yet."""
+    return ConfigError(
+        f"the study {config.study.name} has no trial with a result yet: `make status` says how far it is"
+    )
 
 
 def bars(candidates: Sequence[Run], field: Field) -> Picked:

@@ -7,11 +7,15 @@ one at its bottom, and the file is looked at: a database "that can't be opened" 
 import errno
 import os
 import re
+import shlex
 import sqlite3
+import sys
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar
+
+from safetensors import SafetensorError
 
 from wake2vec import ConfigError, StorageError
 
@@ -93,6 +97,8 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_DISK = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
+OF_SYSTEM = re.compile(r"\(os error (\d+)\)")
+"""In a fault of safetensors, which tells those of the disk as its own."""
 NO_TABLE = re.compile(r"no such (table|column)")
 SAME = "the same command continues"
 ANEW = f"Then {SAME}; without it, it makes one anew from the work folders and trains nothing again"
@@ -119,6 +125,8 @@ def fault_of(fault: BaseException, folder: Path | None = None, database: Path | 
             and (said := _of_sqlite(cause, database or _database(fault, folder))) is not None
         ):
             return said
+        if isinstance(cause, SafetensorError) and (number := OF_SYSTEM.search(str(cause))) is not None:
+            return _of_system(OSError(int(number[1]), os.strerror(int(number[1]))), folder)
         if isinstance(cause, OSError) and (said := _of_system(cause, folder)) is not None:
             return said
         if isinstance(cause, KeyError) and folder is not None and "optuna.storages" in _modules(cause):
@@ -215,6 +223,11 @@ def replaced(path: Path) -> GoneError:
     )
 
 
+def tool(name: str) -> str:
+    """A library's own command as a shell takes it, of the environment that this runs in: it needn't be in the PATH."""
+    return shlex.quote(str(Path(sys.executable).with_name(name)))
+
+
 def gone_folder(folder: Path) -> GoneError:
     """The results folder, or what it lies in, isn't there."""
     return GoneError(
@@ -249,7 +262,10 @@ def _of_system(fault: OSError, folder: Path | None) -> StorageFault | None:
     if fault.errno in NOT_THERE:
         if not folder.is_dir():
             return gone_folder(folder)
-        return GoneError(f"what lies in a results folder must stay there: {fault}; put it back")
+        return GoneError(
+            f"what lies in a results folder must stay there: {fault}; put it back where it is left, and {SAME}; "
+            "without it, what it holds is made anew"
+        )
     return None
 
 

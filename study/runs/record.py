@@ -11,7 +11,7 @@ import numpy as np
 
 from study.config import StudyConfig
 from study.noise import Interval, interval, paired_difference
-from study.runs.choose import Choice, choose
+from study.runs.choose import Choice, choose, without_result
 from study.runs.cost import Cost, Evaluations, cost_of, evaluations_of
 from study.runs.objectives import bar_excesses, objective_values, violations
 from study.runs.run import Run, State, as_it_stands, references, repeats
@@ -157,6 +157,9 @@ class StudyRecord:
 
     @property
     def baseline(self) -> Run:
+        """Raises ConfigError: no trial has a result yet."""
+        if not self.finished:
+            raise without_result(self.config)
         return baseline_of(self.finished)
 
     @cached_property
@@ -166,7 +169,11 @@ class StudyRecord:
 
     @cached_property
     def nominated(self) -> Choice:
-        """The choice by the trials' own values: it and its runners-up are the finalists."""
+        """The choice by the trials' own values: it and its runners-up are the finalists.
+
+        Raises:
+            ConfigError: no trial has a result yet.
+        """
         return choose(self.finished, self.config, deviations=self.deviations)
 
     @cached_property

@@ -1,6 +1,7 @@
 """The study database: Optuna on SQLite under `mlruns/`, one configuration a study."""
 
 import json
+import shlex
 import sqlite3
 import warnings
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from study.config import StudyConfig
 from study.runs.database import connect, database_url, identity, make_database, opened, readable
-from study.runs.faults import OtherVersionError, fault_of, replaced
+from study.runs.faults import OtherVersionError, fault_of, replaced, tool
 from study.runs.run import Run, State
 from study.settings import Choices, Range
 from wake2vec import DECIDED_KNOBS, ConfigError, content_hash
@@ -108,7 +109,8 @@ def open_storage(path: Path, wait_s: float | None = None) -> RDBStorage:
     raise OtherVersionError(
         f"{path} must have the tables of Optuna {optuna.__version__}: "
         + (
-            f"it was made by an older one; copy it, then `optuna storage upgrade --storage {database_url(path)}`"
+            f"it was made by an older one; copy it, then `{tool('optuna')} storage upgrade --storage "
+            f"{shlex.quote(database_url(path))}`"
             if older
             else "it was made by a newer one; use the version of this project that made it, or a newer one"
         )

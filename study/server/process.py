@@ -107,7 +107,8 @@ def _listening(port: int) -> Iterator[socket.socket]:
     try:
         listening = socket.create_server((HOST, port))
     except OSError as fault:
-        raise ConfigError(f"port {port} is in use: give PORT=<another>") from fault
+        why = os.strerror(fault.errno or 0)
+        raise ConfigError(f"port {port} must be free and permitted: {why}; give PORT=<another>") from None
     with listening:
         yield listening
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import os
+import shlex
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +14,7 @@ from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from study.runs.database import connect, database_url, make_database
-from study.runs.faults import OtherVersionError, of_database
+from study.runs.faults import OtherVersionError, of_database, tool
 
 LOCATIONS = (  # of MLflow 3.17's tables, the columns that hold absolute addresses of artifacts
     ("experiments", "artifact_location"),
@@ -73,7 +74,7 @@ def check_version(path: Path) -> None:
     if version != _newest():
         raise OtherVersionError(
             f"{path} must have the tables of MLflow {__version__}: it was made by an older one ({version}); copy it, "
-            f"then `mlflow db upgrade {database_url(path)}`"
+            f"then `{tool('mlflow')} db upgrade {shlex.quote(database_url(path))}`"
         )
 
 

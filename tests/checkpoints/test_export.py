@@ -62,6 +62,10 @@ def test_exported_twice_it_is_the_same_and_another_export_is_not_overwritten(
         export_trial(study_config, done[0], 1, target)
     assert tree_bytes(target) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    export_trial(study_config, done[0], 1, tmp_path / "another")
+    shutil.move(target, tmp_path / "removed")
+    export_trial(study_config, done[0], 1, target)
+    assert tree_bytes(target) == tree_bytes(tmp_path / "another") and tree_bytes(tmp_path / "removed") == before
 
 
 def test_a_change_in_a_folder_below_is_another_export(done: Done, study_config: StudyConfig, tmp_path: Path) -> None:
@@ -129,10 +133,15 @@ def test_inputs_that_have_changed_since_are_refused(config: RunConfig, inputs: P
     lexicon = tmp_path / "inputs" / "lexicon.txt"
     own = config.model_copy(update={"vocabulary": config.vocabulary.model_copy(update={"lexicon": str(lexicon)})})
     result = run(own, tmp_path / "trials")
-    lexicon.write_text(lexicon.read_text() + "thou\n")
-    with pytest.raises(ExportError, match=r"as they were in training: vocabulary\.lexicon has another content now"):
+    old = lexicon.read_bytes()
+    lexicon.write_bytes(old + b"thou\n")
+    with pytest.raises(
+        ExportError, match=r"as they were in .*: vocabulary\.lexicon has another .*put the old file back"
+    ):
         export_folder(result, WorkFolder(tmp_path / "trials" / result.digest), tmp_path / "out", "card")
     assert not (tmp_path / "out").exists()
+    lexicon.write_bytes(old)
+    export_folder(result, WorkFolder(tmp_path / "trials" / result.digest), tmp_path / "out", "card")
 
 
 @pytest.mark.parametrize("form", ["phase1", "word", "space"])

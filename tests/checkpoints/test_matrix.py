@@ -80,7 +80,9 @@ def test_what_cant_be_read_is_one_line(tmp_path: Path) -> None:
     refused(file("heads.safetensors", a=torch.ones(4, 4), b=torch.ones(4, 4)), r"one of its 2 matrices: a, b")
     refused(file("empty.safetensors", rows=torch.ones(0, 4)), r"has rows and columns: .*\[0, 4\]")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "nan.safetensors").read_bytes()[:1000])
-    refused(tmp_path / "cut.safetensors", "can't be read as safetensors")
+    refused(tmp_path / "cut.safetensors", "can't be read as safetensors: .*; get the file again")
+    save_file({"rows": torch.ones(5000, 64)}, tmp_path / "cut.safetensors")
+    assert torch.equal(read_matrix(tmp_path / "cut.safetensors").rows, torch.ones(5000, 64))
     folder = tmp_path / "folder"
     folder.mkdir()
     refused(folder, r"holds no \.safetensors file: give a model's folder")

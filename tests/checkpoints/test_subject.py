@@ -137,3 +137,8 @@ def test_what_doesnt_fit_together_is_refused_in_one_line(exported: Path, inputs:
         with pytest.raises((ConfigError, ModelError), match=message) as fault:
             read_subject(source)
         assert "\n" not in str(fault.value)
+    for advised in (
+        Source(exported, before=inputs / "model"),
+        Source(exported, before=tmp_path / "short.safetensors", base_size=500),
+    ):
+        read_subject(advised)

@@ -297,6 +297,35 @@ def test_what_a_user_can_put_right_is_one_line(words: list[str], message: str, s
     assert shown.count("\n") == 1
 
 
+def test_what_is_offered_instead_works(say: Say) -> None:
+    offered = say("show", "99", "rich.yaml", code=2).partition("give one of ")[2]
+    assert offered == "0-6, `baseline` or `chosen`, or a reference: sphere\n"
+    for named in (*"0123456", "baseline", "chosen", "sphere"):
+        say("show", named, "rich.yaml")
+    say("compare", "0", "loud", "rich.yaml")
+    say("compare", "0", "1", "rich.yaml")  # trial 6 has no figures
+    say("list", "rich.yaml")  # the study as it was made
+    say("list", "rich.yaml", "--prefer", "loss=2,collapse=1")
+
+
+def test_trials_without_a_common_step_are_not_compared_and_others_are(
+    rich: Path, record: StudyRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their records of progress have lost lines."""
+    home, stopped = shutil.copytree(rich, tmp_path / "rich"), record.stopped[0]
+    monkeypatch.chdir(home)
+    for run, lost in ((record.baseline, range(1, 99)), (stopped, range(1))):
+        path = home / "mlruns" / "trials" / run.digest / "progress.jsonl"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] not in lost))
+    words = ["compare", "0", str(stopped.number), "rich.yaml"]
+    told = CliRunner().invoke(app, words)
+    said = f"trial 0 and trial {stopped.number} were evaluated at no step in common: give other trials"
+    assert (told.exit_code, told.stderr) == (2, f"error: {said}\n")
+    assert CliRunner().invoke(app, ["compare", "1", str(stopped.number), "rich.yaml"]).exit_code == 0
+    assert CliRunner().invoke(app, ["compare", "0", "1", "rich.yaml"]).exit_code == 0
+
+
 def test_a_preference_is_the_choice_of_each_command(say: Say, rich_config: StudyConfig, rich: Path) -> None:
     preferred = read_record(preferring(rich_config, "loss=9,norm=0,collapse=0"), rich / "mlruns").choice
     content = json.loads(say("status", "rich.yaml", "--prefer", "loss=9,norm=0,collapse=0", "--json"))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wake2vec.data import lexicon
 from wake2vec.data.lexicon import Lexicon, read_lexicon
 from wake2vec.errors import LexiconError
 
@@ -15,8 +16,8 @@ def read(tmp_path: Path, data: bytes) -> Lexicon:
 
 
 def test_order_is_kept_and_duplicates_bom_cr_and_comments_are_dropped(tmp_path: Path) -> None:
-    lexicon = read(tmp_path, "\ufeffriverrun\r\n# Joyce\r\n\r\nswerve\r\nriverrun\r\n".encode())
-    assert lexicon == Lexicon(("riverrun", "swerve"), duplicates=1)
+    read_ = read(tmp_path, "\ufeffriverrun\r\n# Joyce\r\n\r\nswerve\r\nriverrun\r\n".encode())
+    assert read_ == Lexicon(("riverrun", "swerve"), duplicates=1)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,15 @@ def test_a_bad_lexicon_is_refused_with_line_and_reason(tmp_path: Path, data: byt
         read(tmp_path, data)
 
 
+def test_a_list_that_is_too_long_is_taken_when_it_was_shortened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lexicon, "MOST_WORDS", 3)
+    with pytest.raises(LexiconError, match=r"at most 3 words: .* has 4; shorten it"):
+        read(tmp_path, b"a\nb\nc\nd\n")
+    assert read(tmp_path, b"a\nb\nc\n").words == ("a", "b", "c")
+
+
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(LexiconError, match=r"nowhere\.txt does not exist"):
         read_lexicon(tmp_path / "nowhere.txt")
@@ -47,9 +57,9 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_give_words_or_one_line(tmp_path: Path, data: bytes) -> None:
     try:
-        lexicon = read(tmp_path, data)
+        found = read(tmp_path, data)
     except LexiconError as fault:
         assert "\n" not in str(fault)
     else:
-        assert lexicon.words
-        assert all(word == word.strip() and word for word in lexicon.words)
+        assert found.words
+        assert all(word == word.strip() and word for word in found.words)

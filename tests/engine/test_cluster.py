@@ -1,9 +1,12 @@
 """Runs on Ray: the numbers of one process, whoever is lost meanwhile; what was proposed can be proposed again."""
 
+import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +17,15 @@ from conftest import Silent
 from tools import need
 
 from study.config import StudyConfig, check_config
-from study.engine.driver import Driver, StudyOutcome, drive, executor_for
+from study.engine.driver import RAY_REMEDY, Driver, StudyOutcome, drive, executor_for
+from study.engine.executor import InProcess
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.runs.storage import fingerprint_of, load_study, open_study
 from study.search.proposal import propose
 from study.search.stopping import Stopper
 from study.tracking.sync import Projection
-from wake2vec import ConfigError, TrialStopped, WorkFolder, fingerprint_inputs, read_result
+from wake2vec import ConfigError, TrialStopped, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
 
 BESIDE = {
     "name": "cluster",
@@ -31,6 +35,7 @@ BESIDE = {
     "stopping": {"grace_steps": 3, "keep_share": None, "stuck_nats": 0.1, "diverged_nats": None},
 }
 SLOTS = 3
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +79,22 @@ def drive_on(executor: Any, config: StudyConfig, folder: Path, watcher: Silent, 
         return Driver(study, Projection(config, folder, inputs), watcher, stop).run(executor)
 
 
+def is_worker(words: list[str] | None) -> bool:
+    """As Ray names a worker that is in `serve`; other programs of the machine serve too."""
+    return bool(words) and "".join(words or []).startswith("ray::serve")
+
+
 class Disturbing(Silent):
     """Kills the worker of a run that is past its second step, once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.killed: str | None = None
         self.moved: list[tuple[str, bool]] = []
 
     def progressed(self, name: str, record: Any) -> None:
         if self.killed is None and name != "trial 0" and record.step >= 2:
-            working = [one for one in psutil.process_iter(["cmdline"]) if "serve" in "".join(one.info["cmdline"] or [])]
+            working = [one for one in psutil.process_iter(["cmdline"]) if is_worker(one.info["cmdline"])]
             for worker in working:
                 worker.send_signal(signal.SIGKILL)
             self.killed = name if working else None
@@ -151,6 +162,52 @@ def test_a_run_whose_worker_is_lost_goes_on_from_its_checkpoint(
     assert facts(tmp_path) == facts(alone[0])
 
 
+def test_after_a_run_that_lost_its_worker_too_often_the_same_command_continues(
+    cluster: Any,
+    tree: dict[str, Any],
+    alone: tuple[Path, StudyOutcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With as few workers as there can be, and by another name of the address."""
+    config, watcher = config_of(tree), Disturbing()
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "RETRIES", 0)
+        with pytest.raises(Wake2VecError, match=r"lost it 1 times .*; the same command continues, with fewer workers"):
+            drive_on(executor_for(config, tmp_path, "local"), config, tmp_path, watcher)
+    assert watcher.killed is not None
+    drive(config, tmp_path, Silent(), address="auto")
+    assert facts(tmp_path) == facts(alone[0])
+
+
+def test_where_no_cluster_answers_another_is_given(
+    cluster: Any, tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(**options: object) -> None:
+        raise ConnectionError("nobody answers")  # Ray itself asks for minutes
+
+    config = config_of(tree, trials=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("ray.is_initialized", lambda: False)
+        patch.setattr("ray.init", nobody)
+        with pytest.raises(ConfigError, match=r"that runs: 10\.0\.0\.1:1: nobody answers; start it, or give another"):
+            drive(config, tmp_path, Silent(), address="10.0.0.1:1")
+    assert drive(config, tmp_path, Silent(), address="auto").added == 1
+
+
+def test_without_ray_a_study_runs_here_and_what_brings_ray_is_named(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=f"isn't installed: run `{RAY_REMEDY}`, or leave --address out"):
+        drive(config_of(tree), tmp_path, Silent(), address="local")
+    assert isinstance(executor_for(config_of(tree), tmp_path, None), InProcess)
+    target = RAY_REMEDY.removeprefix("make ")
+    asked = re.search(rf"^{re.escape(target)}:.*\n\t@.*scripts/setup\.py (\w+)$", (ROOT / "Makefile").read_text(), re.M)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert asked is not None and any(line.startswith("ray") for line in extras[asked[1]])
+
+
 def test_a_stop_reaches_all_workers_and_the_same_call_goes_on(
     cluster: Any, tree: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -184,6 +241,8 @@ def test_what_cant_be_used_is_refused_before_anything_is_made(
     with pytest.raises(ConfigError, match="a cluster must ask for a token: RAY_AUTH_MODE is disabled"):
         drive(config, tmp_path / "a", Silent(), address="10.0.0.1:6379")
     assert not (tmp_path / "a").exists()
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    assert executor_for(config, tmp_path / "a", "10.0.0.1:6379") is not None
 
 
 def test_nothing_imports_ray_but_who_asks_for_it() -> None:

@@ -5,6 +5,7 @@ given again, and the folder must hold what that of an undisturbed study holds.
 """
 
 import contextlib
+import errno
 import os
 import resource
 import shutil
@@ -82,6 +83,16 @@ class World:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         self.undo.callback(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+
+    def let_the_disk_fail(self) -> None:
+        """Nothing reaches it."""
+
+        def fail(descriptor: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        patch = pytest.MonkeyPatch()
+        self.undo.callback(patch.undo)
+        patch.setattr(os, "fsync", fail)
 
     def open_trial(self) -> Path:
         (path,) = (path for path in (self.folder / "trials").iterdir() if not (path / "result.json").exists())
@@ -180,7 +191,9 @@ FOLDER = {
         lambda w: w.set_mode(w.open_trial(), 0o500), Exit.NOT_PERMITTED, "chmod", is_alone=False
     ),
     "a full disk": Kind(lambda w: w.let_nothing_grow(), Exit.DISK, "free some space"),
+    "a disk that fails": Kind(lambda w: w.let_the_disk_fail(), Exit.DISK, "make it reachable"),
     "the open trial deleted": Kind(lambda w: shutil.rmtree(w.open_trial()), Exit.GONE, "it is trained again"),
+    "the open trial moved away": Kind(lambda w: w.move(w.open_trial()), Exit.GONE, "put it back", is_alone=False),
     "its cache deleted": Kind(lambda w: shutil.rmtree(w.folder / "cache"), None, "", is_alone=False),
     "the lock deleted": Kind(lambda w: (w.folder / ".small.lock").unlink(), None, ""),
     "the driver's note deleted": Kind(lambda w: (w.folder / ".small.driver").unlink(), None, "", is_alone=False),

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +157,9 @@ def test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace(
         drive(beside, folder, Silent(lambda record: multiprocessing.active_children()[0].kill()))
     assert multiprocessing.active_children() == []
 
+    alone = beside.model_copy(update={"study": beside.study.model_copy(update={"workers": 1})})
+    outcome = drive(alone, Path(shutil.copytree(folder, tmp_path / "less memory")), Silent())
+    assert len(outcome.record.trials) == beside.study.trials and not outcome.record.running
     drive(beside, folder, Silent())
     assert facts(folder) == facts(undisturbed[0])
 

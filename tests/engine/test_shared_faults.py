@@ -118,10 +118,17 @@ def test_memory_that_a_knob_decides_fails_one_trial_after_another_only_twice(
     space = {**tree["study"]["space"], "train.rows": {"choices": ["all", "new"]}}
     baseline = {**tree["study"]["baseline"], "train.rows": "all"}
     config, watcher = study(tree, {"space": space, "baseline": baseline}), Silent()
-    monkeypatch.setattr(EmbeddingModel, "add_gradients", out_of_memory)
-    with pytest.raises(Wake2VecError, match="two trials of the study small failed for the same reason"):
-        drive(config, tmp_path, watcher)
-    assert len(watcher.ended) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(EmbeddingModel, "add_gradients", out_of_memory)
+        for count in (2, 4):  # the trials that are left fail for the same reason
+            with pytest.raises(Wake2VecError, match="two trials of the study small failed for the same reason"):
+                drive(config, tmp_path, watcher)
+            assert len(watcher.ended) == count
+        with pytest.raises(Wake2VecError, match="all failed; see their reasons in MLflow"):
+            drive(config, tmp_path, watcher)
+    more = study(tree, {"space": space, "baseline": baseline, "trials": 5})
+    outcome = drive(more, tmp_path, watcher)
+    assert (outcome.added, outcome.failed, len(outcome.trials)) == (1, 4, 1)
 
 
 def test_memory_that_a_knob_decides_is_one_trials_own_where_another_has_a_result(

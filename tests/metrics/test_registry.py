@@ -1,6 +1,7 @@
 """The registry: each figure is declared once, in the file that measures it, and read without running that file."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,11 @@ def test_a_declaration_may_use_the_registrys_names_alone(tmp_path: Path) -> None
 
 def test_a_figure_is_declared_once() -> None:
     twice = Source("late", (Metric("geometry.late", "late"), Metric("geometry.late", "later")), frozenset())
-    with pytest.raises(ConfigError, match=r"geometry\.late is twice"):
+    with pytest.raises(ConfigError, match=r"geometry\.late is twice; give one another address"):
         gathered([twice])
+    first, second = twice.metrics
+    renamed = Source("late", (first, replace(second, address="geometry.later")), frozenset())
+    assert [*gathered([renamed])] == ["geometry.late", "geometry.later"]
 
 
 def test_a_family_has_its_members_words_and_what_belongs_to_each() -> None:

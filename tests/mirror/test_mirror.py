@@ -12,6 +12,7 @@ import optuna
 import pytest
 from conftest import Silent
 from stored import metric_rows, results
+from tools import as_any_user
 from training_folder import Training, complete, hashes, plain_mirror
 
 import study.mirror.copies
@@ -20,7 +21,7 @@ from study.engine.driver import StudyOutcome, drive
 from study.mirror.mirror import Mirror, check_mirror, restore
 from study.runs.storage import storage_url
 from study.tracking import tracking_uri
-from wake2vec import Progress
+from wake2vec import ConfigError, Progress
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
@@ -147,6 +148,25 @@ def test_a_drive_that_vanished_is_not_replaced_by_an_empty_folder(training: Trai
     assert len(told) == 2
     assert "No such file or directory" in told[0]
     assert "and didn't take it: " in told[1] and "the databases' last changes aren't there" in told[1]
+
+
+def test_a_mirror_that_cant_be_read_is_brought_back_by_the_same_command_later(
+    training: Training, drive_folder: Path, tmp_path: Path
+) -> None:
+    plain_mirror(training, drive_folder).sync()
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    with as_any_user():
+        for closed, mode in ((drive_folder / "trials" / f"{0:016x}", 0), (restored, 0o500)):
+            before = closed.stat().st_mode
+            closed.chmod(mode)
+            with pytest.raises(
+                ConfigError, match=r"must be readable, and .* must take it: .*the same command tries again"
+            ):
+                restore(restored, drive_folder)
+            closed.chmod(before)
+        assert restore(restored, drive_folder)
+    assert complete(restored) == training.finished()
 
 
 @pytest.mark.needs("proc")

@@ -45,6 +45,19 @@ def test_a_mirror_that_somebody_else_has_carried_on_is_neither_used_nor_overwrit
     assert "must not be ahead" in told[0]
     assert hashes(drive_folder) == before
     check_mirror(second.folder, drive_folder)
+    here, elsewhere = hashes(training.folder), drive_folder.with_name("elsewhere")
+    check_mirror(training.folder, elsewhere)  # to keep what is here
+    plain_mirror(training, elsewhere).sync()
+    assert hashes(drive_folder) == before
+    for name in ("optuna.db", "mlflow.db"):  # to continue from the mirror
+        (training.folder / name).rename(training.folder / f"{name}.aside")
+    assert restore(training.folder, drive_folder)
+    check_mirror(training.folder, drive_folder)
+    assert complete(training.folder) == complete(second.folder)
+    ended = tuple(f"trials/{digest}/" for digest in training.finished())
+    kept = {name: data for name, data in here.items() if name.startswith(ended)}
+    kept |= {f"{name}.aside": here[name] for name in ("optuna.db", "mlflow.db")}
+    assert kept.items() <= hashes(training.folder).items()
 
 
 def test_a_folder_may_change_between_two_mirrors(training: Training, drive_folder: Path) -> None:
@@ -66,10 +79,16 @@ def test_a_drive_that_lacks_what_it_was_given_last_gives_the_generation_before(
     assert complete(tmp_path / "a") == {f"{0:016x}", f"{1:016x}"}
     assert not (tmp_path / "a" / "trials" / f"{2:016x}").exists()
     check_mirror(tmp_path / "a", drive_folder)
+    old = (drive_folder / "optuna-00000001.db").read_bytes()
     os.truncate(drive_folder / "optuna-00000001.db", 5000)
     with pytest.raises(ConfigError, match=r"lacks files of the generations 2, 1; wait until the drive has all of them"):
         restore(tmp_path / "b", drive_folder)
     assert not (tmp_path / "b" / "optuna.db").exists()
+    assert not restore(tmp_path / "b", drive_folder.with_name("another"))  # to begin anew
+    check_mirror(tmp_path / "b", drive_folder.with_name("another"))
+    (drive_folder / "optuna-00000001.db").write_bytes(old)  # the drive has all of them
+    assert restore(tmp_path / "b", drive_folder)
+    assert complete(tmp_path / "b") == {f"{0:016x}", f"{1:016x}"}
 
 
 def make_other(tmp_path: Path) -> Path:
@@ -116,6 +135,9 @@ def test_a_folder_that_cannot_be_a_mirror_is_refused_and_nothing_is_made(
     with pytest.raises(ConfigError, match=message):
         check_mirror(tmp_path / "mlruns", target)
     assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "drive").mkdir()  # mounted
+    check_mirror(tmp_path / "mlruns", tmp_path / "drive" / "mirror")
+    assert {*before, tmp_path / "drive"} == {*tmp_path.rglob("*")}
 
 
 def test_links_lead_nowhere(training: Training, drive_folder: Path, tmp_path: Path) -> None:

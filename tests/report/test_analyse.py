@@ -139,6 +139,8 @@ def test_a_summary_of_something_else_is_refused_before_anything_is_written(
     (tmp_path / "other.json").write_text('{"a": 1}')
     assert "error: --against shares no number" in analyse(exported, "--against", "other.json").stderr
     assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
+    (tmp_path / "geometry.json").write_text('{"norms": {"cohens_d": 1.5}}')  # as it says
+    assert "norms.cohens_d" in analyse(exported, "--against", "geometry.json").stdout
 
 
 def test_rows_of_any_width_and_scale_are_drawn(analyse: Callable[..., Result], exported: Path, tmp_path: Path) -> None:

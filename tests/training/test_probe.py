@@ -85,3 +85,4 @@ def test_each_refusal_names_its_own_reason(granite: PreTrainedModel) -> None:
     knowing = copy.deepcopy(granite)
     knowing.model.register_forward_hook(twice_of_tokens, with_kwargs=True)
     refused(knowing, "given rows it computes something else than given their tokens")
+    assert read_scales(granite, FOLDER) == PLAIN  # another model of its size

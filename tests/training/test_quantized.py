@@ -1,5 +1,7 @@
 """A frozen body in 4 bits: what is quantized, what it computes, what is exported; and the refusal where it can't be."""
 
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from wake2vec.training import quantized
 from wake2vec.training.model import load_base, load_model
 from wake2vec.trial import start_training
 
+ROOT = Path(__file__).parents[2]
 Vary = Callable[..., RunConfig]
 LOGGED = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -24,6 +27,11 @@ def test_without_the_packages_it_is_refused_with_what_brings_them(
     monkeypatch.setattr(quantized, "find_spec", lambda name: None if name == "bitsandbytes" else object())
     with pytest.raises(ModelError, match=r"bitsandbytes missing; run `.*setup\.py quantized`, or give .*=none"):
         load_base(Path(config.model.path), "refused", "float32", "nf4")
+    load_base(Path(config.model.path), "refused", "float32", "none")
+    _, script, extra = quantized.REMEDY.split()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought = {re.split("[<>=~! ]", line)[0] for line in project["optional-dependencies"][extra]}
+    assert (ROOT / script).is_file() and set(quantized.NEEDED) <= brought
 
 
 def test_it_is_a_knob_of_the_digest_and_older_digests_hold(config: RunConfig, vary: Vary) -> None:

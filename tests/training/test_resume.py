@@ -4,11 +4,15 @@ import dataclasses
 import json
 import os
 import random
+import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from conftest import build_base
+from transformers import PreTrainedModel
 
 from bench.kills import CONTROLS, differs, every_step, killed_at_every_point, outcome, random_kills
 from wake2vec import RunConfig, StorageError, TrialStopped, WorkFolder, prepare, run, trial
@@ -137,6 +141,29 @@ def test_a_disk_that_is_full_is_one_line_and_the_checkpoint_before_stands(
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
+def test_when_the_disk_has_room_again_the_same_trial_goes_on_to_the_same_end(config: RunConfig, tmp_path: Path) -> None:
+    expected = outcome(run(config, tmp_path / "whole"), tmp_path / "whole")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    seen: list[Progress] = []
+    with pytest.raises(TrialStopped):
+        run(config, tmp_path / "cut", seen.append, stop=lambda: seen[-1].step == 2)
+
+    def fill(record: Progress) -> None:
+        if record.step == 3:  # smaller than a checkpoint, larger than all that was written
+            resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+
+    try:
+        with pytest.raises(
+            StorageError, match=r"a checkpoint needs .*; free some space, and the same command continues"
+        ):
+            run(every_step(config), tmp_path / "cut", fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    seen.clear()
+    assert outcome(run(every_step(config), tmp_path / "cut", seen.append), tmp_path / "cut") == expected
+    assert min(record.step for record in seen) > 1, "the checkpoint before stands"
+
+
 def test_without_memory_the_micro_batch_is_halved_and_the_mathematics_stays(
     vary: Vary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,20 +191,46 @@ def test_without_memory_the_micro_batch_is_halved_and_the_mathematics_stays(
 
 
 def test_memory_that_is_exhausted_elsewhere_is_told_in_one_line_and_what_was_trained_stays(
-    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vary: Vary, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(*given: object) -> list[str]:
-        raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
+    build_base(tmp_path / "smaller", text, hidden_size=16)
+    config, sampled = every_step(vary()), trial.sample_texts
+
+    def short_of_memory(model: PreTrainedModel, *given: Any, **options: Any) -> list[str]:
+        if model.config.hidden_size > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
+        return sampled(model, *given, **options)
 
     with monkeypatch.context() as short:
-        short.setattr(trial, "sample_texts", none)
+        short.setattr(trial, "sample_texts", short_of_memory)
         with pytest.raises(
-            MemoryExhaustedError, match=r"^a trial must fit .*CUDA out of memory\. more; free the memory.*$"
+            MemoryExhaustedError,
+            match=r"^a trial must fit .*CUDA out of memory\. more; free the memory.* smaller model$",
         ):
-            run(every_step(config), tmp_path)
+            run(config, tmp_path / "trials")
+        run(vary(model={"path": str(tmp_path / "smaller")}), tmp_path / "trials")
     seen: list[Progress] = []
-    run(every_step(config), tmp_path, seen.append)  # the remedy was followed
+    run(config, tmp_path / "trials", seen.append)  # what other programs took is free
     assert min(record.step for record in seen) > 0
+
+
+def test_where_no_block_fits_shorter_ones_do_or_a_smaller_model(
+    vary: Vary, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that holds a pass of so many numbers."""
+    build_base(tmp_path / "smaller", text, hidden_size=16)
+    whole = EmbeddingModel.add_gradients
+
+    def short_of_memory(self: EmbeddingModel, ids: torch.Tensor, scale: float) -> torch.Tensor:
+        if ids.numel() * self.operand.shape[1] > 32 * 16:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
+        return whole(self, ids, scale)
+
+    monkeypatch.setattr(EmbeddingModel, "add_gradients", short_of_memory)
+    with pytest.raises(MemoryExhaustedError, match=r"; lower corpus\.block_tokens, or choose a smaller model$"):
+        run(vary(), tmp_path / "trials")
+    run(vary(corpus={"block_tokens": 16}), tmp_path / "trials")
+    run(vary(model={"path": str(tmp_path / "smaller")}), tmp_path / "trials")
 
 
 def test_a_trial_goes_on_with_the_threads_that_it_began_with(config: RunConfig) -> None:

@@ -1,6 +1,7 @@
 """Corpus, validation and training, against the stock model and brute force."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from wake2vec.training.loss import PART_ELEMENTS
 from wake2vec.training.model import load_model, merged_model
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Stopwatch, Training, train
-from wake2vec.trial import initialise, start_training
+from wake2vec.trial import initialise, run, start_training
 
 Vary = Callable[..., RunConfig]
 
@@ -133,6 +134,25 @@ def test_a_loss_that_is_not_finite_ends_the_trial(config: RunConfig) -> None:
     training.model.matrix[0, 0] = math.inf
     with pytest.raises(TrainingDivergedError, match=r"loss nan.* lower train\.lr"):
         losses_of(training)
+
+
+def test_a_trial_that_diverged_ends_well_at_a_lower_rate_or_in_a_wider_type(
+    vary: Vary, inputs: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingDivergedError, match=r"at learning rate .*; lower train\.lr$"):
+        run(vary(train={"lr": 1e30}), tmp_path)
+    run(vary(train={"lr": 3e-3}), tmp_path)
+    model = load_model(inputs / "model")
+    with torch.no_grad():
+        for layer in model.model.layers:  # what a layer computes is beyond float16's 65,504
+            layer.mlp.up_proj.weight *= 3000
+            layer.mlp.down_proj.weight *= 3000
+    shutil.copytree(inputs / "model", tmp_path / "wide")
+    model.save_pretrained(tmp_path / "wide")
+    wide = {"path": str(tmp_path / "wide")}
+    with pytest.raises(TrainingDivergedError, match=r"; lower train\.lr, or give train\.precision=float32$"):
+        run(vary(model=wide, train={"precision": "float16"}), tmp_path)
+    run(vary(model=wide, train={"precision": "float32"}), tmp_path)
 
 
 def test_validation_is_the_stock_models_loss_split_by_kind(config: RunConfig) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -80,7 +81,7 @@ def write_checkpoint(folder: Path, state: State) -> Path:
         beside.rename(target)
         sync(folder)
         _discard(*_by_age(folder)[KEPT:])
-    except OSError as fault:
+    except (OSError, SafetensorError) as fault:  # it tells faults of the disk as its own
         shutil.rmtree(beside, ignore_errors=True)
         raise StorageError(
             f"a checkpoint needs {needed:,} bytes in {folder}: {fault}; free some space, and the same command continues"
