@@ -54,8 +54,8 @@ SECOND_S = 180.0
 LAST_S = 900.0
 """For the study's end when the faults are over."""
 MOST_GROWTH = 1.1
-"""Of memory, from a quarter of a driver's life to its end. By then all libraries have been used, and what is left to
-grow is what a leak would: a driver that kept each trial's rows and figures would grow by more in forty trials."""
+"""Of memory, from a quarter of a driver's life to its end. By then all libraries have been used; what grows still are
+caches of prepared products, whose places are bounded (docs/log.md)."""
 MOST_FILES = 2
 """More files than at a quarter: a database is opened for each transaction, so that a moment's look may meet one."""
 MOST_TOLD, LONGEST = 20, 200
