@@ -31,6 +31,7 @@ from study.runs.storage import INPUTS, fingerprint_of, open_study, study_names
 from study.search.proposal import propose, suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import check_warm_start, import_trials
+from study.tracking import fenced
 from study.tracking.sync import Projection
 from study.tracking.telling import LiveLog, Telling
 from wake2vec import (
@@ -100,7 +101,7 @@ def drive(
     check_figures(config, folder)
     watcher.study_started(material.audit)
     make_private(folder)
-    with only_driver(folder, config.study.name) as lease:
+    with only_driver(folder, config.study.name) as lease, fenced(folder, lease.check):
         fingerprint = fingerprint_of(config, inputs)
         if config.study.warm_start and config.study.name not in study_names(folder):
             measure_runs(config, folder, watcher.remeasuring)  # what is imported may lack an objective of today

@@ -6,12 +6,15 @@ import logging
 import os
 import shlex
 import sqlite3
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
 from mlflow import MlflowClient, __version__
 from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
 
 from study.runs.database import connect, database_url, make_database
 from study.runs.faults import OtherVersionError, of_database, tool
@@ -54,6 +57,25 @@ def open_client(folder: Path) -> MlflowClient:
     make_tracking(folder)
     check_version(folder / "mlflow.db")
     return MlflowClient(tracking_uri(folder))
+
+
+@contextlib.contextmanager
+def fenced(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """MLflow's transactions on the folder's database call `check` before they are done, and end by what it raises.
+
+    So a driver that slept amid one, and was taken over from, writes nothing when it wakes.
+    """
+    path = str((folder / "mlflow.db").resolve())
+
+    def before_commit(connection: Connection) -> None:
+        if connection.engine.url.database == path:
+            check()
+
+    event.listen(Engine, "commit", before_commit)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "commit", before_commit)
 
 
 def check_version(path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from optuna.trial import TrialState
 
 from bench.faults.studies import code_of, fork
@@ -13,6 +14,8 @@ from study.config import StudyConfig
 from study.runs.faults import Exit, GoneError, InUseError
 from study.runs.lease import driver_of, only_driver
 from study.runs.storage import load_study, open_study
+from study.tracking import fenced
+from study.tracking.database import open_client
 
 
 @pytest.fixture
@@ -92,3 +95,22 @@ def test_a_note_that_was_deleted_is_written_again_and_a_folder_that_is_another_i
         folder.mkdir()
         with pytest.raises(GoneError, match="put it back"):
             lease.check()
+
+
+def test_who_was_taken_over_from_writes_nothing_into_mlflow(folder: Path) -> None:
+    client = open_client(folder)
+    experiment = client.create_experiment("mine")
+
+    def runs() -> int:
+        return len(client.search_runs([experiment]))
+
+    def is_taken_over() -> None:
+        raise InUseError("another process drives the study")
+
+    with fenced(folder, is_taken_over), pytest.raises(MlflowException, match="drives the study"):
+        client.create_run(experiment)
+    assert runs() == 0
+    with fenced(folder.parent, is_taken_over):  # the control: another folder's fence
+        client.create_run(experiment)
+    client.create_run(experiment)
+    assert runs() == 2
