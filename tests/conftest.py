@@ -58,7 +58,15 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
-LONGEST = ["test_notebook", "test_cluster", "test_study", "test_shared_faults", "test_stop", "test_optimiser", "test_terminal"]
+LONGEST = [
+    "test_notebook",
+    "test_cluster",
+    "test_study",
+    "test_shared_faults",
+    "test_stop",
+    "test_optimiser",
+    "test_terminal",
+]
 """The files that take longest. Each goes to one process whole: the last to begin decides when all is done."""
 
 
