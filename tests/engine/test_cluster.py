@@ -212,7 +212,12 @@ def test_a_stop_reaches_all_workers_and_the_same_call_goes_on(
     cluster: Any, tree: dict[str, Any], tmp_path: Path
 ) -> None:
     tree = {**tree, "machine": {**tree.get("machine", {}), "checkpoint_every_s": 3600}}
-    config = config_of(tree, workers=SLOTS, order="free", sampler="random", stopping=None, bounds=[])
+    tree |= {"train": {**tree["train"], "evaluate_every_steps": 150}}
+    long = {  # no run may be over before the driver has heard of all
+        "space": {**tree["study"]["space"], "train.steps": {"low": 250, "high": 300}},
+        "baseline": {**tree["study"]["baseline"], "train.steps": 300},
+    }
+    config = config_of(tree, trials=4, workers=SLOTS, order="free", sampler="random", stopping=None, bounds=[], **long)
     begun: set[str] = set()
 
     class Counting(Silent):
@@ -220,11 +225,11 @@ def test_a_stop_reaches_all_workers_and_the_same_call_goes_on(
             begun.add(name)
 
     with pytest.raises(TrialStopped):
-        drive(config, tmp_path, Counting(), lambda: len(begun) >= SLOTS + 1, address="local")
+        drive(config, tmp_path, Counting(), lambda: len(begun) >= SLOTS, address="local")
     open_ = [
         work.parent for work in tmp_path.glob("trials/*/progress.jsonl") if not (work.parent / "result.json").exists()
     ]
-    assert open_ and all(list(work.glob("checkpoints/*")) for work in open_)
+    assert len(open_) == SLOTS and all(list(work.glob("checkpoints/*")) for work in open_)
     record = drive(config, tmp_path, Silent(), address="local").record
     whole = drive(config, tmp_path / "whole", Silent(), address="local").record
     assert [trial.values for trial in record.trials] == [trial.values for trial in whole.trials]

@@ -12,10 +12,10 @@ import optuna
 import pytest
 from conftest import Silent
 from stored import metric_rows, results
-from tools import as_any_user
 from training_folder import Training, complete, hashes, plain_mirror
 
 import study.mirror.copies
+from bench.faults.rights import as_any_user
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
 from study.mirror.mirror import Mirror, check_mirror, restore
