@@ -6,9 +6,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -85,19 +87,27 @@ def is_worker(words: list[str] | None) -> bool:
 
 
 class Disturbing(Silent):
-    """Kills the worker of a run that is past its second step, once."""
+    """Kills the worker of the first run but the baseline's at its second record, before the driver hears of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
+        self.folder = folder
         self.killed: str | None = None
         self.moved: list[tuple[str, bool]] = []
 
-    def progressed(self, name: str, record: Any) -> None:
-        if self.killed is None and name != "trial 0" and record.step >= 2:
-            working = [one for one in psutil.process_iter(["cmdline"]) if is_worker(one.info["cmdline"])]
-            for worker in working:
-                worker.send_signal(signal.SIGKILL)
-            self.killed = name if working else None
+    def run_started(self, run: Run, run_config: Any, ended: int) -> None:
+        super().run_started(run, run_config, ended)
+        if self.killed is None and not run.is_baseline:
+            self.killed = run.label
+            Thread(target=self._kill, args=(self.folder / "trials" / run.digest,), daemon=True).start()
+
+    def _kill(self, work: Path) -> None:
+        progress = work / "progress.jsonl"
+        while not progress.exists() or progress.read_bytes().count(b"\n") < 2:
+            time.sleep(0.002)
+        for one in psutil.process_iter(["cmdline"]):
+            if is_worker(one.info["cmdline"]):
+                one.send_signal(signal.SIGKILL)
 
     def restarted(self, name: str, from_checkpoint: bool) -> None:
         self.moved.append((name, from_checkpoint))
@@ -156,7 +166,7 @@ def test_a_run_whose_worker_is_lost_goes_on_from_its_checkpoint(
     cluster: Any, tree: dict[str, Any], alone: tuple[Path, StudyOutcome], tmp_path: Path
 ) -> None:
     tree = {**tree, "machine": {**tree.get("machine", {}), "checkpoint_every_s": 0}}
-    config, watcher = config_of(tree), Disturbing()
+    config, watcher = config_of(tree), Disturbing(tmp_path)
     drive_on(executor_for(config, tmp_path, "local"), config, tmp_path, watcher)
     assert watcher.killed is not None and watcher.moved == [(watcher.killed, True)]
     assert facts(tmp_path) == facts(alone[0])
@@ -170,7 +180,8 @@ def test_after_a_run_that_lost_its_worker_too_often_the_same_command_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With as few workers as there can be, and by another name of the address."""
-    config, watcher = config_of(tree), Disturbing()
+    tree = {**tree, "machine": {**tree.get("machine", {}), "checkpoint_every_s": 0}}
+    config, watcher = config_of(tree), Disturbing(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(cluster, "RETRIES", 0)
         with pytest.raises(Wake2VecError, match=r"lost it 1 times .*; the same command continues, with fewer workers"):
