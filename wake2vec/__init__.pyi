@@ -40,6 +40,7 @@ from .errors import (
     TrialStopped,
     UndefinedFigureError,
     Wake2VecError,
+    in_one_line,
 )
 from .inputs import fingerprint_inputs, prepare
 from .lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
@@ -176,6 +177,7 @@ __all__ = [
     "fingerprint_inputs",
     "flatten",
     "is_end",
+    "in_one_line",
     "is_evaluated",
     "is_named",
     "lexicon_file",

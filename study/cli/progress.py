@@ -121,7 +121,7 @@ class Bars:
             self._console.print(f"  {name}: head: {told}; model.head=native keeps it")
 
     def restarted(self, name: str, from_checkpoint: bool) -> None:
-        how = "goes on elsewhere from its checkpoint" if from_checkpoint else "begins anew elsewhere: no shared folder"
+        how = "goes on elsewhere from its checkpoint" if from_checkpoint else "begins anew elsewhere, from step 0"
         self._console.print(f"  {name} has lost its worker, and {how}")
         self._fresh.add(name)
 

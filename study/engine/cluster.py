@@ -8,7 +8,6 @@ lost to another one; there it goes on from its checkpoint, where the machines sh
 import itertools
 import logging
 import os
-import tempfile
 import time
 import uuid
 from collections import Counter
@@ -20,17 +19,17 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import ray
-from ray.exceptions import RayError
+from ray._private import ray_constants
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.engine.executor import Scheduler
+from study.engine.ray_address import LOCAL, no_cluster
 from study.engine.stop import Stop
 from study.engine.worker import SECONDS_BETWEEN_LOOKS, Event, Failed, Outcome, Restarted, Task, Worker, work_off
 from study.runs.faults import GoneError
-from wake2vec import ConfigError, RunConfig, RunResult, TrialFailedError, Wake2VecError, WorkFolder, write_atomic
+from wake2vec import RunConfig, RunResult, TrialFailedError, Wake2VecError, in_one_line, write_atomic
 
-LOCAL = "local"
-"""The address for a Ray of one's own, on this machine."""
 RETRIES = 3
 """Of a run whose worker or machine is lost."""
 SECONDS_BETWEEN_BATCHES = 0.5
@@ -77,27 +76,28 @@ def _worker(folder: Path, threads: int) -> Worker:
 class Cluster:
     """An executor with room for `slots` runs at once; `folder` is the results folder.
 
-    `address` is `local`, or where a cluster's head listens. A worker that sees the token which the driver leaves in the
+    `address` is one that `check_address` takes. A worker that sees the token which the driver leaves in the
     folder works there, and what it made stands there; any other has a folder of its own, and sends its files.
 
     Raises:
-        ConfigError: the cluster takes work from anybody, or can't be reached.
+        ConfigError: the cluster can't be reached.
     """
 
     def __init__(
         self, folder: Path, slots: int, config: RunConfig, address: str, threads: int = 1, work: Work = train
     ) -> None:
-        check_address(address)
         self._folder, self._slots, self._config = folder.resolve(), slots, config
         self._address, self._threads, self._work = address, threads, work
         self._token = self._folder / "cache" / f".{uuid.uuid4().hex}.shared"
         self._open: dict[Any, Task] = {}
         self._inbox: Any = None
         self._is_own = not ray.is_initialized()
+        if self._is_own and address != LOCAL:
+            _connect(address, 0)  # before anything is made: who is refused is refused here
 
     def __enter__(self) -> Self:
-        if self._is_own:
-            _connect(self._address, self._slots * (self._config.machine.threads or self._threads))
+        if self._is_own and self._address == LOCAL:
+            _connect(LOCAL, self._slots * (self._config.machine.threads or self._threads))
         self._token.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._token.touch(mode=0o600)
         return self
@@ -120,7 +120,16 @@ class Cluster:
                 ray.shutdown()
 
     def work(self, scheduler: Scheduler) -> None:
-        """Raises Wake2VecError: a run lost its worker more often than `RETRIES` times."""
+        """Raises Wake2VecError: a run lost its worker more often than `RETRIES` times, or Ray itself is gone."""
+        try:
+            self._work_off(scheduler)
+        except RayError as fault:
+            raise Wake2VecError(
+                f"Ray must live as long as its study: {in_one_line(fault)}; start it again, and the same command "
+                "continues"
+            ) from None
+
+    def _work_off(self, scheduler: Scheduler) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._inbox = ray.remote(num_cpus=0)(Inbox).options(scheduling_strategy=here).remote()
         remote, numbers, is_news = self._remote(), itertools.count(), True
@@ -152,7 +161,9 @@ class Cluster:
             num_gpus=resources.gpus,
             memory=resources.memory_bytes,
             max_retries=RETRIES,
-            max_calls=0,
+            max_calls=1
+            if resources.gpus
+            else 0,  # the next run may get another GPU: torch keeps the first one for good
         )(serve)
 
     def _hear(self, scheduler: Scheduler) -> None:
@@ -165,11 +176,15 @@ class Cluster:
         task = self._open.pop(reference)
         try:
             outcome, files = ray.get(reference)
-        except RayError as fault:
-            first = str(fault).strip().splitlines()[0]
+        except RayTaskError as fault:  # before the run began, or after it: its own faults are outcomes
             raise Wake2VecError(
-                f"a run must keep its worker: {task.name} lost it {RETRIES + 1} times ({first}); the same command "
-                "continues, with fewer workers in less memory"
+                f"a worker must have this version of the project: {task.name}: {in_one_line(fault.cause)}; install it "
+                "on all machines, and the same command continues"
+            ) from None
+        except RayError as fault:
+            raise Wake2VecError(
+                f"a run must keep its worker: {task.name} lost it {RETRIES + 1} times ({in_one_line(fault)}); the same "
+                "command continues, with fewer workers in less memory"
             ) from None
         _put(files, self._folder / "trials" / task.digest)
         if isinstance(outcome, Exception):
@@ -177,40 +192,34 @@ class Cluster:
         scheduler.ended(task, outcome)
 
 
-def check_address(address: str) -> None:
-    """Raises ConfigError: whoever reaches the cluster can run code on it as its owner; or it isn't Ray's own port."""
-    if address.startswith("ray://"):
-        raise ConfigError(
-            f"a study's driver must run on a machine of the cluster: {address} is for clients outside; run it there, "
-            "and give --address auto"
-        )
-    if address != LOCAL and os.environ.get("RAY_AUTH_MODE", "token") != "token":
-        raise ConfigError(
-            f"a cluster must ask for a token: RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']}, and who reaches it runs "
-            "code on it; unset RAY_AUTH_MODE on all machines and start Ray anew"
-        )
+def _connect(address: str, cpus: int, gpus: int | None = None) -> None:
+    """To a Ray of one's own, which listens on the loopback address alone, or to a cluster that runs.
 
-
-def _connect(address: str, cpus: int) -> None:
-    """To a Ray of one's own on the loopback address, or to a cluster that runs."""
+    `gpus`: how many it is to have; None: those that Ray finds.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == LOCAL:
-        ray.init(
-            address=LOCAL,
-            num_cpus=cpus,
-            object_store_memory=STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+        os.environ.setdefault("RAY_worker_niceness", "0")  # runs are what the machine is for; Ray's own is 15
+        # As Ray does it on macOS and Windows. Elsewhere it takes an address that others reach, even where it is given
+        # the loopback's.
+        reachable, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+        try:
+            ray.init(
+                address=LOCAL,
+                num_cpus=cpus,
+                num_gpus=gpus,
+                object_store_memory=STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = reachable
         return
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (RayError, ConnectionError, RuntimeError, ValueError) as fault:
-        said = " ".join(str(fault).split())[:160]
-        raise ConfigError(
-            f"--address must be a Ray cluster that runs: {address}: {said}; start it, or give another"
-        ) from None
+        raise no_cluster(address, str(fault)) from None
 
 
 class Inbox:
@@ -270,8 +279,9 @@ def _serve(
     line = Line(task.name, inbox)
     is_shared = (Path(folder) / "cache" / token).exists()
     here = Path(folder) if is_shared else _own_folder(folder)
+    made = here / "trials" / task.digest
     if ray.get(inbox.begin.remote(number)) > 1:
-        line.send(Restarted(is_shared))
+        line.send(Restarted(from_checkpoint=any((made / "checkpoints").glob("*"))))
     stop = Stop.at(None if left_s is None else time.monotonic() + left_s)
     outcome = work(task, here, threads, line, stop)
     if isinstance(outcome, RunResult) and outcome.digest != task.digest:
@@ -282,14 +292,13 @@ def _serve(
             )
         )
     line.flush()
-    made = here / "trials" / task.digest
     return outcome, {} if is_shared else {path.name: path.read_bytes() for path in _files(made)}
 
 
 def _own_folder(folder: str) -> Path:
-    """Of this machine, for the results of that folder on the driver's."""
+    """Of this machine, for the results of that folder on the driver's: nobody else's place, as /tmp is."""
     name = uuid.uuid5(uuid.NAMESPACE_URL, folder).hex[:12]
-    return Path(tempfile.gettempdir()) / f"wake2vec-{os.getuid()}" / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wake2vec" / name
 
 
 def _files(made: Path) -> Iterator[Path]:
@@ -298,7 +307,5 @@ def _files(made: Path) -> Iterator[Path]:
 
 def _put(files: dict[str, bytes], made: Path) -> None:
     """The result last: where it stands, the run is whole."""
-    if files:
-        WorkFolder(made).path.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in sorted(files, key=lambda name: name == RESULT):
         write_atomic(made / name, files[name])

@@ -16,9 +16,21 @@ from study.config import StudyConfig
 from study.engine.executor import Executor, InProcess, Watcher
 from study.engine.measures import measure_runs
 from study.engine.processes import Processes
+from study.engine.ray_address import LOCAL, check_address
 from study.engine.shared_faults import Faults, check_figures
 from study.engine.stop import Stop
-from study.engine.worker import Abandoned, Event, Failed, Outcome, Restarted, Sample, Suspended, Task, ThreadsChosen
+from study.engine.worker import (
+    Abandoned,
+    Event,
+    Failed,
+    Outcome,
+    Restarted,
+    Sample,
+    Suspended,
+    Task,
+    ThreadsChosen,
+    share_of_cores,
+)
 from study.runs.choose import Choice
 from study.runs.database import check_database, make_private
 from study.runs.judge import why_enough
@@ -120,9 +132,10 @@ def executor_for(config: StudyConfig, folder: Path, address: str | None) -> Exec
         return InProcess(folder) if workers == 1 else Processes(folder, workers)
     if importlib.util.find_spec("ray") is None:
         raise ConfigError(f"--address needs Ray, which isn't installed: run `{RAY_REMEDY}`, or leave --address out")
+    check_address(address)
     from study.engine.cluster import Cluster
 
-    return Cluster(folder, workers, config.run, address)
+    return Cluster(folder, workers, config.run, address, share_of_cores(workers) if address == LOCAL else 1)
 
 
 @dataclass(frozen=True)

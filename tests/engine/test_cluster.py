@@ -3,31 +3,38 @@
 import importlib.util
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import psutil
 import pytest
+import yaml
 from conftest import Silent
 from tools import need
 
+import study.engine.ray_address
 from study.config import StudyConfig, check_config
 from study.engine.driver import RAY_REMEDY, Driver, StudyOutcome, drive, executor_for
 from study.engine.executor import InProcess
+from study.engine.ray_address import check_address
+from study.engine.worker import Abandoned, Task
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.runs.storage import fingerprint_of, load_study, open_study
 from study.search.proposal import propose
 from study.search.stopping import Stopper
 from study.tracking.sync import Projection
-from wake2vec import ConfigError, TrialStopped, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
+from wake2vec import ConfigError, RunConfig, TrialStopped, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
 
 BESIDE = {
     "name": "cluster",
@@ -49,13 +56,14 @@ def cluster() -> Iterator[Any]:
 
     from study.engine import cluster
 
-    cluster._connect("local", SLOTS)
+    cluster._connect("local", SLOTS, gpus=2)
     yield cluster
     ray.shutdown()
 
 
-def config_of(tree: dict[str, Any], **changes: Any) -> StudyConfig:
-    return check_config({**tree, "study": {**tree["study"], **BESIDE, **changes}})
+def config_of(tree: dict[str, Any], gpus: float | None = 0, **changes: Any) -> StudyConfig:
+    machine = tree.get("machine", {}) | {"gpus": gpus}
+    return check_config({**tree, "machine": machine, "study": {**tree["study"], **BESIDE, **changes}})
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,17 @@ def facts(folder: Path) -> list[Any]:
     works = [WorkFolder(path.parent) for path in sorted(folder.glob("trials/*/result.json"))]
     rows = [{name: rows.tobytes() for name, rows in work.read_arrays("rows").items()} for work in works]
     return [told, [(work.path.name, read_result(work).numbers) for work in works], rows]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def short_folder() -> str:
+    """Of Ray, whose sockets' paths must not be long."""
+    return tempfile.mkdtemp(prefix="ray-", dir="/tmp")
 
 
 def drive_on(executor: Any, config: StudyConfig, folder: Path, watcher: Silent, stop: Any = lambda: False) -> Any:
@@ -179,7 +198,7 @@ def test_after_a_run_that_lost_its_worker_too_often_the_same_command_continues(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With as few workers as there can be, and by another name of the address."""
+    """With as few workers as there can be."""
     tree = {**tree, "machine": {**tree.get("machine", {}), "checkpoint_every_s": 0}}
     config, watcher = config_of(tree), Disturbing(tmp_path)
     with monkeypatch.context() as patch:
@@ -187,23 +206,162 @@ def test_after_a_run_that_lost_its_worker_too_often_the_same_command_continues(
         with pytest.raises(Wake2VecError, match=r"lost it 1 times .*; the same command continues, with fewer workers"):
             drive_on(executor_for(config, tmp_path, "local"), config, tmp_path, watcher)
     assert watcher.killed is not None
-    drive(config, tmp_path, Silent(), address="auto")
+    drive(config, tmp_path, Silent(), address="local")
     assert facts(tmp_path) == facts(alone[0])
 
 
-def test_where_no_cluster_answers_another_is_given(
+def test_all_of_a_local_ray_listens_on_the_loopback_address_alone(cluster: Any) -> None:
+    """It takes work from whoever has its token; so nobody else is to reach it."""
+    rays = [one for one in psutil.Process().children(recursive=True) if one.name().startswith(("ray", "gcs"))]
+    places = {
+        at.laddr.ip.removeprefix("::ffff:")
+        for one in (*rays, psutil.Process())
+        for at in one.net_connections()
+        if at.status == psutil.CONN_LISTEN
+    }
+    assert {"raylet", "gcs_server"} <= {one.name() for one in rays}
+    assert places == {"127.0.0.1"}
+
+
+def seen(task: Task, folder: Path, threads: int, line: Any, stop: Any) -> Any:
+    """In place of training: what a run has of the machine."""
+    time.sleep(0.5)
+    return Abandoned(os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+
+
+class Tasks:
+    """Four, for whom an executor works."""
+
+    deadline = None
+
+    def __init__(self, config: RunConfig) -> None:
+        self._left = [Task(name, config, name) for name in "dcba"]
+        self.outcomes: list[Any] = []
+
+    def next_task(self) -> Task | None:
+        return self._left.pop() if self._left else None
+
+    def ended(self, task: Task, outcome: Any) -> None:
+        self.outcomes.append(outcome)
+
+    def told(self, task: Task, event: object) -> None: ...
+
+    def catch_up(self) -> None: ...
+
+    def stop(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("gpus", "shared"), [(None, False), (0.5, True)])
+def test_each_run_has_its_gpu_and_the_next_one_a_process_of_its_own(
+    gpus: float | None, shared: bool, cluster: Any, tree: dict[str, Any], tmp_path: Path
+) -> None:
+    from ray import cloudpickle
+
+    config = config_of(tree, gpus)
+
+    def work() -> list[Any]:
+        tasks = Tasks(config.run)
+        with cluster.Cluster(tmp_path, 2, config.run, "local", work=seen) as executor:
+            executor.work(tasks)
+        return tasks.outcomes
+
+    with pytest.raises(Wake2VecError, match=r"must have this version of the project: .*; install it on all machines"):
+        work()
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the worker has it now
+    try:
+        ended = work()
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert len({one.step for one in ended}) == 4  # processes: torch keeps the GPU that it has seen first
+    assert {one.reason for one in ended} == ({"0"} if shared else {"0", "1"})
+
+
+@pytest.fixture
+def ray_command(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Starts a cluster on this machine, and gives its address; it goes with the test."""
+    need("ray")
+    home, tool = tmp_path / "home", str(Path(sys.executable).with_name("ray"))
+    home.mkdir()
+    port = str(free_port())
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment = {**outer, "HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": short_folder()}
+
+    def start(*before: str) -> str:
+        if before:
+            subprocess.run([tool, *before], env=environment, check=True, capture_output=True)
+        words = ["start", "--head", f"--port={port}", "--include-dashboard=false", "--num-cpus=1"]
+        subprocess.run([tool, *words], env=environment, check=True, capture_output=True)
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for one in psutil.process_iter(["environ"]):
+        if (one.info["environ"] or {}).get("RAY_TMPDIR") == environment["RAY_TMPDIR"]:
+            one.kill()
+    shutil.rmtree(environment["RAY_TMPDIR"], ignore_errors=True)
+
+
+def test_a_cluster_that_asks_for_no_token_is_refused(ray_command: Callable[..., str]) -> None:
+    """As Ray starts where there is no token: it says so and goes on."""
+    with pytest.raises(ConfigError, match=r"a cluster must ask for a token: the one at .* `ray get-auth-token"):
+        check_address(ray_command())
+
+
+def test_with_the_token_that_is_advised_it_is_taken(
+    ray_command: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = ray_command("get-auth-token", "--generate")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "home" / ".ray" / "auth_token"))
+    check_address(address)
+
+
+def test_a_study_runs_on_a_cluster_that_was_started_as_the_page_says(
+    ray_command: Callable[..., str], tree: dict[str, Any], tmp_path: Path
+) -> None:
+    profile = tmp_path / "own.yaml"
+    profile.write_text(yaml.safe_dump({**tree, "study": {**tree["study"], **BESIDE, "trials": 1}}))
+    address = ray_command("get-auth-token", "--generate")
+    command = [sys.executable, "-m", "study", "run", str(profile), "--folder", str(tmp_path / "results")]
+    alien = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    own = {**alien, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "home" / ".ray" / "auth_token")}
+    other, none = {**alien, "RAY_AUTH_TOKEN": "0" * 64}, {**alien, "HOME": str(tmp_path)}
+    for environment, code in ((other, 2), (none, 2), (own, 0)):
+        told = subprocess.run(
+            [*command, "--address", address], env=environment, capture_output=True, text=True, check=False
+        )
+        assert told.returncode == code, told.stdout + told.stderr
+        if code:
+            assert told.stderr.count("\n") == 1 and "; copy ~/.ray/auth_token from a machine" in told.stderr
+        assert (tmp_path / "results" / "optuna.db").exists() == (code == 0)
+
+
+def test_after_the_end_of_ray_the_same_command_continues(
+    cluster: Any,
+    tree: dict[str, Any],
+    alone: tuple[Path, StudyOutcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(*of: object, **how: object) -> None:
+        raise cluster.RayError("gone")  # Ray itself asks for minutes
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ray.wait", gone)
+        with pytest.raises(Wake2VecError, match=r"Ray must live as long as its study: gone; start it again"):
+            drive(config_of(tree), tmp_path, Silent(), address="local")
+    drive(config_of(tree), tmp_path, Silent(), address="local")
+    assert facts(tmp_path) == facts(alone[0])
+
+
+def test_where_no_cluster_answers_nothing_is_made_and_another_address_is_taken(
     cluster: Any, tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nobody(**options: object) -> None:
-        raise ConnectionError("nobody answers")  # Ray itself asks for minutes
-
     config = config_of(tree, trials=1)
-    with monkeypatch.context() as patch:
-        patch.setattr("ray.is_initialized", lambda: False)
-        patch.setattr("ray.init", nobody)
-        with pytest.raises(ConfigError, match=r"that runs: 10\.0\.0\.1:1: nobody answers; start it, or give another"):
-            drive(config, tmp_path, Silent(), address="10.0.0.1:1")
-    assert drive(config, tmp_path, Silent(), address="auto").added == 1
+    monkeypatch.setattr(study.engine.ray_address, "SECONDS_TO_ANSWER", 5.0)
+    with pytest.raises(ConfigError, match=r"that runs: 127\.0\.0\.1:1: no answer in 5 s; start it, or give another"):
+        drive(config, tmp_path / "a", Silent(), address="127.0.0.1:1")
+    assert not (tmp_path / "a").exists()
+    assert drive(config, tmp_path / "a", Silent(), address="local").added == 1
 
 
 def test_without_ray_a_study_runs_here_and_what_brings_ray_is_named(
@@ -247,18 +405,24 @@ def test_a_stop_reaches_all_workers_and_the_same_call_goes_on(
 
 
 @pytest.mark.needs("ray")
-def test_what_cant_be_used_is_refused_before_anything_is_made(
-    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("address", ["ray://a:1", "", "http://a:1", "a", "a:1 b", "--head"])
+def test_what_is_no_address_is_refused_before_anything_is_made(
+    address: str, cluster: Any, tree: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = config_of(tree)
-    with pytest.raises(ConfigError, match=r"must run on a machine of the cluster: ray://a:1 .* --address auto"):
-        drive(config, tmp_path / "a", Silent(), address="ray://a:1")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with pytest.raises(ConfigError, match="a cluster must ask for a token: RAY_AUTH_MODE is disabled"):
-        drive(config, tmp_path / "a", Silent(), address="10.0.0.1:6379")
+    with pytest.raises(ConfigError, match=r"--address must be `local`, `auto` or host:port: .*; give `auto` on a mach"):
+        drive(config_of(tree), tmp_path / "a", Silent(), address=address)
     assert not (tmp_path / "a").exists()
-    monkeypatch.delenv("RAY_AUTH_MODE")
-    assert executor_for(config, tmp_path / "a", "10.0.0.1:6379") is not None
+
+
+def test_a_ray_without_tokens_is_refused_and_taken_when_that_is_unset(
+    cluster: Any, tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        with pytest.raises(ConfigError, match="Ray must ask for a token: RAY_AUTH_MODE is disabled"):
+            executor_for(config_of(tree), tmp_path / "a", "local")
+    assert executor_for(config_of(tree), tmp_path / "a", "local")
+    assert not (tmp_path / "a").exists()
 
 
 def test_nothing_imports_ray_but_who_asks_for_it() -> None:

@@ -32,6 +32,7 @@ VERBS = (
         "free",
         "get",
         "give",
+        "install",
         "leave",
         "let",
     ),
@@ -71,7 +72,7 @@ REMEDIES, VERSIONS, TERMINAL = (
 IN_MID_STUDY = "tests/engine/test_faults.py::test_a_fault_in_mid_study_is_one_line_and_nothing_is_lost_or_doubled"
 FULL = f"{REMEDIES}::test_what_the_disk_didnt_take_the_same_command_brings_when_there_is_room"
 OTHER_RESULT = f"{REMEDIES}::test_a_result_of_another_version_leaves_its_folder_alone_and_the_study_begins_in_another"
-CLUSTER = "tests/engine/test_cluster.py::test_after_a_run_that_lost_its_worker_"
+CLUSTER = "tests/engine/test_cluster.py::test_"
 NOT_YET = f"{REMEDIES}::test_make_study_brings_what_isnt_there_yet"
 SERVER = f"{REMEDIES}::test_another_port_is_taken_and_where_a_server_doesnt_start_its_log_says_why"
 NO_MIRROR = f"{LEDGER}::test_a_folder_that_cannot_be_a_mirror_is_refused_and_nothing_is_made"
@@ -187,17 +188,21 @@ FOLLOWED: dict[str, str] = {
     "a worker must live as long as its study": (
         "tests/engine/test_processes.py::test_whoever_is_killed_the_study_is_the_one_that_was_left_in_peace"
     ),
-    "a study's driver must run on a machine of the cluster": f"{CLUSTER}too_often_the_same_command_continues",
-    "--address must be a Ray cluster that runs": (
-        "tests/engine/test_cluster.py::test_where_no_cluster_answers_another_is_given"
+    "--address must be `local`, `auto` or host:port": (
+        f"{CLUSTER}a_study_runs_on_a_cluster_that_was_started_as_the_page_says"
     ),
-    "a cluster must ask for a token": (
-        "tests/engine/test_cluster.py::test_what_cant_be_used_is_refused_before_anything_is_made"
+    "this machine must have the token of the cluster": (
+        f"{CLUSTER}a_study_runs_on_a_cluster_that_was_started_as_the_page_says"
     ),
-    "a run must keep its worker": f"{CLUSTER}too_often_the_same_command_continues",
-    "--address needs Ray": (
-        "tests/engine/test_cluster.py::test_without_ray_a_study_runs_here_and_what_brings_ray_is_named"
+    "that runs: {}: {}; start it": f"{CLUSTER}where_no_cluster_answers_nothing_is_made_and_another_address_is_taken",
+    "a cluster must ask for a token": f"{CLUSTER}with_the_token_that_is_advised_it_is_taken",
+    "Ray must ask for a token": f"{CLUSTER}a_ray_without_tokens_is_refused_and_taken_when_that_is_unset",
+    "Ray must live as long as its study": f"{CLUSTER}after_the_end_of_ray_the_same_command_continues",
+    "a worker must have this version of the project": (
+        f"{CLUSTER}each_run_has_its_gpu_and_the_next_one_a_process_of_its_own"
     ),
+    "a run must keep its worker": f"{CLUSTER}after_a_run_that_lost_its_worker_too_often_the_same_command_continues",
+    "--address needs Ray": f"{CLUSTER}without_ray_a_study_runs_here_and_what_brings_ray_is_named",
     "failed for the same reason": (
         f"{SHARED}::test_memory_that_a_knob_decides_fails_one_trial_after_another_only_twice"
     ),
