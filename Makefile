@@ -28,7 +28,7 @@ help: ## This list
 
 setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python, TORCH=cpu or cuda)
 
-study: .venv/run $(if $(ADDRESS),.venv/cluster) ## Run the study, or continue it (WORKERS=8, ADDRESS=local, FOR=2h30m, MIRROR=folder, PREFER="loss=2")
+study: .venv/run $(if $(ADDRESS),.venv/cluster) ## Run the study, or continue it (FOR=2h30m, MIRROR=folder, WORKERS=8, ADDRESS=local)
 	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for $(call QUOTED,$(FOR))) $(if $(MIRROR),--mirror $(call QUOTED,$(MIRROR))) \
 		$(if $(ADDRESS),--address $(call QUOTED,$(ADDRESS))) $(CHOICE)
 
@@ -89,7 +89,7 @@ figures: .venv/dev ## Eight studies, report and notebook, 300 kills, bare machin
 findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement, optimiser (3 hours)
 	@for part in forms initialisers mechanism agreement optimiser; do $(BIN)/python -m bench.$$part || exit; done
 
-faults: .venv/dev ## Faults put into whole commands, thousands of them, counted: docs/reliability.md (KIND=inputs, world or after, COUNT=3000)
+faults: .venv/dev ## Faults put into whole commands, counted: docs/reliability.md (KIND=world, COUNT=3000)
 	@$(BIN)/python -m bench.faults $(KIND) $(if $(COUNT),--count $(COUNT))
 
 screenshots: .venv/dev report ## The MLflow UI and the report in the machine's Chromium: docs/screenshots

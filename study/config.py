@@ -259,7 +259,7 @@ def _unknown(where: str, key: str, known: Any) -> str:
 DEFAULT_PROFILE = "tiny"
 RESULTS = Path("mlruns")
 """Where results lie, if nothing else is said."""
-VARIABLES = {"study.trials": "TRIALS", **MAKE_NAMES}
+VARIABLES = {"study.trials": "TRIALS", "study.workers": "WORKERS", **MAKE_NAMES}
 
 
 def make_command(

@@ -220,6 +220,9 @@ def test_what_to_type_next_can_be_typed(say: Say) -> None:
     following = json.loads(say("status", "rich.yaml", "train.batch_blocks=4", "--prefer", "loss=2", "--json"))["next"]
     assert "make export PROFILE=rich.yaml PREFER=loss=2 SET=train.batch_blocks=4" in following
     assert "make study PROFILE=rich.yaml TRIALS=14 SET=train.batch_blocks=4" in following
+    more = say("run", "rich.yaml", "study.workers=2", "--mirror", "copies", "--prefer", "loss=2")
+    in_one_line = " ".join(more.replace("\\\n", " ").split())
+    assert "make study PROFILE=rich.yaml WORKERS=2 TRIALS=14 MIRROR=copies PREFER=loss=2 " in in_one_line
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {command.split()[1] for command in following} <= targets
 
