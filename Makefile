@@ -24,7 +24,8 @@ SETTINGS = $(if $(TRIALS),study.trials=$(TRIALS)) $(if $(CORPUS),$(call QUOTED,c
 .PHONY: help setup study measure sync status list show compare plan ui dashboard export report model test check format bench gpu figures findings screenshots doctor clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /:/' | while IFS=: read -r name what; do \
+		printf '%-12s %s\n' "$$name" "$$(echo "$$what" | fold -s -w 66 | sed '2,$$s/^/             /')"; done
 
 setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python, TORCH=cpu or cuda)
 
