@@ -219,8 +219,8 @@ class StudySection(Section):
     """Ended trials that the study has when it is done, the baseline and stopped ones among them."""
     seed: int = Field(0, ge=0, le=MOST)
     """Of the sampler."""
-    sampler: Literal["gp", "tpe", "random"] = "gp"
-    """What proposes trials: see `study.search.proposal`."""
+    sampler: Literal["auto", "gp", "tpe", "random"] = "auto"
+    """What proposes trials: see `study.search.proposal`. `auto` is `gp`, and `tpe` where that bears no more."""
     startup_trials: int = Field(10, ge=1, le=MOST)
     """Trials before the sampler models what it saw: baseline, anchors, and the rest drawn at random."""
     aimed_trials: int = Field(0, ge=0, le=MOST)

@@ -114,10 +114,11 @@ def run_drawn(config: StudyConfig, trials: Path) -> RunResult:
     """
     import optuna
 
-    from study.search.proposal import sampler_for, suggest
+    from study.search.proposal import sampler_for, sampler_named, suggest
     from wake2vec import flatten, prepare, run, unflatten
 
-    drawn = suggest(optuna.create_study(sampler=sampler_for(1, config)).ask(), config)
+    sampler = sampler_for(1, sampler_named(config, [], config.study.objectives), config)
+    drawn = suggest(optuna.create_study(sampler=sampler).ask(), config)
     prepare(config.run_config(drawn))
     leaves = flatten(config.run_config(config.study.baseline).model_dump())
     short = {address: min(leaves[address], most) for address, most in SHORT.items()}

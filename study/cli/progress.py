@@ -78,6 +78,10 @@ class Bars:
     def mlflow_lacks(self, what: str) -> None:
         self._console.print(what)
 
+    def sampler_changed(self, sampler: str, trials: int) -> None:
+        why = "as aimed trials have one objective" if sampler == "gp" else "more than the Gaussian process bears"
+        self._console.print(f"sampler: {sampler} from here on, after {trials:,} trials, {why} (study.sampler=auto)")
+
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """Told when it changes."""
         self._pace.timed(seconds[threads])

@@ -177,6 +177,8 @@ class Driver:
         self._is_left = False
         """Whether a run was left with a checkpoint: the time is over."""
         self._ended: list[Run] = []
+        self._sampler = "gp"
+        """What proposed last."""
 
     def run(self, executor: Executor) -> StudyOutcome:
         executor.work(self)
@@ -265,7 +267,11 @@ class Driver:
         if not _waiting(record.trials):
             number = len(record.trials)
             kept = {"unseen": sorted(record.unseen_by(number))} if self._config.study.order == "free" else None
-            self._study.enqueue_trial(propose(record, number), user_attrs=kept)
+            proposal = propose(record, number)
+            if self._config.study.sampler == "auto" and proposal.sampler != self._sampler:
+                self._sampler = proposal.sampler
+                self._watcher.sampler_changed(proposal.sampler, record.ended)
+            self._study.enqueue_trial(proposal.params, user_attrs=kept)
         return self._study.ask()
 
     def _due(self, record: StudyRecord) -> list[Run]:

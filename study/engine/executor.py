@@ -32,6 +32,10 @@ class Watcher(Protocol):
         """`ended` trials had ended before it."""
         return
 
+    def sampler_changed(self, sampler: str, trials: int) -> None:
+        """Another than `gp` proposes from here on, as `trials` have ended: more than it bears, or a wide front."""
+        return
+
     def progressed(self, name: str, record: Progress) -> None:
         """`name` is the run's label."""
         return

@@ -162,9 +162,12 @@ def check_fingerprint(name: str, old: dict[str, Any], new: dict[str, Any]) -> No
 def _comparable(fingerprint: dict[str, Any]) -> dict[str, Any]:
     """What two must have in common: of the inputs' hashes what older versions wrote too, of the anchors the trials.
 
-    An anchor outside the space is a run beside the trials, which no sampler sees: one may come later.
+    An anchor outside the space is a run beside the trials, which no sampler sees: one may come later. `auto` is `gp`
+    until there are more trials than that bears.
     """
     compared = fingerprint | {key: content_hash(fingerprint[key]) for key in INPUTS if key in fingerprint}
+    if compared.get("study.sampler") == "gp":
+        compared["study.sampler"] = "auto"
     spaces = {
         key: Range.model_validate(space) if "low" in space else Choices.model_validate(space)
         for key, space in compared.get("study.space", {}).items()

@@ -13,9 +13,11 @@ bounds and bars are likely to be kept (Gardner et al. 2014): docs/log.md has wha
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
+import moocore
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -76,14 +78,50 @@ def random(seed: int, startup_trials: int) -> BaseSampler:
 
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {"gp": gp, "tpe": tpe, "random": random}
+GP_TRIALS = 300
+"""Trials that a Gaussian process is asked to bear where the sampler is `auto`: a proposal takes seconds by then."""
+GP_BYTES = 4e9
+"""And the memory of a proposal, most of which goes with the front (`gp_bytes`)."""
+BYTES_A_BOX = 2 * 8 * 2048 * 128
+"""For each objective: two numbers, of each candidate that Optuna compares, in each sample of what it may give."""
 SEEDS = 2**32
 """NumPy's generators take seeds below it."""
 UNTAUGHT = ("random",)
 """Samplers that learn nothing from trials, and are told none: to copy a thousand takes .1 s."""
 
 
-def sampler_for(number: int, config: StudyConfig) -> BaseSampler:
-    """The sampler that proposes trial `number`.
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to come: its knobs, and which of `SAMPLERS` gave them."""
+
+    params: dict[str, Value]
+    sampler: str
+
+
+def gp_bytes(front: int, objectives: int) -> float:
+    """About what a proposal of the Gaussian process takes in memory beside a front of so many trials.
+
+    It goes with the boxes into which the front cuts what no trial dominates: with two objectives one a trial, with more
+    about (.6 m + 1) n^(m / 3), as counted of Optuna 5.0 for 5 to 40 points of a sphere and 3 to 6 objectives.
+    """
+    if objectives < 3:
+        return BYTES_A_BOX * objectives * front * (objectives - 1)
+    return BYTES_A_BOX * objectives * (0.6 * objectives + 1) * front ** (objectives / 3)
+
+
+def sampler_named(config: StudyConfig, told: Sequence[FrozenTrial], aims: Sequence[Objective]) -> str:
+    """Which of `SAMPLERS` proposes from these trials: for `auto` a Gaussian process as long as it can bear them."""
+    if config.study.sampler != "auto":
+        return config.study.sampler
+    feasible = [trial.values for trial in told if all(by <= 0 for by in trial.constraints.values())]
+    front = (
+        len(moocore.filter_dominated(np.array(feasible), maximise=[aim.sign < 0 for aim in aims])) if feasible else 0
+    )
+    return "gp" if len(told) <= GP_TRIALS and gp_bytes(front, len(aims)) <= GP_BYTES else "tpe"
+
+
+def sampler_for(number: int, name: str, config: StudyConfig) -> BaseSampler:
+    """The sampler of that name that proposes trial `number`.
 
     Each trial has a sampler of its own, seeded by its number, so that a study which was interrupted goes on
     with the trials that it would have had. It models what has ended: with several workers that is less.
@@ -91,10 +129,10 @@ def sampler_for(number: int, config: StudyConfig) -> BaseSampler:
     startup_trials = max(1, config.study.startup_trials - (config.study.workers - 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SAMPLERS[config.study.sampler]((config.study.seed * 1_000_003 + number) % SEEDS, startup_trials)
+        return SAMPLERS[name]((config.study.seed * 1_000_003 + number) % SEEDS, startup_trials)
 
 
-def propose(record: StudyRecord, number: int) -> dict[str, Value]:
+def propose(record: StudyRecord, number: int) -> Proposal:
     """Parameters for trial `number`: a pure function of the trials that it sees and of the study's settings.
 
     The trials that may run beside it are pending, whether they still run or not: so when they end doesn't matter.
@@ -102,17 +140,17 @@ def propose(record: StudyRecord, number: int) -> dict[str, Value]:
     config, pending = record.config, record.beside(number)
     aimed = config.study.is_aimed(number)
     told = Told(record.seen_by(number), config.study.objectives[:1] if aimed else config.study.objectives, aimed)
+    known = told.trials() if config.study.sampler not in UNTAUGHT else []
+    name = sampler_named(config, known, told.aims)
     seen = optuna.create_study(
-        directions=[objective.direction for objective in told.aims], sampler=sampler_for(number, config)
+        directions=[objective.direction for objective in told.aims], sampler=sampler_for(number, name, config)
     )
-    for trial in told.record.trained if config.study.sampler not in UNTAUGHT else ():
-        if (frozen := told.trial(trial)) is not None:
-            seen.add_trial(frozen)
+    seen.add_trials(known)
     for params in pending:
         seen.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=told.distributions))
     # Where one point is far better than all others drawn, Optuna divides 0 by 0 and goes on from that point alone.
     with np.errstate(invalid="ignore"):
-        return suggest(seen.ask(), config)
+        return Proposal(suggest(seen.ask(), config), name)
 
 
 class Gains:
@@ -143,6 +181,10 @@ class Told:
         judged = [*(aim.result for aim in aims), *(address for b in bounds for address in (b.result, b.from_result))]
         self._addresses = list(dict.fromkeys(address for address in judged if address is not None))
         self._gains: dict[int, dict[str, Gains]] = {}
+
+    def trials(self) -> list[FrozenTrial]:
+        """All whose figures are known."""
+        return [told for trial in self.record.trained if (told := self.trial(trial)) is not None]
 
     def trial(self, trial: Run) -> FrozenTrial | None:
         """None: one of its figures is undefined."""

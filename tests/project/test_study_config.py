@@ -129,7 +129,7 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
         ({"study__choice": {"weights": {"geometry": 1.0}}}, r"study\.choice\.weights: .* 'geometry' is part of 3"),
         ({"study__choice": {"weights": {"loss": -1.0}}}, r"study\.choice\.weights\.loss must not be negative"),
         ({"study__stopping": {"grace_steps": 0}}, r"study\.stopping\.grace_steps: Input should be greater"),
-        ({"study__sampler": "gpt"}, r"study\.sampler: Input should be 'gp', 'tpe' or 'random'"),
+        ({"study__sampler": "gpt"}, r"study\.sampler: Input should be 'auto', 'gp', 'tpe' or 'random'"),
         ({"study__name": "../up"}, r"study\.name: String should match pattern"),
     ],
 )
@@ -225,7 +225,7 @@ def test_a_space_that_is_accepted_can_be_drawn_from(address: str, space: Any, st
         assert "\n" not in str(fault)
         return
     for number in (1, 2**20):
-        drawn = suggest(optuna.create_study(sampler=sampler_for(number, config)).ask(), config)
+        drawn = suggest(optuna.create_study(sampler=sampler_for(number, "random", config)).ask(), config)
         assert config.run_config(drawn) and config.lies_in_space(drawn)
 
 
@@ -334,7 +334,7 @@ def test_a_profiles_anchors_can_be_left_out() -> None:
 def test_an_initialiser_can_be_a_knob_of_the_study() -> None:
     names = sorted(INITIALISERS)
     config = check_config(tree(study__space={"init.name": {"choices": names}}, study__baseline=GAUSSIAN))
-    study = optuna.create_study(sampler=sampler_for(1, config))
+    study = optuna.create_study(sampler=sampler_for(1, "gp", config))
     suggested = [suggest(study.ask(), config) for _ in range(100)]
     assert {values["init.name"] for values in suggested} == set(names)
     assert {config.run_config(values).init.name for values in suggested} == set(names)

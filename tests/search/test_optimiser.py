@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from conftest import TRIALS, Silent
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.trial import TrialState
+from optuna._hypervolume.box_decomposition import get_non_dominated_box_bounds
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+import study.search.proposal
 from study.config import StudyConfig, check_config
 from study.engine.driver import StudyOutcome, drive
 from study.runs.objectives import violations
@@ -23,8 +26,8 @@ from study.runs.reader import StudyReader, read_record
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.runs.storage import load_study
-from study.search.proposal import Gains, Told, propose, sides
-from study.settings import ChoiceSettings
+from study.search.proposal import Gains, Told, gp_bytes, propose, sampler_named, sides
+from study.settings import ChoiceSettings, Objective
 from study.show.tables import references_table
 from study.tracking import Tracker
 from wake2vec import ConfigError, WorkFolder
@@ -190,6 +193,58 @@ def test_what_a_sampler_proposes_depends_on_stopped_trials(rich: tuple[StudyConf
     assert propose(record, 9) != propose(blind, 9)
 
 
+def front_of(count: int, behind: int, objectives: int) -> list[FrozenTrial]:
+    """Told trials: so many on a sphere, where none dominates another, and others behind them."""
+    places = np.abs(np.random.default_rng(0).normal(size=(count, objectives))) + 0.01
+    ahead = -places / np.linalg.norm(places, axis=1, keepdims=True)
+    return [create_trial(values=list(values)) for values in (*ahead, *np.ones((behind, objectives)))]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "front", "behind", "sampler"),
+    [(1, 1, 299, "gp"), (1, 1, 300, "tpe"), (2, 300, 0, "gp"), (4, 24, 0, "gp"), (4, 25, 0, "tpe"), (6, 6, 0, "tpe")],
+)
+def test_a_gaussian_process_proposes_as_long_as_it_can_be_borne(
+    tree: dict[str, Any], objectives: int, front: int, behind: int, sampler: str
+) -> None:
+    aims = [Objective(result="validation.loss", goal="minimize")] * objectives
+    told = front_of(front, behind, objectives)
+    assert sampler_named(with_study(tree), told, aims) == sampler
+    assert sampler_named(with_study(tree, sampler="gp"), told, aims) == "gp"
+    upside_down = [Objective(result="validation.loss", goal="maximize")] * objectives
+    if (objectives, behind) == (4, 0):
+        assert sampler_named(with_study(tree), told, upside_down) == sampler  # of a sphere nobody dominates either way
+    broken = [create_trial(values=trial.values, constraints={"bound": 1.0}) for trial in told]
+    assert sampler_named(with_study(tree), broken, aims) == ("gp" if len(told) <= 300 else "tpe")
+
+
+@pytest.mark.filterwarnings("ignore:Box decomposition")
+@pytest.mark.parametrize(("objectives", "front"), [(2, 40), (3, 40), (4, 25), (5, 10), (6, 6)])
+def test_what_a_proposal_takes_in_memory_is_about_what_optuna_makes(objectives: int, front: int) -> None:
+    """Optuna compares 2,048 candidates in 128 samples with each box that the front leaves."""
+    points = np.array([trial.values for trial in front_of(front, 0, objectives)])
+    boxes = len(get_non_dominated_box_bounds(points, np.ones(objectives))[0])
+    assert gp_bytes(front, objectives) == pytest.approx(boxes * 2048 * 128 * objectives * 8 * 2, rel=0.4)
+
+
+def test_the_change_of_the_sampler_is_told_and_every_proposal_can_be_made_again(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int]] = []
+    watcher = Silent()
+    monkeypatch.setattr(watcher, "sampler_changed", lambda sampler, trials: told.append((sampler, trials)))
+    gp = with_study(tree, sampler="gp", trials=4)
+    drive(gp, tmp_path, watcher)
+    assert told == []
+    monkeypatch.setattr(study.search.proposal, "GP_TRIALS", 5)
+    record = drive(with_study(tree, trials=8), tmp_path, watcher).record  # goes on with the study of a `gp`
+    assert told == [("tpe", 6)]
+    again = [propose(record, trial.number) for trial in record.trials]
+    assert [proposal.sampler for proposal in again] == ["gp"] * 6 + ["tpe"] * 2
+    assert [proposal.params for proposal in again[1:]] == [trial.params for trial in record.trials[1:]]
+    assert propose(replace(record, config=gp), 7).params != record.trials[7].params  # the control
+
+
 def test_patience_ends_a_study_whose_hypervolume_stands_still(tree: dict[str, Any], tmp_path: Path) -> None:
     config = with_study(tree, trials=50, patience=3, sampler="random")
     outcome = drive(config, tmp_path, Silent())
@@ -258,9 +313,9 @@ def test_the_last_trials_go_for_the_choice_where_its_rule_has_bars(
     def proposed(number: int, **choice: object) -> dict[str, object]:
         settings = {"trials": 9, "aimed_trials": 2, "choice": ChoiceSettings.model_validate({"bars": bars, **choice})}
         aiming = config.model_copy(update={"study": config.study.model_copy(update=settings)})
-        return dict(propose(replace(outcome.record, config=aiming), number))
+        return propose(replace(outcome.record, config=aiming), number).params
 
-    usual = {number: dict(propose(outcome.record, number)) for number in (6, 7)}
+    usual = {number: propose(outcome.record, number).params for number in (6, 7)}
     assert proposed(6) == usual[6]
     assert proposed(7) != usual[7]
     assert proposed(7) == proposed(7)
