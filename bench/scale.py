@@ -28,7 +28,7 @@ from study.engine.worker import Abandoned, Outcome, Task
 from study.runs.run import Run
 from study.runs.storage import fingerprint_of, open_study
 from study.tracking.sync import Projection
-from wake2vec import Progress, RunResult, WorkFolder, fingerprint_inputs, run, write_json
+from wake2vec import Progress, RunResult, WorkFolder, fingerprint_inputs, read_result, run, write_json
 
 FEW, MANY = 50, 1_000
 AROUND = 10
@@ -60,12 +60,38 @@ class Clock:
             self._held_s += time.process_time() - since
 
 
+class Source:
+    """A trial that was trained, whose files others get, with other figures."""
+
+    def __init__(self, work: WorkFolder) -> None:
+        self.work, self._result, self._progress = work, read_result(work), work.progress()
+
+    def records(self, task: Task, dice: random.Random) -> list[Progress]:
+        """Those of the trial that was trained, as far as this one's steps go, the last where it ends."""
+        factors = {address: dice.uniform(0.9, 1.1) for address in self._result.numbers}
+        steps = task.run.train.steps
+        last = self._progress[-1]
+        kept = [record for record in self._progress if record.step < steps]
+        return [
+            Progress(record.step, {key: value and value * factors[key] for key, value in record.numbers.items()}, 0.0)
+            for record in [*kept, Progress(steps, last.numbers, 0.0)]
+        ]
+
+    def finish(self, task: Task, work: WorkFolder, records: list[Progress]) -> RunResult:
+        numbers = {**self._result.numbers, **records[-1].numbers}
+        result = self._result.model_copy(update={"config": task.run, "digest": task.digest, "numbers": numbers})
+        for name in KEPT:
+            if not (work.path / name).exists():
+                os.link(self.work.path / name, work.path / name)
+        write_json(work.result_path, result.model_dump())
+        return result
+
+
 class Replay:
     """An executor that trains nothing: each run gets the files of one trial, with other figures."""
 
-    def __init__(self, folder: Path, source: WorkFolder, result: RunResult) -> None:
-        self._folder, self._source, self._result, self._clock = folder, source, result, Clock()
-        self._progress = source.progress()
+    def __init__(self, folder: Path, source: Source) -> None:
+        self._folder, self._source, self._clock = folder, source, Clock()
         self._dice = random.Random(0)
         self.seconds: list[float] = []
         """Of the driver, for each run."""
@@ -89,8 +115,8 @@ class Replay:
 
     def _outcome(self, task: Task, scheduler: Scheduler) -> Outcome:
         with self._clock.held():
+            records = self._source.records(task, self._dice)
             work = WorkFolder(self._folder / "trials" / task.digest)
-            records = self._records(task)
             log = work.start_progress()
         for record in records:
             with self._clock.held():
@@ -101,23 +127,7 @@ class Replay:
                 return Abandoned(told.step, reason)
         with self._clock.held():
             log.close()
-            numbers = {**self._result.numbers, **records[-1].numbers}
-            result = self._result.model_copy(update={"config": task.run, "digest": task.digest, "numbers": numbers})
-            for name in KEPT:
-                os.link(self._source.path / name, work.path / name)
-            write_json(work.result_path, result.model_dump())
-        return result
-
-    def _records(self, task: Task) -> list[Progress]:
-        """Those of the trial that was trained, as far as this one's steps go, the last where it ends."""
-        factors = {address: self._dice.uniform(0.9, 1.1) for address in self._result.numbers}
-        steps = task.run.train.steps
-        last = self._progress[-1]
-        kept = [record for record in self._progress if record.step < steps]
-        return [
-            Progress(record.step, {key: value and value * factors[key] for key, value in record.numbers.items()}, 0.0)
-            for record in [*kept, Progress(steps, last.numbers, 0.0)]
-        ]
+            return self._source.finish(task, work, records)
 
 
 class Unpictured(Projection):
@@ -145,7 +155,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first = run(config.run_config(config.study.baseline), folder / "source")
-        replay = Replay(folder, WorkFolder(folder / "source" / first.digest), first)
+        replay = Replay(folder, Source(WorkFolder(folder / "source" / first.digest)))
         study = open_study(folder, config, fingerprint_of(config, inputs))
         record = Driver(study, Unpictured(config, folder, inputs), Quiet()).run(replay).record
         began = time.process_time()

@@ -450,6 +450,8 @@ TOKENIZERS: dict[str, Spoil] = {
     "tokenizer_config.json: code of its own": _settings(
         "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Slow", "evil.Fast"]}
     ),
+    "tokenizer_config.json: unknown token without letters": _settings("tokenizer_config.json", unk_token=""),
+    "tokenizer_config.json: bos without letters": _settings("tokenizer_config.json", bos_token=""),
     "tokenizer_config.json: bos a number": _settings("tokenizer_config.json", bos_token=7),
     "tokenizer_config.json: bos a list": _settings("tokenizer_config.json", bos_token=["<s>"]),
     "tokenizer_config.json: tokens a text": _settings("tokenizer_config.json", added_tokens_decoder="all"),

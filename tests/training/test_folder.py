@@ -1,5 +1,6 @@
 """Base models that can't be used: whatever is wrong with a folder, one line says so before anything is made."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -67,6 +68,17 @@ def test_a_folder_is_read_by_who_may_read_it(folder: Path) -> None:
             check_folder(folder)
     finally:
         os.seteuid(os.getuid())
+
+
+def test_without_the_special_token_that_is_no_token_the_folder_is_taken(folder: Path, settings: list[str]) -> None:
+    path = folder / "tokenizer_config.json"
+    good = path.read_text()
+    path.unlink()
+    path.write_text(json.dumps({**json.loads(good), "unk_token": ""}))
+    told = one_step([f"model.path={folder.name}", *settings], folder.parent, apart=False)
+    assert "has no unk_token ''; get the model again, or take that out of its tokenizer_config.json" in told.errors
+    path.write_text(json.dumps({name: value for name, value in json.loads(good).items() if name != "unk_token"}))
+    assert one_step([f"model.path={folder.name}", *settings], folder.parent, apart=False).runs
 
 
 def test_a_mended_folder_is_looked_at_anew(folder: Path, inputs: Path) -> None:

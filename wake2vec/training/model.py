@@ -86,16 +86,23 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ModelError(f"the tokenizer must be of the fast kind (tokenizer.json): {folder} has another; {AGAIN}")
-        ids = tokenizer.get_vocab().values()
+        tokens = tokenizer.get_vocab()
+        special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+        lost = [f"{name} {token!r}" for name, token in special.items() if token not in tokens]
         written = tokenizer(PROBE, return_offsets_mapping=True)["input_ids"]
+    if lost:
+        raise ModelError(
+            f"the special tokens of a tokenizer must be tokens: {folder} has no {', '.join(lost)}; {AGAIN}, or take "
+            "that out of its tokenizer_config.json"
+        )
     if not written:
         raise ModelError(
-            f"a tokenizer must write letters: {folder} has {len(ids):,} tokens, none for {PROBE!r}; {AGAIN}"
+            f"a tokenizer must write letters: {folder} has {len(tokens):,} tokens, none for {PROBE!r}; {AGAIN}"
         )
-    size = 1 + max(ids)
-    if size > 2 * len(ids) + MOST_GAPS:
+    size = 1 + max(tokens.values())
+    if size > 2 * len(tokens) + MOST_GAPS:
         raise ModelError(
-            f"the ids of a tokenizer must follow one another: {folder} has {len(ids):,} tokens and the last id "
+            f"the ids of a tokenizer must follow one another: {folder} has {len(tokens):,} tokens and the last id "
             f"{size - 1:,}; {AGAIN}"
         )
     return tokenizer

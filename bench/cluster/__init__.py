@@ -1,0 +1,1 @@
+"""`python -m bench.cluster`: studies on a real Ray, whose trials sleep: docs/scale.md."""

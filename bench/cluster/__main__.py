@@ -1,0 +1,214 @@
+"""`python -m bench.cluster [PART ...]`: what many workers do to one driver, and what it bears of theirs: docs/scale.md.
+
+`slots`: 80 trials of 2 s with one slot and with eight, and what the driver takes of a trial and of an event.
+`kills`: 100 trials on three nodes, whose workers, nodes and drivers are killed meanwhile. Ten minutes in all.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+
+from bench.cluster.sleeping import drive, sleeping_study, trained
+from bench.faults.soak import doubled
+from bench.faults.studies import held
+from bench.figures import Figure, publish
+from study.engine.ray_address import LOCAL
+from study.engine.worker import Outcome, Suspended, Task
+from wake2vec import Progress, WorkFolder
+
+TRIALS, SECONDS = 80, 2.0
+SLOTS = 8
+KILLED_TRIALS, KILLED_SLOTS, NODES = 100, 4, 2
+SECONDS_TO_A_WORKER, SECONDS_TO_A_NODE = 5.0, 15.0
+DRIVERS_KILLED_AT = (20, 60)
+"""Ended trials."""
+EVENTS = 2_000
+ADVISED = {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000", "RAY_AUTH_MODE": "token"}
+"""A machine of two cores starts Ray slowly."""
+
+
+def main() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    os.environ |= ADVISED
+    for part in sys.argv[1:] or PARTS:
+        with tempfile.TemporaryDirectory(prefix="cluster-") as name:
+            publish(f"cluster-{part}", f"python -m bench.cluster {part}", list(PARTS[part](Path(name))))
+
+
+def slots(folder: Path) -> Iterator[Figure]:
+    """Workers begin before what is timed: each must load torch, which eight on two cores do for half a minute."""
+    import ray
+
+    from study.engine import cluster
+
+    source = trained(sleeping_study(1), folder / "source")
+    cluster._connect(LOCAL, SLOTS, gpus=0)
+    drive(sleeping_study(2 * SLOTS), folder / "warm", source, 4.0, SLOTS, LOCAL)
+    walls = {}
+    for count in (1, SLOTS):
+        began, worked = time.monotonic(), time.process_time()
+        record = drive(sleeping_study(TRIALS), folder / str(count), source, SECONDS, count, LOCAL)
+        assert len(record.finished) == TRIALS
+        walls[count], took = time.monotonic() - began, time.process_time() - worked
+        yield Figure(f"{TRIALS} trials of {SECONDS:g} s, {count} slots: wall", walls[count], "s")
+        yield Figure(f"{TRIALS} trials, {count} slots: the driver's processor time a trial", took / TRIALS, "s")
+    ratio = walls[1] / walls[SLOTS]
+    yield Figure(f"1 slot / {SLOTS} slots, wall", ratio, "", ">= 7", ratio >= 7)
+    for name, events in (("without an event", 0), (f"with {EVENTS:,} events", EVENTS)):
+        tasks = Tasks(sleeping_study(1).run, TRIALS)
+        work = Chatter(SECONDS, events)
+        began, worked = time.monotonic(), time.process_time()
+        with cluster.Cluster(folder, SLOTS, sleeping_study(1).run, LOCAL, work=work) as executor:
+            executor.work(tasks)
+        took, wall = time.process_time() - worked, time.monotonic() - began
+        assert (tasks.ended_, tasks.told_) == (TRIALS, TRIALS * events)
+        yield Figure(f"the executor alone, {TRIALS} tasks {name}, {SLOTS} slots: wall", wall, "s")
+        bar = ("<= 0.1", took / wall <= 0.1) if not events else ()
+        yield Figure(f"the executor alone, {name}: share of a core", took / wall, "", *bar)
+    ray.shutdown()
+
+
+@dataclasses.dataclass
+class Chatter:
+    """In place of training: it tells so many events in so many seconds."""
+
+    seconds: float
+    events: int
+
+    def __call__(self, task: Task, folder: Path, threads: int, line: Any, stop: Any) -> Outcome | Exception:
+        until = time.monotonic() + self.seconds
+        for step in range(self.events):
+            line.send(Progress(step, {"training.loss": 4.0, "training.grad_norm": 1.0}, 0.0))
+        while time.monotonic() < until:
+            line.asks_to_stop()
+            time.sleep(0.1)
+        return Suspended()
+
+
+class Tasks:
+    """A scheduler that has nothing to do."""
+
+    deadline = None
+
+    def __init__(self, config: Any, count: int) -> None:
+        self._left = [Task(str(number), config, str(number)) for number in range(count)]
+        self.ended_, self.told_ = 0, 0
+
+    def next_task(self) -> Task | None:
+        return self._left.pop() if self._left else None
+
+    def told(self, task: Task, event: object) -> None:
+        self.told_ += 1
+
+    def ended(self, task: Task, outcome: object) -> None:
+        self.ended_ += 1
+
+    def catch_up(self) -> None: ...
+
+    def stop(self) -> bool:
+        return False
+
+
+def kills(folder: Path) -> Iterator[Figure]:
+    """Three nodes, one of them the driver's own, without room for trials."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    source = trained(sleeping_study(1), folder / "source")
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(NODES):
+        nodes.add_node(num_cpus=KILLED_SLOTS // NODES)
+    counts = {"workers": 0, "nodes": 0, "drivers": 0, "drivers that ended by themselves, and were called again": 0}
+    over = threading.Event()
+    killer = threading.Thread(target=kill, args=(nodes, counts, over, random.Random(0)), daemon=True)
+    results = folder / "results"
+    began = time.monotonic()
+    with contextlib.suppress(StopIteration):
+        at = iter((*DRIVERS_KILLED_AT, KILLED_TRIALS + 1))
+        limit = next(at)
+        for call in itertools.count():
+            driver = call_driver(nodes.address, results, source)
+            if not call:
+                killer.start()
+            while driver.poll() is None:
+                if ended(results) >= limit:
+                    driver.send_signal(signal.SIGKILL)
+                    driver.wait()
+                    counts["drivers"] += 1
+                    limit = next(at)
+                time.sleep(0.2)
+            if driver.returncode == 0:
+                break
+            if driver.returncode > 0:
+                counts["drivers that ended by themselves, and were called again"] += 1
+            assert call < 20, "it doesn't come to an end"
+    over.set()
+    killer.join()
+    wall = time.monotonic() - began
+    nodes.shutdown()
+    config = sleeping_study(KILLED_TRIALS)
+    found = held(results, config)
+    numbers = [trial[0] for trial in found[0]]
+    states = {str(trial[1]) for trial in found[0]}
+    names = [name for name, _ in found[1]]
+    yield Figure(f"{KILLED_TRIALS} trials of {SECONDS:g} s on {NODES} nodes with {KILLED_SLOTS} slots: wall", wall, "s")
+    for what, count in counts.items():
+        yield Figure(f"killed: {what}" if "them" not in what else what, count, "")
+    is_whole = numbers == list(range(KILLED_TRIALS)) and len(states) == 1
+    yield Figure("trials ended, each once", len(set(numbers)), "", str(KILLED_TRIALS), is_whole)
+    yield Figure("runs of MLflow doubled", len(names) - len(set(names)), "", "0", len(names) == len(set(names)))
+    yield Figure("figures of MLflow doubled", doubled(found), "", "0", doubled(found) == 0)
+    with_result = sum((results / "trials" / name / "result.json").exists() for name in digests(results))
+    yield Figure("trials with a result", with_result, "", str(KILLED_TRIALS), with_result == KILLED_TRIALS)
+
+
+def digests(results: Path) -> set[str]:
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{results / 'optuna.db'}")
+    return {trial.user_attrs["digest"] for trial in study.get_trials(deepcopy=False)}
+
+
+def ended(results: Path) -> int:
+    return sum(1 for _ in results.glob("trials/*/result.json"))
+
+
+def call_driver(address: str, results: Path, source: WorkFolder) -> "subprocess.Popen[bytes]":
+    arguments = [address, str(results), str(source.path), str(KILLED_TRIALS), str(KILLED_SLOTS), str(SECONDS)]
+    return subprocess.Popen([sys.executable, "-m", "bench.cluster.sleeping", *arguments], stdin=subprocess.DEVNULL)
+
+
+def kill(nodes: Any, counts: dict[str, int], over: threading.Event, dice: random.Random) -> None:
+    """A worker that has a trial every five seconds, a node every fifteen, which another follows."""
+    for beat in itertools.count(1):
+        if over.wait(SECONDS_TO_A_WORKER):
+            return
+        serving = [
+            one for one in psutil.process_iter(["cmdline"]) if "ray::serve" in "".join(one.info["cmdline"] or ())
+        ]
+        if serving:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                dice.choice(serving).kill()
+                counts["workers"] += 1
+        if beat % round(SECONDS_TO_A_NODE / SECONDS_TO_A_WORKER) == 0:
+            nodes.remove_node(dice.choice(sorted(nodes.worker_nodes, key=id)), allow_graceful=False)
+            counts["nodes"] += 1
+            nodes.add_node(num_cpus=KILLED_SLOTS // NODES)
+
+
+PARTS = {"slots": slots, "kills": kills}
+
+
+if __name__ == "__main__":
+    main()
