@@ -82,7 +82,7 @@ from .result import (
     write_result,
 )
 from .training.initialisers import INITIALISERS
-from .training.machine import AVAILABLE_THREADS, measure_threads, quickest, use_threads
+from .training.machine import AVAILABLE_THREADS, measure_threads, passes_in, powers_of_two, quickest, use_threads
 from .training.model import load_tokenizer, resolve_folder
 from .training.timing import Estimate
 from .trial import run
@@ -188,8 +188,10 @@ __all__ = [
     "mend_log",
     "nearest_tokens",
     "null_of",
+    "passes_in",
     "phase1_summary",
     "plan_trial",
+    "powers_of_two",
     "prepare",
     "private_folder",
     "quickest",

@@ -4,8 +4,11 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import psutil
+
 from study.cli.progress import baseline_steps, companion_runs, mean_steps
 from study.config import StudyConfig
+from study.engine.side_by_side import Pace, measure_workers
 from study.engine.worker import share_of_cores
 from study.format import duration
 from study.runs.run import references
@@ -28,16 +31,36 @@ def plan_tables(config: StudyConfig, observe: Callable[[str], None] = lambda wha
     plan = plan_trial(
         config.run_config(config.study.baseline), observe=observe, most_threads=share_of_cores(config.study.workers)
     )
-    return [_model_table(plan, config), _memory_table(plan, config), _cost_table(plan, config)]
+    return [
+        _model_table(plan, config),
+        _memory_table(plan, config),
+        _cost_table(plan, config, _pace(plan, config, observe)),
+    ]
+
+
+def _pace(plan: TrialPlan, config: StudyConfig, observe: Callable[[str], None]) -> Pace | None:
+    """What several workers do on this machine's cores, as many as its memory holds; None: trials don't run on them."""
+    if not plan.device.startswith("CPU"):
+        return None
+    observe("workers side by side")
+    return measure_workers(
+        config.run_config(config.study.baseline), int(psutil.virtual_memory().available // plan.peak_bytes)
+    )
 
 
 def study_time(plan: TrialPlan, config: StudyConfig) -> Estimate:
-    """Time of all runs, if no trial is stopped: the baseline's, and for the others the mean over the space."""
-    every = config.run.train.evaluate_every_steps
+    """Time of all runs, if no trial is stopped: the baseline's, and for the others the mean over the space.
+
+    Workers share them, but for the finalists' repeats, which begin when all others have ended: in the last of both
+    some workers have nothing to do.
+    """
+    every, workers = config.run.train.evaluate_every_steps, config.study.workers
     like_baseline = config.study.seeds + len(references(config))
-    others = config.study.trials - 1 + companion_runs(config) - (like_baseline - 1)
+    repeats = config.study.finalists * (config.study.seeds - 1)
+    first = like_baseline + config.study.trials - 1
     of_baseline, of_others = plan.trial(float(baseline_steps(config)), every), plan.trial(mean_steps(config), every)
-    return (of_baseline * like_baseline + of_others * others) * (1 / config.study.workers)
+    mean = (of_baseline * like_baseline + of_others * (config.study.trials - 1)) * (1 / first)
+    return mean * math.ceil(first / workers) + of_others * math.ceil(repeats / workers)
 
 
 def in_words(time: Estimate) -> str:
@@ -84,7 +107,16 @@ def _memory_table(plan: TrialPlan, config: StudyConfig) -> Table:
     return replace(facts(title, [*parts, ("at once, at most", size(plan.peak_bytes))]), strong={len(parts)})
 
 
-def _cost_table(plan: TrialPlan, config: StudyConfig) -> Table:
+def _workers_told(pace: Pace, workers: int) -> str:
+    """`2 do 1.52x the work of 1: study.workers=2, as it is`."""
+    by_count = pace.passes_a_second
+    told = ", ".join(
+        f"{count} do {by_count[count] / by_count[1]:.2f}x the work of 1" for count in by_count if count > 1
+    )
+    return f"{told}: study.workers={pace.best}{', as it is' if pace.best == workers else ' is the quickest'}"
+
+
+def _cost_table(plan: TrialPlan, config: StudyConfig, pace: Pace | None) -> Table:
     every = config.run.train.evaluate_every_steps
     steps = {"baseline": baseline_steps(config), "average trial": round(mean_steps(config))}
     trials, beside = config.study.trials, companion_runs(config)
@@ -97,7 +129,8 @@ def _cost_table(plan: TrialPlan, config: StudyConfig) -> Table:
             f"study, {trials} trials" + (f" and {beside} repeats" if beside else ""),
             in_words(study_time(plan, config)),
         ),
+        *([("workers", _workers_told(pace, config.study.workers))] if pace else []),
         ("disk: results", results),
         ("disk: checkpoints", size(CHECKPOINTS_AT_ONCE * plan.checkpoint_bytes)),
     ]
-    return replace(facts("time and disk", rows), strong={len(rows) - 3})
+    return replace(facts("time and disk", rows), strong={2 + len(steps)})

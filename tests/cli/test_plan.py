@@ -4,6 +4,8 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ from typer.testing import CliRunner
 from study.cli.main import app
 from study.cli.plan import in_words, study_time
 from study.cli.progress import mean_steps
-from study.config import StudyConfig
-from wake2vec import Estimate, RunConfig, plan_trial, prepare
+from study.config import StudyConfig, check_config
+from study.engine import side_by_side
+from study.engine.side_by_side import Pace, measure_workers
+from wake2vec import Estimate, RunConfig, TrialPlan, plan_trial, prepare
 from wake2vec.config import MachineConfig
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.machine import PassMemory, Phase, count_pass, measure_pass, micro_batch_blocks, peak_bytes
@@ -182,3 +186,31 @@ def test_two_matrices_are_planned_with_and_a_head_that_is_thrown_away_is_told(
     (tmp_path / "untied.yaml").write_text(yaml.safe_dump(profile))
     printed = CliRunner().invoke(app, ["plan", str(tmp_path / "untied.yaml")]).stdout
     assert "thrown away for the input embedding (model.head=tied)" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize(
+    ("paces", "best"), [({1: 1.0, 2: 1.6}, 2), ({1: 1.0, 2: 1.03}, 1), ({1: 2.0, 2: 1.0, 4: 2.2}, 4)]
+)
+def test_the_fewest_workers_that_do_nearly_the_most_are_recommended(paces: dict[int, float], best: int) -> None:
+    assert Pace(paces).best == best
+
+
+def test_workers_are_measured_side_by_side(config: RunConfig, vary: Vary, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "ROUND_S", 0.2)
+    monkeypatch.setattr(side_by_side, "AVAILABLE_THREADS", 2)
+    pace = measure_workers(config, 8)
+    assert pace is not None and list(pace.passes_a_second) == [1, 2] and min(pace.passes_a_second.values()) > 0
+    assert measure_workers(config, 1) is None
+    assert measure_workers(vary(model={"path": "nowhere"}), 2) is None  # its workers die
+
+
+def test_a_study_takes_as_long_as_its_waves(tree: dict[str, Any]) -> None:
+    """Trials that each take 10 s: 7 and 2 repeats of the baseline, then 4 repeats of finalists."""
+
+    def seconds(workers: int) -> float:
+        study = {**tree["study"], "trials": 7, "seeds": 3, "finalists": 2, "workers": workers}
+        ten = Estimate(10.0, 9.0, 11.0)
+        plan = SimpleNamespace(trial=lambda steps, every: ten)
+        return study_time(cast(TrialPlan, plan), check_config({**tree, "study": study})).seconds
+
+    assert [seconds(workers) for workers in (1, 2, 8)] == [130, 50 + 20, 20 + 10]

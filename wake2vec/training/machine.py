@@ -277,7 +277,45 @@ def measure_threads(body: nn.Module, rows: Float[Tensor, "rows dim"], block_toke
     """
     if next(body.parameters()).device.type != "cpu" or most == 1:
         return {}
-    counts = [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
+    counts = [*powers_of_two(most), *([most] if most & (most - 1) else [])]
+    with _short_pass(body, rows, block_tokens) as (pass_s, part):
+        began = time.monotonic()
+        taken: dict[int, list[float]] = {}
+        # The first pass after a change makes the threads.
+        for count in counts * (1 + ROUNDS):
+            if taken and time.monotonic() - began > THREADS_S:
+                break
+            taken.setdefault(count, []).append(pass_s(count))
+    # The first pass counts only where there was no time for another.
+    return {count: statistics.fmean(of[1:] or of) / part for count, of in taken.items()}
+
+
+def powers_of_two(most: int) -> list[int]:
+    """1, 2, 4, ... up to `most`."""
+    return [2**power for power in range(most.bit_length())]
+
+
+def passes_in(
+    seconds: float, body: nn.Module, rows: Float[Tensor, "rows dim"], block_tokens: int, threads: int
+) -> float:
+    """How many training passes of some 500 tokens such a model makes in so many seconds, the first one not counted."""
+    with _short_pass(body, rows, block_tokens) as (pass_s, part):
+        pass_s(threads)
+        until, count = time.monotonic() + seconds, 0.0
+        while (left := until - time.monotonic()) > 0:
+            took = pass_s(threads)
+            count += part * min(1.0, left / took)
+    return count
+
+
+@contextlib.contextmanager
+def _short_pass(
+    body: nn.Module, rows: Float[Tensor, "rows dim"], block_tokens: int
+) -> Iterator[tuple[Callable[[int], float], float]]:
+    """A training pass, timed with a number of threads, and which part of one over some 500 tokens it is.
+
+    Of a large model a few layers and fewer tokens are passed.
+    """
     model = EmbeddingModel(body, rows, rows[:1], "all")
     whole = torch.zeros(_few_blocks(block_tokens), block_tokens, dtype=torch.long)
     products = _pass_products(model, whole.numel())
@@ -285,18 +323,9 @@ def measure_threads(body: nn.Module, rows: Float[Tensor, "rows dim"], block_toke
     try:
         with _first_layers(body, FEW_LAYERS) if products > COUNTED_FROM else contextlib.nullcontext():
             ids = _few_ids(model, whole)
-            part = _pass_products(model, ids.numel()) / products
-            began = time.monotonic()
-            taken: dict[int, list[float]] = {}
-            # The first pass after a change makes the threads.
-            for count in counts * (1 + ROUNDS):
-                if taken and time.monotonic() - began > THREADS_S:
-                    break
-                taken.setdefault(count, []).append(_pass_s(model, ids, count))
+            yield lambda threads: _pass_s(model, ids, threads), _pass_products(model, ids.numel()) / products
     finally:
         torch.set_num_threads(before)
-    # The first pass counts only where there was no time for another.
-    return {count: statistics.fmean(of[1:] or of) / part for count, of in taken.items()}
 
 
 def _layers_of(body: nn.Module) -> int:
