@@ -17,6 +17,8 @@ MADE_MODEL = "models/smollm2-135m"
 """Where `make model` puts the model of the profile `smollm2`."""
 MOST = 2**31 - 1
 """Of whole numbers: what libraries take everywhere."""
+MOST_SCALE = 1e4
+"""Of the size of new rows, in that of the base's: numbers stay finite."""
 MOST_BLOCKS, MOST_TEXTS, MOST_TOKENS = 65_536, 1_000, 16_384
 """Of a step, and of the samples: what a trial could still be waited for."""
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -90,9 +92,9 @@ class VocabularyConfig(Section):
 class InitConfig(Section):
     name: InitialiserName = "gaussian"
     """Which initialiser makes the new rows: see `wake2vec.training.initialisers`."""
-    noise_scale: float = Field(0.1, ge=0)
+    noise_scale: float = Field(0.1, ge=0, le=MOST_SCALE)
     """`gaussian`, `base_normal`: noise in standard deviations of the base rows."""
-    radius_factor: float = Field(1.0, gt=0)
+    radius_factor: float = Field(1.0, gt=0, le=MOST_SCALE)
     """`sphere`: norm of the new rows in mean norms of the base rows."""
 
 

@@ -1,5 +1,6 @@
 """What every evaluation of a trial reads: losses, geometry, retention."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -38,9 +39,17 @@ class Evaluator:
         """Geometry's, of the last evaluation, for pictures."""
 
     def __call__(self) -> Numbers:
-        """The figures of the rows as they are now."""
+        """The figures of the rows as they are now.
+
+        Raises:
+            TrainingDivergedError: the loss isn't finite, as where rows aren't: they have no geometry.
+        """
         with self._watch("validate"):
             losses = self._losses(self._training.model)
+            loss = losses["validation.loss"]
+            if loss is None or not math.isfinite(loss):
+                lower = "train.lr" if self._training.step else "init.noise_scale"
+                raise self._training.diverged(f"validation loss {loss}", lower)
             if self._training.step == 0 and (own := self._replaced_head()):
                 losses["validation.start_loss_own_head"] = self._losses(own)["validation.loss"]
         geometry = self.geometry()

@@ -10,7 +10,6 @@ import logging
 import os
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -24,9 +23,21 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.engine.executor import Scheduler
+from study.engine.inbox import Inbox
 from study.engine.ray_address import LOCAL, no_cluster
 from study.engine.stop import Stop
-from study.engine.worker import SECONDS_BETWEEN_LOOKS, Event, Failed, Outcome, Restarted, Task, Worker, work_off
+from study.engine.worker import (
+    SECONDS_BETWEEN_LOOKS,
+    Event,
+    Failed,
+    Outcome,
+    Restarted,
+    Task,
+    Worker,
+    put_together,
+    taken_apart,
+    work_off,
+)
 from study.runs.faults import GoneError
 from wake2vec import RunConfig, RunResult, TrialFailedError, Wake2VecError, in_one_line, write_atomic
 
@@ -138,10 +149,10 @@ class Cluster:
                 left_s = None if scheduler.deadline is None else scheduler.deadline - time.monotonic()
                 place = (str(self._folder), self._token.name)
                 self._open[remote.remote(task, next(numbers), *place, self._inbox, left_s)] = task
-            scheduler.catch_up()
+            has_more = scheduler.catch_up()
             if not self._open:
                 return
-            ended, _ = ray.wait(list(self._open), timeout=SECONDS_BETWEEN_BATCHES)
+            ended, _ = ray.wait(list(self._open), timeout=0 if has_more else SECONDS_BETWEEN_BATCHES)
             self._hear(scheduler)
             for reference in ended:
                 self._end(reference, scheduler)
@@ -168,9 +179,9 @@ class Cluster:
 
     def _hear(self, scheduler: Scheduler) -> None:
         tasks = {task.name: task for task in self._open.values()}
-        for name, event in ray.get(self._inbox.take.remote(scheduler.stop())):
+        for name, parts in ray.get(self._inbox.take.remote(scheduler.stop())):
             if name in tasks:  # a lost worker's last words may come after its task's end
-                scheduler.told(tasks[name], event)
+                scheduler.told(tasks[name], put_together(parts))
 
     def _end(self, reference: Any, scheduler: Scheduler) -> None:
         task = self._open.pop(reference)
@@ -222,30 +233,6 @@ def _connect(address: str, cpus: int, gpus: int | None = None) -> None:
         raise no_cluster(address, str(fault)) from None
 
 
-class Inbox:
-    """An actor on the driver's machine: what workers tell, until the driver takes it, and whether they are to stop."""
-
-    def __init__(self) -> None:
-        self._events: list[tuple[str, Event]] = []
-        self._begun = Counter[int]()
-        self._is_stopping = False
-
-    def begin(self, number: int) -> int:
-        """How often the task of that number has begun: more than once where Ray gave it to another worker."""
-        self._begun[number] += 1
-        return self._begun[number]
-
-    def put(self, name: str, events: list[Event]) -> bool:
-        """Gives whether to stop."""
-        self._events += [(name, event) for event in events]
-        return self._is_stopping
-
-    def take(self, stop: bool) -> list[tuple[str, Event]]:
-        self._is_stopping = self._is_stopping or stop
-        taken, self._events = self._events, []
-        return taken
-
-
 class Line:
     """A worker's way to the driver; where the driver is gone it asks to stop."""
 
@@ -265,8 +252,9 @@ class Line:
 
     def flush(self) -> None:
         events, self._waiting = self._waiting, []
+        told = [(self._name, taken_apart(event)) for event in events]
         try:
-            self._is_to_stop = ray.get(self._inbox.put.remote(self._name, events)) or self._is_to_stop
+            self._is_to_stop = ray.get(self._inbox.put.remote(told)) or self._is_to_stop
         except RayError:
             self._is_to_stop = True
         self._sent_at = time.monotonic()

@@ -172,6 +172,8 @@ class Driver:
         self._open: dict[str, OpenRun] = {}
         self._held: list[tuple[OpenRun, Result]] = []
         """How runs ended; what comes before the baseline's end waits for it, as bounds are measured from it."""
+        self._unopened: list[LiveLog] = []
+        """Of runs that have begun, and MLflow doesn't know yet."""
         self._unshown: list[tuple[Run, LiveLog]] = []
         """Those that Optuna knows to have ended, and MLflow doesn't yet."""
         self._is_left = False
@@ -182,6 +184,7 @@ class Driver:
 
     def run(self, executor: Executor) -> StudyOutcome:
         executor.work(self)
+        self._catch_up_wholly()
         record = self._reader.record()
         if not record.finished:
             raise Wake2VecError(
@@ -201,7 +204,7 @@ class Driver:
         if self.stop():
             if self._open:
                 return None
-            self.catch_up()
+            self._catch_up_wholly()
             raise TrialStopped
         record = self._reader.record()
         if self._damaged:
@@ -239,13 +242,19 @@ class Driver:
             while self._held:
                 self._end(*self._held.pop(0))
 
-    def catch_up(self) -> None:
-        """Tell MLflow what became of the runs that ended, and draw their pictures."""
-        while self._unshown:
-            run, log = self._unshown.pop(0)
-            self._mlflow.ended(run, log)
-        if self._mlflow.is_behind:
+    def catch_up(self) -> bool:
+        """Tell MLflow of one run that has begun, or what became of one that has ended, with its picture."""
+        if self._unopened:
+            self._mlflow.open(self._unopened.pop(0))
+        elif self._unshown:
+            self._mlflow.ended(*self._unshown.pop(0))
+        elif self._mlflow.is_behind:
             self._mlflow.catch_up(self._reader.record())
+        return bool(self._unopened or self._unshown)
+
+    def _catch_up_wholly(self) -> None:
+        while self.catch_up():
+            pass
 
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
@@ -319,6 +328,7 @@ class Driver:
             waiting, state=State.RUNNING, reason="", digest=find_digest(run_config, inputs, self._folder / "trials")
         )
         log = self._mlflow.begin(run, inputs)
+        self._unopened.append(log)
         self._watcher.run_started(run, run_config, record.ended)
         self._open[run.label] = OpenRun(run, log, trial)
         return Task(run.label, run_config, run.digest, self._stopper(run, run_config, record))
@@ -346,7 +356,7 @@ class Driver:
         self._unshown.append((run, ended.log))
         self._watcher.run_ended(run)
         if fault is not None and ended.trial is not None:
-            self.catch_up()  # this may be the end
+            self._catch_up_wholly()  # this may be the end
             self._faults.check_repeat(fault, bool(self._reader.record().finished))
 
     def _judged(self, run: Run, outcome: Result) -> tuple[Run, TrialFailedError | None]:

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import filelock
 
@@ -72,6 +72,21 @@ class Restarted:
 
 
 Event = Progress | Sample | ThreadsChosen | Restarted
+EVENTS: dict[str, Callable[..., Event]] = {kind.__name__: kind for kind in (Progress, Sample, ThreadsChosen, Restarted)}
+
+
+def taken_apart(event: Event) -> list[Any]:
+    """As lists, numbers and words, which a process can pass on without knowing what an event is."""
+    return [
+        type(event).__name__,
+        *(taken_apart(value) if isinstance(value, Progress) else value for value in vars(event).values()),
+    ]
+
+
+def put_together(parts: list[Any]) -> Event:
+    """The event that was taken apart."""
+    name, *values = parts
+    return EVENTS[name](*(put_together(value) if isinstance(value, list) else value for value in values))
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,15 @@ class Telling:
         self._opened: list[LiveLog] = []
 
     def begin(self, run: Run, inputs: Mapping[str, str]) -> LiveLog:
-        """A run begins; `inputs` are the hashes of its inputs."""
+        """A run begins; `inputs` are the hashes of its inputs. MLflow has it when it is opened, or told of."""
         live = LiveLog(run, inputs)
         self._opened.append(live)
-        self._try(lambda: self._log(live))
         return live
+
+    def open(self, live: LiveLog) -> None:
+        """The run, if it is still on its way."""
+        if live in self._opened:
+            self._try(lambda: self._log(live))
 
     def progressed(self, live: LiveLog, record: Progress) -> None:
         """Sent now and then."""

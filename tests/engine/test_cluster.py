@@ -160,7 +160,7 @@ def replayed(record: StudyRecord, config: StudyConfig) -> int:
     """How many proposals and verdicts are those that the study database leads to."""
     equal = 0
     for trial in record.trials[1:]:
-        equal += propose(record, trial.number) == trial.params
+        equal += propose(record, trial.number).params == trial.params
         steps = record.steps(trial)
         peers = [(record.steps(peer), record.evaluations(peer)) for peer in record.seen_by(trial.number).trained]
         stopper = Stopper(config, steps, peers)
@@ -246,7 +246,8 @@ class Tasks:
 
     def told(self, task: Task, event: object) -> None: ...
 
-    def catch_up(self) -> None: ...
+    def catch_up(self) -> bool:
+        return False
 
     def stop(self) -> bool:
         return False

@@ -199,8 +199,8 @@ class OneTask:
     def ended(self, task: Task, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def catch_up(self) -> None:
-        return
+    def catch_up(self) -> bool:
+        return False
 
     def stop(self) -> bool:
         return False

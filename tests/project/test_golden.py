@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from study.cli.main import app
 from study.config import StudyConfig, load_config
 from study.engine.measures import bring_up_to_date
+from study.engine.side_by_side import Pace
 from study.export.card import model_card
 from study.runs.reader import read_record
 from study.tracking.database import tracking_uri
@@ -66,7 +67,10 @@ def typed(name: str) -> str:
 
 
 def plan(home: Path) -> str:
-    printed = CliRunner().invoke(app, ["plan", *ASKED])
+    """What workers do is the machine's affair: how many there are in the words is given here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.cli.plan.measure_workers", lambda *_: Pace({1: 1.0, 2: 1.5}))
+        printed = CliRunner().invoke(app, ["plan", *ASKED])
     assert printed.exit_code == 0, printed.output
     return printed.output
 

@@ -141,6 +141,10 @@ def test_a_trial_that_diverged_ends_well_at_a_lower_rate_or_in_a_wider_type(
 ) -> None:
     with pytest.raises(TrainingDivergedError, match=r"at learning rate .*; lower train\.lr$"):
         run(vary(train={"lr": 1e30}), tmp_path)
+    with pytest.raises(
+        TrainingDivergedError, match=r"validation loss nan, step 1; lower train\.lr$"
+    ):  # no step follows
+        run(vary(train={"lr": 1e38, "steps": 1, "warmup_share": 0}), tmp_path)
     run(vary(train={"lr": 3e-3}), tmp_path)
     model = load_model(inputs / "model")
     with torch.no_grad():
@@ -150,7 +154,7 @@ def test_a_trial_that_diverged_ends_well_at_a_lower_rate_or_in_a_wider_type(
     shutil.copytree(inputs / "model", tmp_path / "wide")
     model.save_pretrained(tmp_path / "wide")
     wide = {"path": str(tmp_path / "wide")}
-    with pytest.raises(TrainingDivergedError, match=r"; lower train\.lr, or give train\.precision=float32$"):
+    with pytest.raises(TrainingDivergedError, match=r"; lower init\.noise_scale, or give train\.precision=float32$"):
         run(vary(model=wide, train={"precision": "float16"}), tmp_path)
     run(vary(model=wide, train={"precision": "float32"}), tmp_path)
 

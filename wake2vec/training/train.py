@@ -177,12 +177,15 @@ class Training:
             if finite.all():
                 return loss, grad_norm
             if not finite[0] or self._loss_scale <= 1:
-                raise TrainingDivergedError(
-                    f"losses and gradients must be finite: loss {loss}, gradient norm {grad_norm} at learning rate "
-                    f"{lr:.3g}, step {self.step}; lower train.lr"
-                    + ("" if self._dtype is torch.float32 else ", or give train.precision=float32")
-                )
+                raise self.diverged(f"loss {loss}, gradient norm {grad_norm} at learning rate {lr:.3g}", "train.lr")
             self._loss_scale /= 2
+
+    def diverged(self, what: str, lower: str) -> TrainingDivergedError:
+        """The error of a number that isn't finite, and which setting is to be lowered."""
+        return TrainingDivergedError(
+            f"losses and gradients must be finite: {what}, step {self.step}; lower {lower}"
+            + ("" if self._dtype is torch.float32 else ", or give train.precision=float32")
+        )
 
     @torch.no_grad()
     def _gradient(self, ids: Tensor) -> tuple[float, float]:
