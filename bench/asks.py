@@ -1,15 +1,14 @@
 """`python -m bench.asks`: what a proposal takes of the driver, by how many trials have ended and how many are open.
 
-The trials are made up: knobs drawn at random from the space of `tiny`, figures that bend with them and scatter. What a
-sampler takes hangs on their number and that of the front, hardly on what they say. Processor time is counted.
+The trials are made up: knobs drawn at random from the space of `tiny`, 20 of them on the front of its four objectives.
+What a sampler takes hangs on these numbers, hardly on what the trials say. Processor time is counted.
 """
 
-import math
-import random
 import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import optuna
 from optuna.samplers import RandomSampler
 
@@ -19,8 +18,8 @@ from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.search.proposal import propose, suggest
 
-OPEN = 8
-GP_ENDED = (30, 100, 300, 500)
+OPEN, FRONT = 8, 20
+GP_ENDED = (30, 100, 300)
 TPE_ENDED = (1_000, 10_000)
 
 
@@ -54,17 +53,22 @@ def ask_s(config: StudyConfig, ended: int, opened: int) -> float:
 
 
 def made_up(config: StudyConfig, ended: int, opened: int) -> StudyRecord:
-    study, dice = optuna.create_study(sampler=RandomSampler(seed=0)), random.Random(0)
+    """`FRONT` of the trials dominate all others, and none of these another."""
+    study, dice = optuna.create_study(sampler=RandomSampler(seed=0)), np.random.default_rng(0)
+    places = np.abs(dice.normal(size=(ended, len(config.study.objectives)))) + 0.01
+    ahead = places / np.linalg.norm(places, axis=1, keepdims=True)
+    signs = [objective.sign for objective in config.study.objectives]
     trials = []
     for number in range(ended + opened):
         params = config.study.baseline if number == 0 else suggest(study.ask(), config)
         if number >= ended:
             trials.append(Run(State.RUNNING, number, params))
             continue
-        noise, rate, steps = (math.log(float(params[key])) for key in ("init.noise_scale", "train.lr", "train.steps"))
-        bends = (rate + 6) ** 2 - 0.3 * steps, abs(noise - 0.1 * rate), noise - 0.2 * rate, (rate + 5) ** 2 * 0.1
-        values = tuple(bend + dice.gauss(0, 0.02) for bend in bends)
-        trials.append(Run(State.FINISHED, number, params, values, violations=(values[0] - 1, values[1] - 1)))
+        costs = -ahead[number] if number < FRONT else 1 + ahead[number]
+        values = tuple(float(cost * sign) for cost, sign in zip(costs, signs, strict=True))
+        trials.append(
+            Run(State.FINISHED, number, params, values, violations=(-float(ahead[number][0]), -float(ahead[number][1])))
+        )
     return StudyRecord(config, Path(), trials, {})
 
 

@@ -9,11 +9,9 @@ import dataclasses
 import itertools
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,11 +31,17 @@ from wake2vec import Progress, WorkFolder
 TRIALS, SECONDS = 80, 2.0
 SLOTS = 8
 KILLED_TRIALS, KILLED_SLOTS, NODES = 100, 4, 2
-SECONDS_TO_A_WORKER, SECONDS_TO_A_NODE = 5.0, 15.0
+SECONDS_TO_A_WORKER, SECONDS_TO_A_NODE = 10.0, 40.0
+"""Of a worker that begins, this machine has eleven seconds: more kills would leave none alive."""
 DRIVERS_KILLED_AT = (20, 60)
 """Ended trials."""
 EVENTS = 2_000
-ADVISED = {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000", "RAY_AUTH_MODE": "token"}
+ADVISED = {
+    "RAY_worker_niceness": "0",
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_AUTH_MODE": "token",
+}
 """A machine of two cores starts Ray slowly."""
 
 
@@ -132,32 +136,19 @@ def kills(folder: Path) -> Iterator[Figure]:
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(NODES):
         nodes.add_node(num_cpus=KILLED_SLOTS // NODES)
-    counts = {"workers": 0, "nodes": 0, "drivers": 0, "drivers that ended by themselves, and were called again": 0}
-    over = threading.Event()
-    killer = threading.Thread(target=kill, args=(nodes, counts, over, random.Random(0)), daemon=True)
-    results = folder / "results"
-    began = time.monotonic()
-    with contextlib.suppress(StopIteration):
-        at = iter((*DRIVERS_KILLED_AT, KILLED_TRIALS + 1))
-        limit = next(at)
-        for call in itertools.count():
-            driver = call_driver(nodes.address, results, source)
-            if not call:
-                killer.start()
-            while driver.poll() is None:
-                if ended(results) >= limit:
-                    driver.send_signal(signal.SIGKILL)
-                    driver.wait()
-                    counts["drivers"] += 1
-                    limit = next(at)
-                time.sleep(0.2)
-            if driver.returncode == 0:
-                break
-            if driver.returncode > 0:
-                counts["drivers that ended by themselves, and were called again"] += 1
-            assert call < 20, "it doesn't come to an end"
-    over.set()
-    killer.join()
+    results, killer = folder / "results", Killer(nodes)
+    limits = iter((*DRIVERS_KILLED_AT, KILLED_TRIALS + 1))
+    began, limit, called, code = time.monotonic(), next(limits), 0, -1
+    while code:
+        driver, called = call_driver(nodes.address, results, source), called + 1
+        while driver.poll() is None:
+            killer.look()
+            if ended(results) >= limit:
+                driver.kill()
+                limit = next(limits)
+            time.sleep(0.2)
+        code = driver.returncode
+        assert called < 20, "it doesn't come to an end"
     wall = time.monotonic() - began
     nodes.shutdown()
     config = sleeping_study(KILLED_TRIALS)
@@ -166,8 +157,11 @@ def kills(folder: Path) -> Iterator[Figure]:
     states = {str(trial[1]) for trial in found[0]}
     names = [name for name, _ in found[1]]
     yield Figure(f"{KILLED_TRIALS} trials of {SECONDS:g} s on {NODES} nodes with {KILLED_SLOTS} slots: wall", wall, "s")
-    for what, count in counts.items():
-        yield Figure(f"killed: {what}" if "them" not in what else what, count, "")
+    for what, count in killer.counts.items():
+        yield Figure(f"killed: {what}", count, "")
+    yield Figure("killed: drivers", len(DRIVERS_KILLED_AT), "")
+    again = called - 1 - len(DRIVERS_KILLED_AT)
+    yield Figure("called again for another reason: a run that lost its worker four times", again, "")
     is_whole = numbers == list(range(KILLED_TRIALS)) and len(states) == 1
     yield Figure("trials ended, each once", len(set(numbers)), "", str(KILLED_TRIALS), is_whole)
     yield Figure("runs of MLflow doubled", len(names) - len(set(names)), "", "0", len(names) == len(set(names)))
@@ -190,22 +184,29 @@ def call_driver(address: str, results: Path, source: WorkFolder) -> "subprocess.
     return subprocess.Popen([sys.executable, "-m", "bench.cluster.sleeping", *arguments], stdin=subprocess.DEVNULL)
 
 
-def kill(nodes: Any, counts: dict[str, int], over: threading.Event, dice: random.Random) -> None:
-    """A worker that has a trial every five seconds, a node every fifteen, which another follows."""
-    for beat in itertools.count(1):
-        if over.wait(SECONDS_TO_A_WORKER):
+class Killer:
+    """Kills a worker that has a trial every ten seconds, and a node every forty, which another follows."""
+
+    def __init__(self, nodes: Any) -> None:
+        self._nodes, self._dice = nodes, random.Random(0)
+        self._beats, self._last_s = itertools.count(1), time.monotonic()
+        self.counts = {"workers": 0, "nodes": 0}
+
+    def look(self) -> None:
+        if time.monotonic() - self._last_s < SECONDS_TO_A_WORKER:
             return
-        serving = [
-            one for one in psutil.process_iter(["cmdline"]) if "ray::serve" in "".join(one.info["cmdline"] or ())
-        ]
+        self._last_s = time.monotonic()
+        all_ = psutil.process_iter(["cmdline"])
+        serving = [one for one in all_ if "ray::serve" in "".join(one.info["cmdline"] or ())]
         if serving:
             with contextlib.suppress(psutil.NoSuchProcess):
-                dice.choice(serving).kill()
-                counts["workers"] += 1
-        if beat % round(SECONDS_TO_A_NODE / SECONDS_TO_A_WORKER) == 0:
-            nodes.remove_node(dice.choice(sorted(nodes.worker_nodes, key=id)), allow_graceful=False)
-            counts["nodes"] += 1
-            nodes.add_node(num_cpus=KILLED_SLOTS // NODES)
+                self._dice.choice(serving).kill()
+                self.counts["workers"] += 1
+        if next(self._beats) % round(SECONDS_TO_A_NODE / SECONDS_TO_A_WORKER) == 0:
+            lost = self._dice.choice(sorted(self._nodes.worker_nodes, key=id))
+            self._nodes.remove_node(lost, allow_graceful=False)
+            self._nodes.add_node(num_cpus=KILLED_SLOTS // NODES)
+            self.counts["nodes"] += 1
 
 
 PARTS = {"slots": slots, "kills": kills}
