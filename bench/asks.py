@@ -40,20 +40,20 @@ def main() -> None:
 
 
 def ask_s(config: StudyConfig, ended: int, opened: int) -> float:
-    """Processor time of a proposal, the middle one of three."""
-    record = made_up(config, ended, opened)
+    """Processor time of a proposal, the middle one of three: each of other trials, as Optuna keeps what it reckoned."""
     taken = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for number in range(ended + opened, ended + opened + 3):
+        for more in range(3):
+            record = made_up(config, ended + more, opened)
             began = time.process_time()
-            propose(record, number)
+            propose(record, len(record.trials))
             taken.append(time.process_time() - began)
     return sorted(taken)[1]
 
 
 def made_up(config: StudyConfig, ended: int, opened: int) -> StudyRecord:
-    """`FRONT` of the trials dominate all others, and none of these another."""
+    """`FRONT` of the trials dominate all others, which are a cloud."""
     study, dice = optuna.create_study(sampler=RandomSampler(seed=0)), np.random.default_rng(0)
     places = np.abs(dice.normal(size=(ended, len(config.study.objectives)))) + 0.01
     ahead = places / np.linalg.norm(places, axis=1, keepdims=True)
@@ -64,7 +64,7 @@ def made_up(config: StudyConfig, ended: int, opened: int) -> StudyRecord:
         if number >= ended:
             trials.append(Run(State.RUNNING, number, params))
             continue
-        costs = -ahead[number] if number < FRONT else 1 + ahead[number]
+        costs = -ahead[number] if number < FRONT else places[number]
         values = tuple(float(cost * sign) for cost, sign in zip(costs, signs, strict=True))
         trials.append(
             Run(State.FINISHED, number, params, values, violations=(-float(ahead[number][0]), -float(ahead[number][1])))
