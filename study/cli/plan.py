@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import psutil
-
 from study.cli.progress import baseline_steps, companion_runs, mean_steps
 from study.config import StudyConfig
 from study.engine.side_by_side import Pace, measure_workers
@@ -39,13 +37,11 @@ def plan_tables(config: StudyConfig, observe: Callable[[str], None] = lambda wha
 
 
 def _pace(plan: TrialPlan, config: StudyConfig, observe: Callable[[str], None]) -> Pace | None:
-    """What several workers do on this machine's cores, as many as its memory holds; None: trials don't run on them."""
+    """What several workers do on this machine's cores; None: trials don't run on them."""
     if not plan.device.startswith("CPU"):
         return None
     observe("workers side by side")
-    return measure_workers(
-        config.run_config(config.study.baseline), int(psutil.virtual_memory().available // plan.peak_bytes)
-    )
+    return measure_workers(config.run_config(config.study.baseline), plan.peak_bytes)
 
 
 def study_time(plan: TrialPlan, config: StudyConfig) -> Estimate:

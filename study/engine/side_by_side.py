@@ -1,16 +1,22 @@
 """How much a machine does with how many workers: measured with as many processes, each with its share of the cores."""
 
 import contextlib
+import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from queue import Empty
 from typing import Any
 
+import psutil
+
 from study.engine.processes import PROCESSES
 from study.engine.worker import SECONDS_BETWEEN_LOOKS, share_of_cores
 from wake2vec import AVAILABLE_THREADS, RunConfig, passes_in, powers_of_two, prepare
 
+MOST_WORKERS = 16
+BYTES_A_PROCESS = 5e8
+"""Beside what its run takes: the libraries."""
 ROUND_S = 1.5
 ROUNDS = 2
 """The counts take turns, so that what else the machine does meets all of them."""
@@ -29,13 +35,14 @@ class Pace:
         return min(count for count, pace in self.passes_a_second.items() if pace >= 0.95 * most)
 
 
-def measure_workers(config: RunConfig, most: int) -> Pace | None:
-    """Of 1, 2, 4, ... up to `most` workers, as many as there are cores at most; None: there is nothing to compare, or
-    one of them has died.
+def measure_workers(config: RunConfig, run_bytes: float) -> Pace | None:
+    """Of 1, 2, 4, ... workers, as many as there are cores and memory for; None: there is nothing to compare, or one of
+    them has died.
 
-    The processes share nothing but the files, as a study's workers do.
+    A run takes `run_bytes`. The processes share nothing but the files, as a study's workers do.
     """
-    counts = powers_of_two(min(most, AVAILABLE_THREADS))
+    fit = int(psutil.virtual_memory().available // (run_bytes + BYTES_A_PROCESS))
+    counts = powers_of_two(min(fit, AVAILABLE_THREADS, MOST_WORKERS))
     if len(counts) < 2:
         return None
     together, answers = PROCESSES.Barrier(counts[-1]), PROCESSES.Queue()
@@ -64,11 +71,14 @@ def measure_workers(config: RunConfig, most: int) -> Pace | None:
 
 def _pass(config: RunConfig, counts: list[int], number: int, together: Barrier, answers: Any) -> None:
     """In a process: passes in each round that needs this worker, beside the others of it."""
-    material = prepare(config)
-    for count in counts * ROUNDS:
-        together.wait()
-        if number < count:
-            given = (material.base.body, material.base_rows, config.corpus.block_tokens, share_of_cores(count))
-            answers.put((count, passes_in(ROUND_S, *given)))
-        else:
-            time.sleep(ROUND_S)
+    try:
+        material = prepare(config)
+        for count in counts * ROUNDS:
+            together.wait()
+            if number < count:
+                given = (material.base.body, material.base_rows, config.corpus.block_tokens, share_of_cores(count))
+                answers.put((count, passes_in(ROUND_S, *given)))
+            else:
+                time.sleep(ROUND_S)
+    except Exception:  # noqa: BLE001 - whatever it is, what is planned doesn't hang on it
+        sys.exit(1)

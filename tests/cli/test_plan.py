@@ -198,10 +198,10 @@ def test_the_fewest_workers_that_do_nearly_the_most_are_recommended(paces: dict[
 def test_workers_are_measured_side_by_side(config: RunConfig, vary: Vary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "ROUND_S", 0.2)
     monkeypatch.setattr(side_by_side, "AVAILABLE_THREADS", 2)
-    pace = measure_workers(config, 8)
+    pace = measure_workers(config, 1e8)
     assert pace is not None and list(pace.passes_a_second) == [1, 2] and min(pace.passes_a_second.values()) > 0
-    assert measure_workers(config, 1) is None
-    assert measure_workers(vary(model={"path": "nowhere"}), 2) is None  # its workers die
+    assert measure_workers(config, 1e15) is None
+    assert measure_workers(vary(model={"path": "nowhere"}), 1e8) is None  # its workers die
 
 
 def test_a_study_takes_as_long_as_its_waves(tree: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Runs on Ray: the numbers of one process, whoever is lost meanwhile; what was proposed can be proposed again."""
 
+import importlib
 import importlib.util
 import os
 import re
@@ -98,6 +99,17 @@ def drive_on(executor: Any, config: StudyConfig, folder: Path, watcher: Silent, 
     study = open_study(folder, config, fingerprint_of(config, inputs))
     with executor:
         return Driver(study, Projection(config, folder, inputs), watcher, stop).run(executor)
+
+
+def warm(cluster: Any) -> None:
+    """Have as many workers as there are slots: one takes longer to begin than such a run takes."""
+
+    def load() -> None:
+        importlib.import_module("study.engine.worker")
+        time.sleep(2)  # so that no other serves two
+
+    begin = cluster.ray.remote(num_cpus=1)(load)
+    cluster.ray.get([begin.remote() for _ in range(SLOTS)])
 
 
 def is_worker(words: list[str] | None) -> bool:
@@ -403,6 +415,7 @@ def test_a_stop_reaches_all_workers_and_the_same_call_goes_on(
             self.open.discard(run.label)
 
     watcher = Counting()
+    warm(cluster)
     with pytest.raises(TrialStopped):
         drive(config, tmp_path, watcher, lambda: len(watcher.open) >= SLOTS, address="local")
     works = [work.parent for work in tmp_path.glob("trials/*/progress.jsonl")]
