@@ -118,11 +118,12 @@ class Cluster:
     ) -> None:
         """Open runs are left with a checkpoint; where the process is to end at once, or the folder is gone, without."""
         try:
-            if self._open and kind is not None and issubclass(kind, Exception) and not issubclass(kind, GoneError):
+            left = list(self._open)
+            if left and kind is not None and issubclass(kind, Exception) and not issubclass(kind, GoneError):
                 ray.get(self._inbox.take.remote(True))
-                ray.wait(list(self._open), num_returns=len(self._open), timeout=SECONDS_TO_LEAVE)
-            for reference in self._open:
-                ray.cancel(reference, force=True)
+                _, left = ray.wait(left, num_returns=len(left), timeout=SECONDS_TO_LEAVE)
+            for reference in left:
+                ray.cancel(reference)  # not by force: Ray 2.60 aborts the driver where the task ends at that moment
         except RayError:
             pass  # it is gone, and with it what ran there
         finally:
