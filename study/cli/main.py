@@ -172,17 +172,17 @@ def run(
         typer.echo(f"  {continuing(profile, overrides or [], folder, time_given, mirror, prefer, address)}")
         raise typer.Exit(0 if stop.signal is None else 128 + stop.signal) from None
     record = outcome.record
-    given = {"FOR": time_given, "MIRROR": mirror, "PREFER": prefer, "ADDRESS": address}
-    way = {word: value for word, value in given.items() if value is not None}
+    words = {"FOR": time_given, "MIRROR": mirror, "PREFER": prefer, "ADDRESS": address}
+    given = {word: value for word, value in words.items() if value is not None}
     if not outcome.added:
         trials_asked = config.study.trials + MORE_TRIALS
-        ask_for = make_command("study", profile, overrides, folder, {"TRIALS": trials_asked, **way})
+        ask_for = make_command("study", profile, overrides, folder, {"TRIALS": trials_asked, **given})
         say(f"Nothing to do: {why_enough(record)}. `{ask_for}` adds some.")
     _say_outcome(record)
     trials = "1 trial" if outcome.added == 1 else f"{outcome.added} trials"
     say(f"\n{trials} in {duration(time.monotonic() - started)}. Next:")
     driver = driver_of(folder, config.study.name)
-    say_commands(following(record, driver, profile, overrides, folder, prefer, way))
+    say_commands(following(record, driver, profile, overrides, folder, prefer, given))
 
 
 def _say_outcome(record: StudyRecord) -> None:

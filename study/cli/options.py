@@ -127,11 +127,11 @@ def following(
     overrides: Sequence[str] | None,
     folder: Path,
     prefer: str | None,
-    way: Mapping[str, object] | None = None,
+    given: Mapping[str, object] | None = None,
 ) -> dict[str, str]:
     """The commands that make sense where a study stands, and what each does.
 
-    `driver` is who drives it now; `way` are the words of make that a run was given and the next one is to keep.
+    `driver` is who drives it now; `given` are the words of make that a run was given, which the next one is to keep.
     """
 
     def command(target: str, settings: Mapping[str, object] | None = None) -> str:
@@ -139,10 +139,10 @@ def following(
 
     found: dict[str, str] = {}
     if driver is None and not is_done(record):
-        found[command("study", way)] = "goes on with it" if record.ended or record.running else "runs it"
+        found[command("study", given)] = "goes on with it" if record.ended or record.running else "runs it"
     elif driver is None:
         trials = record.config.study.trials + MORE_TRIALS
-        found[command("study", {"TRIALS": trials, **(way or {})})] = f"{MORE_TRIALS} more trials"
+        found[command("study", {"TRIALS": trials, **(given or {})})] = f"{MORE_TRIALS} more trials"
     if not record.finished:
         return found
     preferred: dict[str, object] = {} if prefer is None else {"PREFER": prefer}

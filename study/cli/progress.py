@@ -79,7 +79,11 @@ class Bars:
         self._console.print(what)
 
     def sampler_changed(self, sampler: str, trials: int) -> None:
-        why = "as aimed trials have one objective" if sampler == "gp" else "more than the Gaussian process bears"
+        why = (
+            "as aimed trials have one objective"
+            if sampler == "gp"
+            else "whose number or front the Gaussian process can't bear"
+        )
         self._console.print(f"sampler: {sampler} from here on, after {trials:,} trials, {why} (study.sampler=auto)")
 
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:

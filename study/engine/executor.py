@@ -33,7 +33,8 @@ class Watcher(Protocol):
         return
 
     def sampler_changed(self, sampler: str, trials: int) -> None:
-        """Another than `gp` proposes from here on, as `trials` have ended: more than it bears, or a wide front."""
+        """`sampler` proposes from here on: `auto` changes where the trials, so many by now, or their front are more
+        than `gp` bears."""
         return
 
     def progressed(self, name: str, record: Progress) -> None:

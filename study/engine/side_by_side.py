@@ -71,13 +71,14 @@ def measure_workers(config: RunConfig, run_bytes: float) -> Pace | None:
 
 def _pass(config: RunConfig, counts: list[int], number: int, together: Barrier, answers: Any) -> None:
     """In a process: passes in each round that needs this worker, beside the others of it."""
+    own_threads = config.machine.threads
     try:
         material = prepare(config)
         for count in counts * ROUNDS:
             together.wait()
             if number < count:
-                given = (material.base.body, material.base_rows, config.corpus.block_tokens, share_of_cores(count))
-                answers.put((count, passes_in(ROUND_S, *given)))
+                body, rows, block = material.base.body, material.base_rows, config.corpus.block_tokens
+                answers.put((count, passes_in(ROUND_S, body, rows, block, own_threads or share_of_cores(count))))
             else:
                 time.sleep(ROUND_S)
     except Exception:  # noqa: BLE001 - whatever it is, what is planned doesn't hang on it

@@ -99,7 +99,7 @@ class Proposal:
 
 
 def gp_bytes(front: int, objectives: int) -> float:
-    """About what a proposal of the Gaussian process takes in memory beside a front of so many trials.
+    """Bytes of memory that a proposal of the Gaussian process takes, about, beside a front of so many trials.
 
     It goes with the boxes into which the front cuts what no trial dominates: with two objectives one a trial, with more
     about (.6 m + 1) n^(m / 3), as counted of Optuna 5.0 for 5 to 40 points of a sphere and 3 to 6 objectives.

@@ -58,8 +58,8 @@ class Telling:
         return live
 
     def open(self, live: LiveLog) -> None:
-        """The run, if it is still on its way."""
-        if live in self._opened:
+        """Make the run known, if it is still on its way."""
+        if any(other is live for other in self._opened):
             self._try(lambda: self._log(live))
 
     def progressed(self, live: LiveLog, record: Progress) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psutil
 import pytest
@@ -22,13 +22,25 @@ from study.config import StudyConfig, check_config
 from study.engine.driver import Driver, StudyOutcome, drive
 from study.engine.executor import InProcess
 from study.engine.processes import Processes
-from study.engine.worker import Outcome, Suspended, Task, Worker
+from study.engine.worker import (
+    EVENTS,
+    Event,
+    Outcome,
+    Restarted,
+    Sample,
+    Suspended,
+    Task,
+    ThreadsChosen,
+    Worker,
+    put_together,
+    taken_apart,
+)
 from study.runs.run import Run, State
 from study.runs.storage import fingerprint_of, load_study, open_study
 from study.search.proposal import propose
 from study.settings import ChoiceSettings
 from study.tracking.sync import Projection
-from wake2vec import CorpusError, RunConfig, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
+from wake2vec import CorpusError, Progress, RunConfig, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
 
 Numbers = dict[str, Any]
 BESIDE = {
@@ -233,3 +245,12 @@ def test_a_worker_leaves_a_checkpoint_when_the_time_is_over(vary: Callable[..., 
     assert scheduler.outcomes == [Suspended()]
     assert list(tmp_path.glob("trials/*/checkpoints/step-*"))
     assert scheduler.asked == 4, "once for each idle worker at the start, and when a run has ended"
+
+
+def test_what_a_worker_tells_is_the_same_when_it_was_taken_apart() -> None:
+    record = Progress(3, {"training.loss": 4.5, "validation.loss": None}, 1.5)
+    told: list[Event] = [record, Sample(record), ThreadsChosen(2, {1: 0.5, 2: 0.25}), Restarted(from_checkpoint=True)]
+    assert {type(event) for event in told} == set(EVENTS.values()) == set(get_args(Event))
+    assert [put_together(taken_apart(event)) for event in told] == told
+    assert all(type(part) in (list, dict, int, float, str, bool) for event in told for part in taken_apart(event))
+    assert put_together(taken_apart(Sample(record))) != record  # the control

@@ -277,7 +277,7 @@ def measure_threads(body: nn.Module, rows: Float[Tensor, "rows dim"], block_toke
     """
     if next(body.parameters()).device.type != "cpu" or most == 1:
         return {}
-    counts = [*powers_of_two(most), *([most] if most & (most - 1) else [])]
+    counts = sorted({*powers_of_two(most), most})
     with _short_pass(body, rows, block_tokens) as (pass_s, part):
         began = time.monotonic()
         taken: dict[int, list[float]] = {}
