@@ -70,11 +70,10 @@ class Processes:
             for worker in self._workers:  # what can begin changes only when a run has ended
                 if is_news and worker.task is None and (task := scheduler.next_task()) is not None:
                     worker.begin(task, scheduler.deadline)
-            has_more = scheduler.catch_up()
             busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
             if not busy:
                 return
-            heard = [busy[pipe].hear(scheduler) for pipe in wait(list(busy), 0 if has_more else SECONDS_BETWEEN_LOOKS)]  # type: ignore[index]
+            heard = [busy[pipe].hear(scheduler) for pipe in wait(list(busy), SECONDS_BETWEEN_LOOKS)]  # type: ignore[index]
             is_news = any(heard)
             if scheduler.stop():
                 for worker in busy.values():
