@@ -11,14 +11,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from multiprocessing import resource_tracker
-from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
 import optuna
 
-from study.engine.processes import DRIVERS_SIGNALS, PROCESSES, Pipe
+from study.engine.processes import DRIVERS_SIGNALS, Pipe, start_process
 from study.runs.lease import Lease
 from study.runs.reader import record_of
 from study.runs.run import Run
@@ -98,7 +96,7 @@ class MlflowProcess:
         return False
 
     def _send(self, *message: Any) -> None:
-        """What one hears that has died, or was never made, its follower finds out by itself."""
+        """To the process, or to the one that follows it, which finds out itself what was sent while there was none."""
         self.catch_up()
         if self._child is not None and self._child.is_dead:
             self._say(
@@ -124,17 +122,7 @@ class _Child:
     """The driver's side of the process. A thread of its own sends, so that one that is stopped stops nobody."""
 
     def __init__(self, projection: Projection, lease: Lease | None, lacks: bool) -> None:
-        self._pipe, other = PROCESSES.Pipe()
-        self._process: BaseProcess = PROCESSES.Process(
-            target=_serve, args=(other, projection, lease, lacks), name="mlflow", daemon=True
-        )
-        resource_tracker.ensure_running()  # its start unblocks signals
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, DRIVERS_SIGNALS)  # what is started inherits that
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        other.close()
+        self._process, self._pipe = start_process(_serve, projection, lease, lacks, name="mlflow")
         self._waiting: queue.SimpleQueue[Message] = queue.SimpleQueue()
         threading.Thread(target=self._feed, daemon=True).start()
 
