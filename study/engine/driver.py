@@ -339,7 +339,7 @@ class Driver:
         return Stopper(self._config, run_config.train.steps, peers)
 
     def _end(self, ended: OpenRun, outcome: Result) -> None:
-        """Tell the study database, MLflow and the watcher.
+        """Tell the study database, the watcher and MLflow.
 
         Raises Wake2VecError: trials fail for a reason that isn't their own.
         """
@@ -351,8 +351,8 @@ class Driver:
         elif fault is not None and run.role is not Role.TRIAL:
             note_fault(self._work(run.digest), run.reason)
         self._ended.append(run)
-        self._mlflow.ended(run)
         self._watcher.run_ended(run)
+        self._mlflow.ended(run)
         if fault is not None and ended.trial is not None:
             self._faults.check_repeat(fault, bool(self._reader.record().finished))
 
