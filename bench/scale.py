@@ -108,8 +108,6 @@ class Replay:
             if (task := scheduler.next_task()) is None:
                 return
             scheduler.ended(task, self._outcome(task, scheduler))
-            while scheduler.catch_up():
-                pass
             self.seconds.append(self._clock() - began)
             if len(self.seconds) % 50 == 0:
                 print(f"{len(self.seconds)} trials, {statistics.fmean(self.seconds[-AROUND:]):.3f} s", file=sys.stderr)

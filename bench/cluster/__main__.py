@@ -121,9 +121,6 @@ class Tasks:
     def ended(self, task: Task, outcome: object) -> None:
         self.ended_ += 1
 
-    def catch_up(self) -> bool:
-        return False
-
     def stop(self) -> bool:
         return False
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.scale import STUDY, Quiet, Source, Unpictured
 from study.config import StudyConfig, load_config
-from study.engine.driver import Driver
+from study.engine.driver import run_on
 from study.engine.stop import Stop
 from study.engine.worker import Line, Outcome, Suspended, Task
 from study.runs.lease import only_driver
@@ -65,8 +65,8 @@ def drive(
     work = functools.partial(sleep_off, source, seconds)
     with only_driver(folder, config.study.name) as lease, fenced(folder, lease.check):
         study = open_study(folder, config, fingerprint_of(config, inputs), lease.check)
-        with Cluster(folder, slots, config.run, address, work=work) as executor:
-            return Driver(study, Unpictured(config, folder, inputs), Quiet(), lease=lease).run(executor).record
+        executor = Cluster(folder, slots, config.run, address, work=work)
+        return run_on(executor, study, Unpictured(config, folder, inputs), Quiet(), lease=lease).record
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from bench.faults.studies import (
 )
 from bench.figures import Figure, publish
 from study.runs.faults import Exit
+from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.tracking.database import make_tracking
 from study.tracking.sync import Projection
@@ -156,17 +157,19 @@ class World(Studies):
         """Of the time of a trial whose MLflow is locked all the while."""
         folder = self.new()
         make_tracking(folder)
-        told, spent_s = Telling(Projection(self.config, folder, {}), lambda said: None), 0.0
+        record = StudyRecord(self.config, folder, [])
+        told, spent_s = Telling(Projection(self.config, folder, {}), lambda: record, lambda said: None), 0.0
         end = time.monotonic() + seconds
         with contextlib.closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             began = time.monotonic()
-            live = told.begin(Run(State.RUNNING, 0, self.config.study.baseline), {})
+            begun = Run(State.RUNNING, 0, self.config.study.baseline)
+            told.begin(begun, {})
             spent_s += time.monotonic() - began
             for step in itertools.count():
                 time.sleep(0.05)
                 began = time.monotonic()
-                told.progressed(live, Progress(step, {"training.loss": 1.0}, time.time()))
+                told.progressed(begun.label, Progress(step, {"training.loss": 1.0}, time.time()))
                 spent_s += time.monotonic() - began
                 if began > end:
                     return spent_s / seconds

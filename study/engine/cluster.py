@@ -150,10 +150,9 @@ class Cluster:
                 left_s = None if scheduler.deadline is None else scheduler.deadline - time.monotonic()
                 place = (str(self._folder), self._token.name)
                 self._open[remote.remote(task, next(numbers), *place, self._inbox, left_s)] = task
-            has_more = scheduler.catch_up()
             if not self._open:
                 return
-            ended, _ = ray.wait(list(self._open), timeout=0 if has_more else SECONDS_BETWEEN_BATCHES)
+            ended, _ = ray.wait(list(self._open), timeout=SECONDS_BETWEEN_BATCHES)
             self._hear(scheduler)
             for reference in ended:
                 self._end(reference, scheduler)

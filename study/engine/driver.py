@@ -4,6 +4,7 @@ A trial is a pure function of its configuration, and its work folder is the trut
 stands there. So a driver that died is followed by one that runs the open trials again under their numbers.
 """
 
+import contextlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 from study.config import StudyConfig
 from study.engine.executor import Executor, InProcess, Watcher
 from study.engine.measures import measure_runs
+from study.engine.mlflow_process import MlflowProcess
 from study.engine.processes import Processes
 from study.engine.ray_address import LOCAL, check_address
 from study.engine.shared_faults import Faults, check_figures
@@ -45,7 +47,7 @@ from study.search.stopping import Stopper
 from study.search.warm_start import check_warm_start, import_trials
 from study.tracking import fenced
 from study.tracking.sync import Projection
-from study.tracking.telling import LiveLog, Telling
+from study.tracking.telling import Teller, Telling
 from wake2vec import (
     ConfigError,
     RunConfig,
@@ -121,8 +123,24 @@ def drive(
         study = open_study(folder, config, fingerprint, lease.check)
         measure_runs(config, folder, watcher.remeasuring)
         import_trials(study, folder, config, fingerprint)
-        with executor:  # its processes start while MLflow's database is opened
-            return Driver(study, Projection(config, folder, inputs), watcher, stop, lease).run(executor)
+        return run_on(executor, study, Projection(config, folder, inputs), watcher, stop, lease)
+
+
+def run_on(
+    executor: Executor,
+    study: optuna.Study,
+    projection: Projection,
+    watcher: Watcher,
+    stop: Callable[[], bool] = lambda: False,
+    lease: Lease | None = None,
+) -> StudyOutcome:
+    """One pass over a study, whose lock is held; with several runs at once MLflow is told by a process of its own."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(executor)
+        mlflow = None
+        if not isinstance(executor, InProcess):
+            mlflow = stack.enter_context(MlflowProcess(projection, watcher.mlflow_lacks, lease))
+        return Driver(study, projection, watcher, stop, lease, mlflow).run(executor)
 
 
 def executor_for(config: StudyConfig, folder: Path, address: str | None) -> Executor:
@@ -143,13 +161,12 @@ class OpenRun:
     """A run that is worked off somewhere."""
 
     run: Run
-    log: LiveLog
     trial: optuna.Trial | None
     """What Optuna is told of it by; None: it knows nothing of references and repeats."""
 
 
 class Driver:
-    """One pass over a study; `drive` makes it, with the lock held. It is the executor's `Scheduler`."""
+    """One pass over a study; `run_on` makes it. It is the executor's `Scheduler`."""
 
     def __init__(
         self,
@@ -158,24 +175,21 @@ class Driver:
         watcher: Watcher,
         stop: Callable[[], bool] = lambda: False,
         lease: Lease | None = None,
+        mlflow: Teller | None = None,
     ) -> None:
         self._study = study
-        self._mlflow = Telling(projection, watcher.mlflow_lacks)
         self._lease = lease
         self._watcher = watcher
         self._stop = stop
         self._config, self._folder, self._inputs = projection.config, projection.folder, projection.inputs
         self._reader = StudyReader(study, self._config, self._folder)
+        self._mlflow = mlflow or Telling(projection, self._reader.record, watcher.mlflow_lacks)
         self._faults = Faults(self._config)
         self._interrupted = [trial.number for trial in self._reader.record().running]
         self._damaged = [trial for trial in self._reader.record().damaged if self._is_run_again(trial)]
         self._open: dict[str, OpenRun] = {}
         self._held: list[tuple[OpenRun, Result]] = []
         """How runs ended; what comes before the baseline's end waits for it, as bounds are measured from it."""
-        self._unopened: list[LiveLog] = []
-        """Of runs that have begun, and MLflow doesn't know yet."""
-        self._unshown: list[tuple[Run, LiveLog]] = []
-        """Those that Optuna knows to have ended, and MLflow doesn't yet."""
         self._is_left = False
         """Whether a run was left with a checkpoint: the time is over."""
         self._ended: list[Run] = []
@@ -184,13 +198,12 @@ class Driver:
 
     def run(self, executor: Executor) -> StudyOutcome:
         executor.work(self)
-        self._catch_up_wholly()
         record = self._reader.record()
         if not record.finished:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
-        self._mlflow.bring(record, bool(self._ended))
+        self._mlflow.bring(has_news=bool(self._ended))
         return StudyOutcome(record, sum(run.role is Role.TRIAL for run in self._ended))
 
     @property
@@ -204,8 +217,8 @@ class Driver:
         if self.stop():
             if self._open:
                 return None
-            self._catch_up_wholly()
             raise TrialStopped
+        self._mlflow.catch_up()
         record = self._reader.record()
         if self._damaged:
             return self._begin_again(self._damaged.pop(0), record)
@@ -222,18 +235,18 @@ class Driver:
         if isinstance(event, ThreadsChosen):
             self._watcher.threads_chosen(event.threads, event.seconds)
         elif isinstance(event, Restarted):
-            self._mlflow.restarted(self._open[task.name].log)
+            self._mlflow.restarted(task.name)
             self._watcher.restarted(task.name, event.from_checkpoint)
         elif isinstance(event, Sample):
-            self._mlflow.progressed(self._open[task.name].log, event.record)
+            self._mlflow.progressed(task.name, event.record)
         else:
             self._watcher.progressed(task.name, event)
-            self._mlflow.progressed(self._open[task.name].log, event)
+            self._mlflow.progressed(task.name, event)
 
     def ended(self, task: Task, outcome: Outcome) -> None:
         ended = self._open.pop(task.name)
         if isinstance(outcome, Suspended):
-            self._mlflow.flush(ended.log)
+            self._mlflow.suspended(task.name)
             self._is_left = True
             return
         self._held.insert(0 if ended.run.is_baseline else len(self._held), (ended, outcome))
@@ -241,20 +254,6 @@ class Driver:
         if ended.run.is_baseline or not any(trial.is_baseline for trial in self._reader.record().running):
             while self._held:
                 self._end(*self._held.pop(0))
-
-    def catch_up(self) -> bool:
-        """Tell MLflow of one run that has begun, or what became of one that has ended, with its picture."""
-        if self._unopened:
-            self._mlflow.open(self._unopened.pop(0))
-        elif self._unshown:
-            self._mlflow.ended(*self._unshown.pop(0))
-        elif self._mlflow.is_behind:
-            self._mlflow.catch_up(self._reader.record())
-        return bool(self._unopened or self._unshown)
-
-    def _catch_up_wholly(self) -> None:
-        while self.catch_up():
-            pass
 
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
@@ -327,10 +326,9 @@ class Driver:
         run = replace(
             waiting, state=State.RUNNING, reason="", digest=find_digest(run_config, inputs, self._folder / "trials")
         )
-        log = self._mlflow.begin(run, inputs)
-        self._unopened.append(log)
+        self._mlflow.begin(run, inputs)
         self._watcher.run_started(run, run_config, record.ended)
-        self._open[run.label] = OpenRun(run, log, trial)
+        self._open[run.label] = OpenRun(run, trial)
         return Task(run.label, run_config, run.digest, self._stopper(run, run_config, record))
 
     def _stopper(self, run: Run, run_config: RunConfig, record: StudyRecord) -> Stopper | None:
@@ -341,7 +339,7 @@ class Driver:
         return Stopper(self._config, run_config.train.steps, peers)
 
     def _end(self, ended: OpenRun, outcome: Result) -> None:
-        """Tell the study database, and the watcher; MLflow when there is time.
+        """Tell the study database, the watcher and MLflow.
 
         Raises Wake2VecError: trials fail for a reason that isn't their own.
         """
@@ -353,10 +351,9 @@ class Driver:
         elif fault is not None and run.role is not Role.TRIAL:
             note_fault(self._work(run.digest), run.reason)
         self._ended.append(run)
-        self._unshown.append((run, ended.log))
         self._watcher.run_ended(run)
+        self._mlflow.ended(run)
         if fault is not None and ended.trial is not None:
-            self._catch_up_wholly()  # this may be the end
             self._faults.check_repeat(fault, bool(self._reader.record().finished))
 
     def _judged(self, run: Run, outcome: Result) -> tuple[Run, TrialFailedError | None]:

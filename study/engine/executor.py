@@ -64,9 +64,6 @@ class Scheduler(Protocol):
 
     def ended(self, task: Task, outcome: Outcome) -> None: ...
 
-    def catch_up(self) -> bool:
-        """Do a part of what could wait until the next tasks were given out; whether there is more of it."""
-
     def stop(self) -> bool:
         """Whether open runs are to be left with a checkpoint."""
 
@@ -102,8 +99,6 @@ class InProcess:
 
     def work(self, scheduler: Scheduler) -> None:
         while (task := scheduler.next_task()) is not None:
-            while scheduler.catch_up():
-                pass
             with alone(self._folder / "cache" / f"{task.digest}.lock", scheduler.stop) as is_alone:
                 outcome = self._worker.run(task, _teller(scheduler, task), scheduler.stop) if is_alone else Suspended()
             scheduler.ended(task, outcome)

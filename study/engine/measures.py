@@ -130,8 +130,8 @@ def _tell(config: StudyConfig, folder: Path, say: Say) -> None:
         from study.tracking.telling import Telling
 
         record = read_record(config, folder)
-        mlflow = Telling(Projection(config, folder, record.inputs), say)
-        if not mlflow.bring(record, has_news=True):
+        mlflow = Telling(Projection(config, folder, record.inputs), lambda: record, say)
+        if not mlflow.bring(has_news=True):
             return
     write_json(_told_path(config, folder), measured_s)
 

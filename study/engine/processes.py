@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -28,6 +29,21 @@ if sys.platform == "linux":
 else:
     PROCESSES = multiprocessing.get_context("spawn")
 Pipe = Connection  # of anything that can be pickled
+
+
+def start_process(target: Callable[..., None], *arguments: object, name: str | None = None) -> tuple[BaseProcess, Pipe]:
+    """A process that begins with `target(pipe, *arguments)`, and the pipe's other end. It hears no signals of the
+    driver's, and ends with it."""
+    pipe, other = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=target, args=(other, *arguments), name=name, daemon=True)
+    resource_tracker.ensure_running()  # its start unblocks signals
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, DRIVERS_SIGNALS)  # what is started inherits that
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    other.close()
+    return process, pipe
 
 
 class Processes:
@@ -70,11 +86,10 @@ class Processes:
             for worker in self._workers:  # what can begin changes only when a run has ended
                 if is_news and worker.task is None and (task := scheduler.next_task()) is not None:
                     worker.begin(task, scheduler.deadline)
-            has_more = scheduler.catch_up()
             busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
             if not busy:
                 return
-            heard = [busy[pipe].hear(scheduler) for pipe in wait(list(busy), 0 if has_more else SECONDS_BETWEEN_LOOKS)]  # type: ignore[index]
+            heard = [busy[pipe].hear(scheduler) for pipe in wait(list(busy), SECONDS_BETWEEN_LOOKS)]  # type: ignore[index]
             is_news = any(heard)
             if scheduler.stop():
                 for worker in busy.values():
@@ -92,16 +107,7 @@ class _WorkerProcess:
 
     @classmethod
     def start(cls, folder: Path, threads: int) -> "_WorkerProcess":
-        pipe, other = PROCESSES.Pipe()
-        process = PROCESSES.Process(target=_serve, args=(other, folder, threads), daemon=True)
-        resource_tracker.ensure_running()  # its start unblocks signals
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, DRIVERS_SIGNALS)  # what is started inherits that
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        other.close()
-        return cls(process, pipe)
+        return cls(*start_process(_serve, folder, threads))
 
     def begin(self, task: Task, deadline: float | None) -> None:
         self.task, self.is_stopping = task, False

@@ -7,6 +7,7 @@ is said in a line, and MLflow is left alone for a while: a hundred times as long
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from study.runs.database import check_database, is_damaged, put_aside
 from study.runs.faults import DamagedDatabaseError, fault_of
@@ -24,6 +25,7 @@ MOST_SHARE = 0.01
 """Of a study's time that faults of MLflow take."""
 LONGEST = 200
 """Letters of what a library says."""
+LACKING = "MLflow lacks what ended meanwhile: the same command brings it, and trains nothing"
 
 
 @dataclass
@@ -39,62 +41,77 @@ class LiveLog:
     sent_at: float = field(default_factory=time.monotonic)
 
 
-class Telling:
-    """Of one study, by its driver; `say` is given one line for each kind of fault, once until MLflow listens again."""
+class Teller(Protocol):
+    """Who tells MLflow of the runs of a study; those that have begun are named by their labels."""
 
-    def __init__(self, projection: Projection, say: Callable[[str], None]) -> None:
-        self._projection = projection
-        self._say = say
-        self._said: set[type] = set()
-        self._again_at = 0.0
-        self.is_behind = False
-        """Whether MLflow lacks something that `catch_up` would bring."""
-        self._opened: list[LiveLog] = []
+    def begin(self, run: Run, inputs: Mapping[str, str]) -> None:
+        """A run begins; `inputs` are the hashes of its inputs."""
 
-    def begin(self, run: Run, inputs: Mapping[str, str]) -> LiveLog:
-        """A run begins; `inputs` are the hashes of its inputs. MLflow has it when it is opened, or told of."""
-        live = LiveLog(run, inputs)
-        self._opened.append(live)
-        return live
-
-    def open(self, live: LiveLog) -> None:
-        """Make the run known, if it is still on its way."""
-        if any(other is live for other in self._opened):
-            self._try(lambda: self._log(live))
-
-    def progressed(self, live: LiveLog, record: Progress) -> None:
+    def progressed(self, label: str, record: Progress) -> None:
         """Sent now and then."""
-        live.waiting.append(record)
-        if time.monotonic() - live.sent_at >= SECONDS_BETWEEN_BATCHES:
-            self.flush(live)
 
-    def restarted(self, live: LiveLog) -> None:
+    def restarted(self, label: str) -> None:
         """The run goes on from an earlier step, as after the end of a driver: MLflow's copy is opened anew."""
-        live.waiting, live.log = [], None
 
-    def flush(self, live: LiveLog) -> None:
-        """Send what waits; what fails is left to the run's end."""
-        records, live.waiting = live.waiting, []
-        self._try(lambda: self._send(live, records))
-        live.sent_at = time.monotonic()
+    def suspended(self, label: str) -> None:
+        """It is left, for another driver to go on with."""
 
-    def ended(self, run: Run, live: LiveLog) -> None:
+    def ended(self, run: Run) -> None:
         """The run came to its end."""
-        self._opened = [other for other in self._opened if other is not live]
-        self._try(lambda: self._projection.ended(run, self._log(live)))
 
-    def catch_up(self, record: StudyRecord) -> None:
-        """Bring what MLflow lacks of the runs that ended, if it lacks something."""
-        if self.is_behind and self._try(lambda: self._projection.missing(record)):
-            self.is_behind = False
+    def catch_up(self) -> None:
+        """Bring what MLflow lacks of the runs that ended, if it lacks something and listens again."""
 
-    def bring(self, record: StudyRecord, has_news: bool) -> bool:
+    def bring(self, has_news: bool) -> bool:
         """Bring all that MLflow lacks of a study that has a result; whether it has taken it.
 
         Picture and note of the study are among it where `has_news`, or where it isn't told to be done.
         """
 
+
+class Telling:
+    """The teller of one study, in the process that calls; `read` gives the study as it stands.
+
+    `say` is given one line for each kind of fault, once until MLflow listens again.
+    """
+
+    def __init__(
+        self, projection: Projection, read: Callable[[], StudyRecord], say: Callable[[str], None], lacks: bool = False
+    ) -> None:
+        self._projection, self._read, self._say = projection, read, say
+        self._said: set[type] = set()
+        self._again_at = 0.0
+        self._lacks = lacks
+        self._open: dict[str, LiveLog] = {}
+
+    def begin(self, run: Run, inputs: Mapping[str, str]) -> None:
+        live = self._open[run.label] = LiveLog(run, inputs)
+        self._try(lambda: self._log(live))
+
+    def progressed(self, label: str, record: Progress) -> None:
+        live = self._open[label]
+        live.waiting.append(record)
+        if time.monotonic() - live.sent_at >= SECONDS_BETWEEN_BATCHES:
+            self._flush(live)
+
+    def restarted(self, label: str) -> None:
+        live = self._open[label]
+        live.waiting, live.log = [], None
+
+    def suspended(self, label: str) -> None:
+        self._flush(self._open.pop(label))
+
+    def ended(self, run: Run) -> None:
+        live = self._open.pop(run.label)
+        self._try(lambda: self._projection.ended(run, self._log(live)))
+
+    def catch_up(self) -> None:
+        if self._lacks and self._try(lambda: self._projection.missing(self._read())):
+            self._lacks = False
+
+    def bring(self, has_news: bool) -> bool:
         def whole() -> None:
+            record = self._read()
             self._projection.missing(record)
             if record.finished and (has_news or not self._projection.tracker.is_study_finished()):
                 self._projection.study(record)
@@ -103,14 +120,20 @@ class Telling:
         # Twice: the first fault may have been that something was deleted, or have put a damaged database aside.
         taken = self._try(whole) or self._try(whole)
         if not taken:
-            self._say("MLflow lacks what ended meanwhile: the same command brings it, and trains nothing")
+            self._say(LACKING)
         return taken
+
+    def _flush(self, live: LiveLog) -> None:
+        """Send what waits; what fails is left to the run's end."""
+        records, live.waiting = live.waiting, []
+        self._try(lambda: self._send(live, records))
+        live.sent_at = time.monotonic()
 
     def _try(self, work: Callable[[], object]) -> bool:
         """Whether MLflow has taken it."""
         began = time.monotonic()
         if began < self._again_at:
-            self.is_behind = True
+            self._lacks = True
             return False
         try:
             check_database(self._projection.folder / "mlflow.db", to_write=True, wait_s=WAIT_S)
@@ -124,9 +147,9 @@ class Telling:
         return True
 
     def _forget(self) -> None:
-        self.is_behind = True
+        self._lacks = True
         self._projection.forget()
-        for live in self._opened:
+        for live in self._open.values():
             live.log = None
 
     def _tell(self, fault: Exception) -> None:

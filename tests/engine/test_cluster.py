@@ -26,7 +26,7 @@ from tools import need
 
 import study.engine.ray_address
 from study.config import StudyConfig, check_config
-from study.engine.driver import RAY_REMEDY, Driver, StudyOutcome, drive, executor_for
+from study.engine.driver import RAY_REMEDY, StudyOutcome, drive, executor_for, run_on
 from study.engine.executor import InProcess
 from study.engine.ray_address import check_address
 from study.engine.worker import Abandoned, Task
@@ -98,8 +98,7 @@ def short_folder() -> str:
 def drive_on(executor: Any, config: StudyConfig, folder: Path, watcher: Silent, stop: Any = lambda: False) -> Any:
     inputs = fingerprint_inputs(config.run)
     study = open_study(folder, config, fingerprint_of(config, inputs))
-    with executor:
-        return Driver(study, Projection(config, folder, inputs), watcher, stop).run(executor)
+    return run_on(executor, study, Projection(config, folder, inputs), watcher, stop)
 
 
 def warm(cluster: Any) -> None:
@@ -258,9 +257,6 @@ class Tasks:
         self.outcomes.append(outcome)
 
     def told(self, task: Task, event: object) -> None: ...
-
-    def catch_up(self) -> bool:
-        return False
 
     def stop(self) -> bool:
         return False

@@ -6,6 +6,7 @@ given again, and the folder must hold what that of an undisturbed study holds.
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import psutil
 import pytest
 import yaml
 from conftest import Silent
@@ -34,6 +36,7 @@ from study.config import StudyConfig, check_config
 from study.engine.driver import drive
 from study.runs.faults import Exit
 from study.runs.reader import read_record
+from study.runs.run import Run
 from study.tracking import relocate, tracking_uri
 from wake2vec import Progress, WorkFolder
 
@@ -363,3 +366,72 @@ def test_the_comparison_can_fail(
     with sqlite3.connect(folder / "mlflow.db") as database:
         database.execute("UPDATE runs SET status = 'RUNNING' WHERE name = 'trial 1'")
     assert held(folder, config) != undisturbed, "a run is left running"
+
+
+def process_of_mlflow() -> psutil.Process:
+    (child,) = (child for child in multiprocessing.active_children() if child.name == "mlflow")
+    return psutil.Process(child.pid)
+
+
+class Struck(Silent):
+    """A fault at the second step of a trial, and what undoes it, if anything, when the last trial has ended."""
+
+    def __init__(self, strike: Callable[[], object], undo: Callable[[], object]) -> None:
+        super().__init__(self._look)
+        self._left, self._undo = [strike], undo
+        self.said = ""
+
+    def _look(self, record: Progress) -> None:
+        if self._left and record.step == 1:
+            self._left.pop()()
+
+    def mlflow_lacks(self, what: str) -> None:
+        self.said += f"{what}\n"
+
+    def run_ended(self, run: Run) -> None:
+        super().run_ended(run)
+        if len(self.ended) == BESIDE["trials"] - 1:
+            self._undo()
+
+
+BESIDE: dict[str, Any] = {"workers": 2, "trials": 4, "sampler": "random"}
+SIDE_BY_SIDE = {
+    "locked": (MLFLOW["locked"].strike, "mlflow.db is in use by another program"),
+    "overwritten": (MLFLOW["overwritten"].strike, "was damaged, and lies aside"),
+    "deleted": (MLFLOW["deleted"].strike, ""),
+    "its process killed": (lambda world: process_of_mlflow().kill(), "its process ended with code -9"),
+    "its process stopped": (lambda world: process_of_mlflow().suspend(), ""),
+}
+
+
+@pytest.fixture(scope="module")
+def beside(small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, Path, Held]:
+    """A study with two workers, whose MLflow is told by a process of its own: after one trial, and undisturbed."""
+    folder, begun = tmp_path_factory.mktemp("beside"), tmp_path_factory.mktemp("beside") / "mlruns"
+    one, config = (
+        check_config({**small, "study": {**small["study"], **BESIDE, **more}}) for more in ({"trials": 1}, {})
+    )
+    drive(one, folder, Silent())
+    copied(folder, begun)
+    drive(config, folder, Silent())
+    return config, begun, held(folder, config)
+
+
+@pytest.mark.parametrize("kind", SIDE_BY_SIDE)
+def test_with_several_workers_no_fault_of_mlflow_or_of_who_tells_it_ends_a_trial(
+    kind: str, beside: tuple[StudyConfig, Path, Held], tmp_path: Path
+) -> None:
+    """Who is stopped goes on only when all trials have ended: so none has waited for it."""
+    (config, begun, expected), (strike, says) = beside, SIDE_BY_SIDE[kind]
+    folder = copied(begun, tmp_path / "mlruns")
+    with contextlib.ExitStack() as undo:
+        world = World(folder, undo)
+        is_stopped = kind == "its process stopped"
+        watcher = Struck(lambda: strike(world), (lambda: process_of_mlflow().resume()) if is_stopped else lambda: None)
+        drive(config, folder, watcher)
+    assert says in watcher.said and bool(says) == bool(watcher.said), watcher.said
+    assert len(watcher.ended) == BESIDE["trials"] - 1
+    alone = config.model_copy(update={"study": config.study.model_copy(update={"workers": 1})})
+    drive(alone, folder, Silent())
+    assert held(folder, config) == expected
+    assert not [child for child in multiprocessing.active_children() if child.name == "mlflow"]

@@ -52,7 +52,6 @@ class Replayed:
     def work(self, scheduler: Scheduler) -> None:
         while (task := scheduler.next_task()) is not None:
             scheduler.ended(task, self._outcome(task))
-            scheduler.catch_up()
 
     def _outcome(self, task: Task) -> Outcome:
         number = int(task.name.split()[1])
