@@ -22,7 +22,8 @@ from study.tracking import fenced
 from wake2vec import WorkFolder, fingerprint_inputs, run
 
 LOOKS_S = 0.1
-PLAIN = [*STUDY, "study.stopping=null", "study.order=free", "machine.gpus=0"]
+PLAIN = [*STUDY, "study.stopping=null", "study.order=free", "study.aimed_trials=0", "machine.gpus=0"]
+"""An aimed trial waits for all others: four of them at the end would be run one after the other."""
 
 
 def sleeping_study(trials: int) -> StudyConfig:

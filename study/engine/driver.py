@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from study.config import StudyConfig
 from study.engine.executor import Executor, InProcess, Watcher
@@ -42,7 +42,7 @@ from study.runs.reader import StudyReader
 from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State, config_of, note_fault
 from study.runs.storage import INPUTS, fingerprint_of, open_study, study_names
-from study.search.proposal import propose, suggest
+from study.search.proposal import distributions, propose, suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import check_warm_start, import_trials
 from study.tracking import fenced
@@ -271,16 +271,23 @@ class Driver:
         return all(trial.number > last_seen for trial in record.running)
 
     def _ask(self, record: StudyRecord) -> optuna.Trial:
-        """The next trial, with all its parameters in the study database before it begins."""
-        if not _waiting(record.trials):
-            number = len(record.trials)
-            kept = {"unseen": sorted(record.unseen_by(number))} if self._config.study.order == "free" else None
-            proposal = propose(record, number)
-            if self._config.study.sampler == "auto" and proposal.sampler != self._sampler:
-                self._sampler = proposal.sampler
-                self._watcher.sampler_changed(proposal.sampler, record.ended)
-            self._study.enqueue_trial(proposal.params, user_attrs=kept)
-        return self._study.ask()
+        """The next trial, with all its parameters in the study database, in one transaction, before it begins."""
+        if _waiting(record.trials):
+            return self._study.ask()
+        number = len(record.trials)
+        kept = {"unseen": sorted(record.unseen_by(number))} if self._config.study.order == "free" else {}
+        proposal = propose(record, number)
+        if self._config.study.sampler == "auto" and proposal.sampler != self._sampler:
+            self._sampler = proposal.sampler
+            self._watcher.sampler_changed(proposal.sampler, record.ended)
+        proposed = create_trial(
+            state=TrialState.RUNNING,
+            params=proposal.params,
+            distributions=distributions(self._config),
+            user_attrs=kept,
+        )
+        self._study.add_trial(proposed)
+        return self._reopen(number)
 
     def _due(self, record: StudyRecord) -> list[Run]:
         """The companions that can be run, and have neither result nor fault that can be read.
