@@ -20,6 +20,7 @@ from typing import Any
 import optuna
 import psutil
 
+from bench.cluster import ADVISED
 from bench.cluster.sleeping import drive, sleeping_study, trained
 from bench.faults.soak import doubled
 from bench.faults.studies import held
@@ -36,13 +37,6 @@ SECONDS_TO_A_WORKER, SECONDS_TO_A_NODE = 10.0, 40.0
 DRIVERS_KILLED_AT = (20, 60)
 """Ended trials."""
 EVENTS = 2_000
-ADVISED = {
-    "RAY_worker_niceness": "0",
-    "RAY_raylet_start_wait_time_s": "180",
-    "RAY_agent_register_timeout_ms": "180000",
-    "RAY_AUTH_MODE": "token",
-}
-"""A machine of two cores starts Ray slowly."""
 
 
 def main() -> None:

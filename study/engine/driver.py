@@ -60,6 +60,7 @@ from wake2vec import (
     fingerprint_inputs,
     prepare,
     read_result,
+    use_threads,
 )
 
 Result = RunResult | Abandoned | Failed
@@ -123,6 +124,8 @@ def drive(
         study = open_study(folder, config, fingerprint, lease.check)
         measure_runs(config, folder, watcher.remeasuring)
         import_trials(study, folder, config, fingerprint)
+        if address in (None, LOCAL):
+            use_threads(share_of_cores(config.study.workers))  # who waits for a proposal leaves so many cores to it
         return run_on(executor, study, Projection(config, folder, inputs), watcher, stop, lease)
 
 

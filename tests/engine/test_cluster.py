@@ -25,16 +25,14 @@ from conftest import Silent
 from tools import need
 
 import study.engine.ray_address
+from bench.workers import forgetful, replayed
 from study.config import StudyConfig, check_config
 from study.engine.driver import RAY_REMEDY, StudyOutcome, drive, executor_for, run_on
 from study.engine.executor import InProcess
 from study.engine.ray_address import check_address
 from study.engine.worker import Abandoned, Task
-from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.runs.storage import fingerprint_of, load_study, open_study
-from study.search.proposal import propose
-from study.search.stopping import Stopper
 from study.tracking.sync import Projection
 from wake2vec import ConfigError, RunConfig, TrialStopped, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
 
@@ -168,29 +166,15 @@ def test_without_a_shared_folder_the_files_come_with_the_outcome(
     assert not list(tmp_path.glob("trials/*/*.lock"))
 
 
-def replayed(record: StudyRecord, config: StudyConfig) -> int:
-    """How many proposals and verdicts are those that the study database leads to."""
-    equal = 0
-    for trial in record.trials[1:]:
-        equal += propose(record, trial.number).params == trial.params
-        steps = record.steps(trial)
-        peers = [(record.steps(peer), record.evaluations(peer)) for peer in record.seen_by(trial.number).trained]
-        stopper = Stopper(config, steps, peers)
-        verdicts = [stopper.verdict(one) for one in WorkFolder(record.folder / "trials" / trial.digest).progress()]
-        equal += next((verdict for verdict in verdicts if verdict), "") == trial.reason
-    return equal
-
-
 def test_what_several_workers_were_given_can_be_proposed_again(
     cluster: Any, tree: dict[str, Any], tmp_path: Path
 ) -> None:
     config = config_of(tree, workers=SLOTS, order="free", trials=8)
     record = drive(config, tmp_path, Silent(), address="local").record
-    assert replayed(record, config) == 2 * (len(record.trials) - 1)
+    others = len(record.trials) - 1
+    assert replayed(record) == (others, others)
     assert any(trial.unseen for trial in record.trials)
-    seen_all = [Run(**{**vars(trial), "unseen": ()}) for trial in record.trials]
-    forgotten = StudyRecord(config, tmp_path, seen_all, record.inputs)
-    assert replayed(forgotten, config) < 2 * (len(record.trials) - 1)  # the control
+    assert sum(replayed(forgetful(record))) < 2 * others  # the control
 
 
 def test_a_run_whose_worker_is_lost_goes_on_from_its_checkpoint(

@@ -15,10 +15,13 @@ from typing import Any, get_args
 
 import psutil
 import pytest
+import torch
 import yaml
 from conftest import Silent
 from optuna.trial import TrialState
 
+import study.engine.driver
+import study.engine.worker
 from study.config import StudyConfig, check_config
 from study.engine.driver import Driver, StudyOutcome, drive
 from study.engine.executor import InProcess
@@ -115,6 +118,27 @@ def test_what_a_trial_is_proposed_from_does_not_hang_on_when_those_beside_it_end
     assert propose(other, number) != propose(record, number)
     worse = [replace(trial, values=(9.0, *trial.values[1:])) if trial.values else trial for trial in running.trials]
     assert propose(replace(record, trials=worse), number) != propose(record, number)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(2, 2), (8, 1)])
+def test_a_proposal_is_made_with_the_cores_of_the_worker_that_waits_for_it(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, threads: int
+) -> None:
+    """With more threads than cores are free it takes a multiple of its time."""
+
+    class AskedError(Exception):
+        """The driver has come to a proposal."""
+
+    def asked(*of: object) -> None:
+        raise AskedError(torch.get_num_threads())
+
+    monkeypatch.setattr(study.engine.worker, "AVAILABLE_THREADS", 4)
+    monkeypatch.setattr(study.engine.driver, "propose", asked)
+    config = check_config({**tree, "study": {**tree["study"], "workers": workers}})
+    with pytest.raises(AskedError) as told:
+        drive(config, tmp_path, Silent())
+    torch.set_num_threads(1)
+    assert told.value.args == (threads,)
 
 
 def test_an_aimed_trial_waits_for_all_before_it(beside: StudyConfig) -> None:
