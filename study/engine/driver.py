@@ -228,7 +228,9 @@ class Driver:
         if self._interrupted:
             return self._begin_trial(self._reopen(self._interrupted.pop(0)), record)
         if self._may_begin(record):
-            return self._begin_trial(self._ask(record), record)
+            trial = self._ask(record)
+            # That may take half a minute. Where the time is over by now the next driver begins the trial.
+            return self.next_task() if self.stop() else self._begin_trial(trial, record)
         due = [companion for companion in self._due(record) if companion.label not in self._open]
         return self._begin(due[0], record, None) if due else None
 

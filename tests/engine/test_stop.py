@@ -17,12 +17,15 @@ from conftest import TRIALS, Silent
 from rich.console import Console
 from stored import children, metric_rows, records, results
 
+import study.engine.driver
 from study.cli.options import continuing
 from study.cli.progress import Bars
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
 from study.engine.stop import Stop, seconds_of
+from study.runs.record import StudyRecord
 from study.runs.run import Run, State
+from study.search.proposal import Proposal, propose
 from wake2vec import ConfigError, Progress, TrialStopped
 
 
@@ -103,6 +106,23 @@ def test_stopped_again_and_again_a_study_has_the_same_results(
     rows = [row[:3] for row in metric_rows(tmp_path)]
     assert len(rows) == len(set(rows)), "a figure of one step stands twice"
     assert sorted(row[1:3] for row in metric_rows(tmp_path)) == sorted(row[1:3] for row in metric_rows(done[0]))
+
+
+def test_a_stop_amid_a_proposal_begins_no_run_and_the_next_driver_begins_it(
+    done: tuple[Path, StudyOutcome], study_config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def asking(record: StudyRecord, number: int) -> Proposal:
+        asked.append(number)
+        return propose(record, number)
+
+    monkeypatch.setattr(study.engine.driver, "propose", asking)
+    with pytest.raises(TrialStopped):
+        drive(study_config, tmp_path, Silent(), stop=lambda: len(asked) >= 2)
+    assert len(list(tmp_path.glob("trials/*"))) == asked[-1] == 2
+    outcome = drive(study_config, tmp_path, Silent())
+    assert results(tmp_path, outcome) == results(*done)
 
 
 def command(tree: dict[str, Any], folder: Path, *options: str) -> list[str]:
