@@ -7,7 +7,7 @@ import torch
 from bench.faults import after, inputs, world
 from bench.figures import publish
 
-KINDS = {"inputs": inputs.run, "world": world.run, "after": after.run}
+KINDS = {"inputs": inputs.run, "world": world.run, "drivers": world.pairs, "after": after.run}
 """A module each; given how many faults to make up and the first one's seed, it returns figures."""
 
 

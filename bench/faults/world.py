@@ -53,6 +53,13 @@ def run(count: int, seed: int) -> list[Figure]:
     return found(seed, lambda made, share: lambda counts: counts.faults >= share * (count - made))
 
 
+def pairs(count: int, seed: int) -> list[Figure]:
+    """So many pairs of drivers alone."""
+    with small_studies(seed, World) as bench:
+        counts = {"two drivers": bench.until(lambda counts: counts.faults >= count, bench.two_drivers)}
+        return list(figures(counts, bench.controls()))
+
+
 def main(seconds: float = SECONDS) -> bool:
     """As many as the time takes; whether all bars hold."""
 
