@@ -139,10 +139,10 @@ def run_on(
 ) -> StudyOutcome:
     """One pass over a study, whose lock is held; with several runs at once MLflow is told by a process of its own."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(executor)
         mlflow = None
         if not isinstance(executor, InProcess):
             mlflow = stack.enter_context(MlflowProcess(projection, watcher.mlflow_lacks, lease))
+        stack.enter_context(executor)  # last, so that open runs are left with a checkpoint before MLflow is waited for
         return Driver(study, projection, watcher, stop, lease, mlflow).run(executor)
 
 
