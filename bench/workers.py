@@ -95,7 +95,7 @@ def replay(folder: Path) -> Iterator[Figure]:
     yield Figure("  made again equal", verdicts, "", "all", verdicts == count)
     proposals, verdicts = replayed(forgetful(record))
     yield Figure("control: without what was unseen, equal proposals", proposals, "", f"< {count}", proposals < count)
-    yield Figure("control: without what was unseen, equal verdicts", verdicts, "")
+    yield Figure("control: without what was unseen, equal verdicts", verdicts, "", f"< {count}", verdicts < count)
 
 
 def proposed(record: StudyRecord) -> list[Run]:
