@@ -1,7 +1,8 @@
 """MLflow told by a process of its own, where runs lie side by side: they needn't wait for what it takes of a processor.
 
-It needs nobody to end well: when the driver dies, its pipe is cut, and it tells what it has heard and ends. When it
-dies itself, another follows it, and brings what MLflow lacks.
+It needs nobody to end well: when the driver dies, its pipe is cut, and it tells what it has heard and ends; once
+another driver has taken over, the fence lets nothing through. When it dies itself, another follows it, and brings what
+MLflow lacks.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ Message = tuple[Any, ...]
 
 
 class MlflowProcess:
-    """A `Teller` and a context, which waits for nothing but the last: what it is given lies in a queue.
+    """A `Teller` and a context, which waits only in `bring` and at its end: what it is given lies in a queue.
 
     `say` is given lines as `Telling` gives them, when the driver has something to tell or asks to catch up.
     """
@@ -84,25 +85,31 @@ class MlflowProcess:
             self._take(answer)
 
     def bring(self, has_news: bool) -> bool:
-        self._again_at = 0.0
-        self._send("bring", has_news)
-        while self._child is not None and not self._child.is_dead:
-            answer = self._child.heard(LOOKS_S)
-            if answer is not None and answer[0] == "brought":
-                return bool(answer[1])
-            if answer is not None:
-                self._take(answer)
+        for _ in range(2):  # it may die of what it does last
+            self._bury()
+            self._again_at = 0.0
+            self._send("bring", has_news)
+            while self._child is not None and not self._child.is_dead:
+                answer = self._child.heard(LOOKS_S)
+                if answer is not None and answer[0] == "brought":
+                    return bool(answer[1])
+                if answer is not None:
+                    self._take(answer)
         self._say(LACKING)
         return False
 
-    def _send(self, *message: Any) -> None:
-        """To the process, or to the one that follows it, which finds out itself what was sent while there was none."""
+    def _bury(self) -> None:
+        """Notice that the process has died."""
         self.catch_up()
         if self._child is not None and self._child.is_dead:
             self._say(
                 f"MLflow isn't told for now, the study goes on: its process ended with code {self._child.end(0.0)}"
             )
             self._child, self._again_at = None, time.monotonic() + SECONDS_TO_ANOTHER
+
+    def _send(self, *message: Any) -> None:
+        """To the process, or to the one that follows it, which finds out itself what was sent while there was none."""
+        self._bury()
         if self._child is None and time.monotonic() >= self._again_at:
             self._child = _Child(self._projection, self._lease, lacks=True)
             for begun in self._open.values():

@@ -3,7 +3,8 @@
 Locks lie in files, and files get deleted; a driver may sleep for hours and wake when another has taken over. So the
 note is the fence (Kleppmann 2016): a driver reads it before each commit to the study database, and ends where it names
 another. Who takes over writes the note first and waits for the database then: a commit that had read the old note is
-done by that time.
+done by that time. A note stays when its driver has ended, with nobody's name: one that sleeps for longer than its
+successor works must find that it was taken over from.
 """
 
 import contextlib
@@ -64,9 +65,7 @@ def only_driver(folder: Path, name: str) -> Iterator[Lease]:
         other = _living(folder, name)  # a note of this process itself is of a folder that was away
         if other is not None and other.pid != os.getpid() and (who := _driver_in_words(folder, name)):
             raise _driven(name, f"{who}, whose lock was deleted")
-        lease = Lease(
-            folder, name, f"process {os.getpid()}\n{socket.gethostname()}\n{uuid.uuid4().hex}", identity(folder)
-        )
+        lease = Lease(folder, name, _text(f"process {os.getpid()}"), identity(folder))
         try:
             _write(folder, name, lease.text)
             check_database(folder / "optuna.db", to_write=True)  # no commit of another is under way any more
@@ -74,7 +73,7 @@ def only_driver(folder: Path, name: str) -> Iterator[Lease]:
         finally:
             with contextlib.suppress(OSError):
                 if _note(folder, name).read_text(encoding="utf-8") == lease.text:
-                    _note(folder, name).unlink()
+                    _write(folder, name, _text("nobody"))
 
 
 def driver_of(folder: Path, name: str) -> str | None:
@@ -110,6 +109,11 @@ def _living(folder: Path, name: str) -> psutil.Process | None:
 
 def _driven(name: str, who: str) -> InUseError:
     return InUseError(f"the study {name} is being driven by {who}: wait for it, or stop it")
+
+
+def _text(owner: str) -> str:
+    """Of a note; no two are the same."""
+    return f"{owner}\n{socket.gethostname()}\n{uuid.uuid4().hex}"
 
 
 def _note(folder: Path, name: str) -> Path:

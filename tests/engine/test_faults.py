@@ -6,6 +6,7 @@ given again, and the folder must hold what that of an undisturbed study holds.
 
 import contextlib
 import errno
+import json
 import multiprocessing
 import os
 import resource
@@ -374,11 +375,11 @@ def process_of_mlflow() -> psutil.Process:
 
 
 class Struck(Silent):
-    """A fault at the second step of a trial, and what undoes it, if anything, when the last trial has ended."""
+    """A fault at the second step of a trial, and another, or what undoes it, when the last trial has ended."""
 
-    def __init__(self, strike: Callable[[], object], undo: Callable[[], object]) -> None:
+    def __init__(self, strike: Callable[[], object], at_the_end: Callable[[], object]) -> None:
         super().__init__(self._look)
-        self._left, self._undo = [strike], undo
+        self._left, self._at_the_end = [strike], at_the_end
         self.said = ""
 
     def _look(self, record: Progress) -> None:
@@ -391,17 +392,20 @@ class Struck(Silent):
     def run_ended(self, run: Run) -> None:
         super().run_ended(run)
         if len(self.ended) == BESIDE["trials"] - 1:
-            self._undo()
+            self._at_the_end()
 
 
 BESIDE: dict[str, Any] = {"workers": 2, "trials": 4, "sampler": "random"}
-SIDE_BY_SIDE = {
-    "locked": (MLFLOW["locked"].strike, "mlflow.db is in use by another program"),
-    "overwritten": (MLFLOW["overwritten"].strike, "was damaged, and lies aside"),
-    "deleted": (MLFLOW["deleted"].strike, ""),
-    "its process killed": (lambda world: process_of_mlflow().kill(), "its process ended with code -9"),
-    "its process stopped": (lambda world: process_of_mlflow().suspend(), ""),
+KILLED = "its process ended with code -9"
+SIDE_BY_SIDE: dict[str, tuple[Callable[[World], object], Callable[[], object], str]] = {
+    "locked": (MLFLOW["locked"].strike, lambda: None, "mlflow.db is in use by another program"),
+    "overwritten": (MLFLOW["overwritten"].strike, lambda: None, "was damaged, and lies aside"),
+    "deleted": (MLFLOW["deleted"].strike, lambda: None, ""),
+    "its process killed": (lambda world: process_of_mlflow().kill(), lambda: None, KILLED),
+    "its process killed at the end": (lambda world: None, lambda: process_of_mlflow().kill(), KILLED),
+    "its process stopped": (lambda world: process_of_mlflow().suspend(), lambda: process_of_mlflow().resume(), ""),
 }
+"""What befalls MLflow amid the study, what happens when the last trial has ended, and what is said."""
 
 
 @pytest.fixture(scope="module")
@@ -422,16 +426,54 @@ def test_with_several_workers_no_fault_of_mlflow_or_of_who_tells_it_ends_a_trial
     kind: str, beside: tuple[StudyConfig, Path, Held], tmp_path: Path
 ) -> None:
     """Who is stopped goes on only when all trials have ended: so none has waited for it."""
-    (config, begun, expected), (strike, says) = beside, SIDE_BY_SIDE[kind]
+    (config, begun, expected), (strike, at_the_end, says) = beside, SIDE_BY_SIDE[kind]
     folder = copied(begun, tmp_path / "mlruns")
     with contextlib.ExitStack() as undo:
         world = World(folder, undo)
-        is_stopped = kind == "its process stopped"
-        watcher = Struck(lambda: strike(world), (lambda: process_of_mlflow().resume()) if is_stopped else lambda: None)
+        watcher = Struck(lambda: strike(world), at_the_end)
         drive(config, folder, watcher)
+    if kind == "its process killed at the end":
+        assert held(folder, config) == expected, "another has brought all that it left"
     assert says in watcher.said and bool(says) == bool(watcher.said), watcher.said
     assert len(watcher.ended) == BESIDE["trials"] - 1
     alone = config.model_copy(update={"study": config.study.model_copy(update={"workers": 1})})
     drive(alone, folder, Silent())
     assert held(folder, config) == expected
     assert not [child for child in multiprocessing.active_children() if child.name == "mlflow"]
+
+
+DYING = """
+import json, multiprocessing, os, signal, sys
+from pathlib import Path
+from study.config import check_config
+from study.engine.driver import drive
+from study.engine.executor import Watcher
+
+class Dying(Watcher):
+    def run_started(self, run, run_config, ended):
+        (self.teller,) = (child for child in multiprocessing.active_children() if child.name == "mlflow")
+        os.kill(self.teller.pid, signal.SIGSTOP)
+
+    def run_ended(self, run):
+        Path(sys.argv[3]).write_text(str(self.teller.pid), "utf-8")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+drive(check_config(json.loads(sys.argv[1])), Path(sys.argv[2]), Dying())
+"""
+
+
+def test_who_told_mlflow_of_a_dead_driver_and_wakes_when_the_study_has_ended_changes_nothing(
+    small: dict[str, Any], beside: tuple[StudyConfig, Path, Held], tmp_path: Path
+) -> None:
+    """It has runs to open that have ended since: opened, they would stand there as running."""
+    config, begun, expected = beside
+    folder = copied(begun, tmp_path / "mlruns")
+    given, told = json.dumps({**small, "study": {**small["study"], **BESIDE}}), tmp_path / "told"
+    assert subprocess.run([sys.executable, "-c", DYING, given, str(folder), str(told)]).returncode == -signal.SIGKILL
+    teller = psutil.Process(int(told.read_text("utf-8")))
+    assert teller.status() == psutil.STATUS_STOPPED
+    drive(config, folder, Silent())
+    teller.resume()
+    psutil.wait_procs([teller], timeout=60)
+    assert not teller.is_running()
+    assert held(folder, config) == expected

@@ -134,10 +134,12 @@ def test_a_proposal_is_made_with_the_cores_of_the_worker_that_waits_for_it(
 
     monkeypatch.setattr(study.engine.worker, "AVAILABLE_THREADS", 4)
     monkeypatch.setattr(study.engine.driver, "propose", asked)
-    config = check_config({**tree, "study": {**tree["study"], "workers": workers}})
-    with pytest.raises(AskedError) as told:
-        drive(config, tmp_path, Silent())
-    torch.set_num_threads(1)
+    config, before = check_config({**tree, "study": {**tree["study"], "workers": workers}}), torch.get_num_threads()
+    try:
+        with pytest.raises(AskedError) as told:
+            drive(config, tmp_path, Silent())
+    finally:
+        torch.set_num_threads(before)
     assert told.value.args == (threads,)
 
 

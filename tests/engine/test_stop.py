@@ -23,6 +23,7 @@ from study.cli.progress import Bars
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
 from study.engine.stop import Stop, seconds_of
+from study.runs.lease import driver_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.search.proposal import Proposal, propose
@@ -150,7 +151,7 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
     assert "Stopped: you asked for it. This continues:" in printed
     assert f"{interpreter()} -m study run {tmp_path}/small.yaml" in printed
     assert list((tmp_path / "mlruns").glob("trials/*/checkpoints/step-*"))
-    assert not list((tmp_path / "mlruns").glob(".*.driver"))
+    assert driver_of(tmp_path / "mlruns", "small") is None
 
 
 def test_when_the_time_is_over_it_stops_and_exits_with_0(tree: dict[str, Any], tmp_path: Path) -> None:

@@ -65,8 +65,9 @@ def test_a_second_driver_is_kept_out_by_a_living_one(
     assert driver_of(folder, "small") is None
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
 def test_one_that_slept_while_another_took_over_ends_and_has_told_nothing(
-    folder: Path, study_config: StudyConfig, tmp_path: Path
+    has_ended: bool, folder: Path, study_config: StudyConfig, tmp_path: Path
 ) -> None:
     """As on another machine, which sees no process of the first one's, and has no lock of it."""
     first = fork(lambda: drive(folder, study_config, tmp_path / "open", tmp_path / "go on"), folder)
@@ -74,13 +75,18 @@ def test_one_that_slept_while_another_took_over_ends_and_has_told_nothing(
     os.kill(first, signal.SIGSTOP)
     (folder / ".small.lock").unlink()
     (folder / ".small.driver").unlink()
+    (tmp_path / "go on").touch()
     with only_driver(folder, "small") as lease:
         study = open_study(folder, study_config, {"a": 1}, lease.check)
-        (tmp_path / "go on").touch()
+        if not has_ended:
+            os.kill(first, signal.SIGCONT)
+            assert code_of(first) == Exit.IN_USE
+            assert [trial.state for trial in study.get_trials()][:1] == [TrialState.RUNNING]
+        study.tell(0, state=TrialState.PRUNED)
+    if has_ended:
         os.kill(first, signal.SIGCONT)
         assert code_of(first) == Exit.IN_USE
-        assert [trial.state for trial in study.get_trials()][:1] == [TrialState.RUNNING]
-        study.tell(0, state=TrialState.PRUNED)
+    assert driver_of(folder, "small") is None
     assert load_study(folder, "small").trials[0].state is TrialState.PRUNED
 
 
