@@ -85,7 +85,7 @@ gpu: .venv/bench ## The same on a GPU: TinyLlama's shape in the limits of a Tesl
 	@for part in engine trial geometry; do $(BIN)/python -m bench.$$part || exit; done
 
 figures: .venv/dev ## Eight studies, report and notebook, 300 kills, bare machines (as root), measured: docs/benchmarks.md (hours)
-	@for part in study report notebook kills clone cluster workers beside asks; do $(BIN)/python -m bench.$$part || exit; done
+	@for part in study report notebook kills clone cluster workers parallel_search asks; do $(BIN)/python -m bench.$$part || exit; done
 
 findings: .venv/dev ## What docs/log.md rests on: forms, initialisers, mechanism, agreement, optimiser (3 hours)
 	@for part in forms initialisers mechanism agreement optimiser; do $(BIN)/python -m bench.$$part || exit; done

@@ -5,7 +5,9 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,13 @@ def publish(name: str, command: str, figures: Sequence[Figure]) -> bool:
         table.add_row(*_cells(row))
     Console(width=100).print(table)
     return all(figure.holds is not False for figure in figures)
+
+
+def publish_parts(bench: str, parts: Mapping[str, Callable[[Path], Iterable[Figure]]]) -> None:
+    """The parts named on the command line, or all, each in a folder of its own that goes when it is done."""
+    for part in sys.argv[1:] or parts:
+        with tempfile.TemporaryDirectory(prefix=f"{bench}-") as folder:
+            publish(f"{bench}-{part}", f"python -m bench.{bench} {part}", list(parts[part](Path(folder))))
 
 
 def benchmarks() -> str:

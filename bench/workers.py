@@ -11,7 +11,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ import optuna
 
 from bench.cluster import ADVISED
 from bench.faults.studies import held
-from bench.figures import Figure, publish
+from bench.figures import Figure, publish_parts
 from bench.scale import Quiet
 from study.config import load_config
 from study.engine.driver import drive
@@ -73,9 +72,7 @@ SIDES = {
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     os.environ |= ADVISED
-    for part in sys.argv[1:] or PARTS:
-        with tempfile.TemporaryDirectory(prefix="workers-") as name:
-            publish(f"workers-{part}", f"python -m bench.workers {part}", list(PARTS[part](Path(name))))
+    publish_parts("workers", PARTS)
 
 
 def replay(folder: Path) -> Iterator[Figure]:

@@ -7,11 +7,12 @@
 import contextlib
 import dataclasses
 import itertools
+import multiprocessing
 import os
 import random
+import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,12 @@ from bench.cluster import ADVISED
 from bench.cluster.sleeping import drive, sleeping_study, trained
 from bench.faults.soak import doubled
 from bench.faults.studies import held
-from bench.figures import Figure, publish
+from bench.figures import Figure, publish_parts
+from bench.scale import Quiet
 from study.engine.ray_address import LOCAL
 from study.engine.worker import Outcome, Suspended, Task
-from wake2vec import Progress, WorkFolder
+from study.runs.run import Run
+from wake2vec import Progress, RunConfig, WorkFolder
 
 TRIALS, SECONDS = 80, 2.0
 SLOTS = 8
@@ -42,9 +45,7 @@ EVENTS = 2_000
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     os.environ |= ADVISED
-    for part in sys.argv[1:] or PARTS:
-        with tempfile.TemporaryDirectory(prefix="cluster-") as name:
-            publish(f"cluster-{part}", f"python -m bench.cluster {part}", list(PARTS[part](Path(name))))
+    publish_parts("cluster", PARTS)
 
 
 def slots(folder: Path) -> Iterator[Figure]:
@@ -58,12 +59,14 @@ def slots(folder: Path) -> Iterator[Figure]:
     drive(sleeping_study(2 * SLOTS), folder / "warm", source, 4.0, SLOTS, LOCAL)
     walls = {}
     for count in (1, SLOTS):
-        began, worked = time.monotonic(), time.process_time()
-        record = drive(sleeping_study(TRIALS), folder / str(count), source, SECONDS, count, LOCAL)
+        watch, worked = Watch(), time.process_time()
+        record = drive(sleeping_study(TRIALS), folder / str(count), source, SECONDS, count, LOCAL, watch)
+        ended_s, took = time.monotonic(), time.process_time() - worked
         assert len(record.finished) == TRIALS
-        walls[count], took = time.monotonic() - began, time.process_time() - worked
+        walls[count] = ended_s - watch.made_s
         yield Figure(f"{TRIALS} trials of {SECONDS:g} s, {count} slots: wall", walls[count], "s")
         yield Figure(f"{TRIALS} trials, {count} slots: the driver's processor time a trial", took / TRIALS, "s")
+        yield from watch.figures(count, ended_s)
     ratio = walls[1] / walls[SLOTS]
     yield Figure(f"1 slot / {SLOTS} slots, wall", ratio, "", ">= 7", ratio >= 7)
     for name, events in (("without an event", 0), (f"with {EVENTS:,} events", EVENTS)):
@@ -78,6 +81,40 @@ def slots(folder: Path) -> Iterator[Figure]:
         bar = ("<= 0.1", took / wall <= 0.1) if not events else ()
         yield Figure(f"the executor alone, {name}: share of a core", took / wall, "", *bar)
     ray.shutdown()
+
+
+class Watch(Quiet):
+    """Of a study: when its runs begin and end, and what MLflow's process takes."""
+
+    def __init__(self) -> None:
+        self.made_s = time.monotonic()
+        self._begun: dict[str, float] = {}
+        self._took: list[float] = []
+        self._first_s = self._last_s = self._mlflow_s = self._mlflow_bytes = 0.0
+
+    def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
+        self._begun[run.label] = time.monotonic()
+        self._first_s = self._first_s or self._begun[run.label]
+
+    def run_ended(self, run: Run) -> None:
+        self._last_s = time.monotonic()
+        self._took.append(self._last_s - self._begun[run.label])
+        (mlflow,) = (child for child in multiprocessing.active_children() if child.name == "mlflow")
+        process = psutil.Process(mlflow.pid)
+        times = process.cpu_times()
+        self._mlflow_s, self._mlflow_bytes = times.user + times.system, float(process.memory_info().rss)
+
+    def figures(self, count: int, ended_s: float) -> Iterator[Figure]:
+        yield Figure("  from the start to the first run", self._first_s - self.made_s, "s")
+        yield Figure("  from the first run's start to the last one's end", self._last_s - self._first_s, "s")
+        yield Figure("  after that: the study's pictures, and what MLflow lacks", ended_s - self._last_s, "s")
+        first, others = self._took[:count], self._took[count:]
+        yield Figure(
+            "  a run, from its start to its end, of those that begin first: median", statistics.median(first), "s"
+        )
+        yield Figure("  of the others: median", statistics.median(others), "s")
+        yield Figure("  MLflow's process: processor time a trial", self._mlflow_s / len(self._took), "s")
+        yield Figure("  MLflow's process: memory", self._mlflow_bytes / 1e6, "MB")
 
 
 @dataclasses.dataclass

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.scale import STUDY, Quiet, Source, Unpictured
 from study.config import StudyConfig, load_config
 from study.engine.driver import run_on
+from study.engine.executor import Watcher
 from study.engine.stop import Stop
 from study.engine.worker import Line, Outcome, Suspended, Task
 from study.runs.lease import only_driver
@@ -57,7 +58,13 @@ def sleep_off(
 
 
 def drive(
-    config: StudyConfig, folder: Path, source: WorkFolder, seconds: float, slots: int, address: str
+    config: StudyConfig,
+    folder: Path,
+    source: WorkFolder,
+    seconds: float,
+    slots: int,
+    address: str,
+    watcher: Watcher | None = None,
 ) -> StudyRecord:
     """The study to its end, as `study.engine.driver.drive` does it; at a cluster's address Ray is joined here."""
     from study.engine.cluster import Cluster
@@ -67,7 +74,7 @@ def drive(
     with only_driver(folder, config.study.name) as lease, fenced(folder, lease.check):
         study = open_study(folder, config, fingerprint_of(config, inputs), lease.check)
         executor = Cluster(folder, slots, config.run, address, work=work)
-        return run_on(executor, study, Unpictured(config, folder, inputs), Quiet(), lease=lease).record
+        return run_on(executor, study, Unpictured(config, folder, inputs), watcher or Quiet(), lease=lease).record
 
 
 def main() -> None:

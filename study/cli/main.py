@@ -38,6 +38,7 @@ from study.cli.options import (
 )
 from study.cli.status import cost_in_words, spent
 from study.config import DEFAULT_PROFILE, RESULTS, load_config, make_command
+from study.engine.fork_server import load_ahead
 from study.engine.measures import bring_up_to_date, stale_runs, sync_mlflow
 from study.engine.stop import Stop, seconds_of
 from study.format import duration, on_one_line
@@ -158,6 +159,8 @@ def run(
     config = asked(profile, overrides, prefer)
     stop = Stop(None if time_given is None else seconds_of(time_given))
     say(f"study {config.study.name}: loading")
+    if config.study.workers > 1 or address is not None:
+        load_ahead()  # while this process loads the same libraries
     from study.cli.progress import Bars
     from study.engine.driver import drive
 

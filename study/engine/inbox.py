@@ -15,10 +15,11 @@ class Inbox:
         self._begun = Counter[int]()
         self._is_stopping = False
 
-    def begin(self, number: int) -> int:
-        """How often the task of that number has begun: more than once where Ray gave it to another worker."""
+    def begin(self, number: int, again: tuple[str, list[Any]]) -> None:
+        """The task of that number has begun; `again` is told where it isn't the first time: it lost its worker."""
         self._begun[number] += 1
-        return self._begun[number]
+        if self._begun[number] > 1:
+            self._told.append(again)
 
     def put(self, told: list[tuple[str, list[Any]]]) -> bool:
         """Gives whether to stop."""

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import optuna
 
-from study.engine.processes import DRIVERS_SIGNALS, Pipe, start_process
+from study.engine.fork_server import DRIVERS_SIGNALS, Pipe, start_process
 from study.runs.lease import Lease
 from study.runs.reader import record_of
 from study.runs.run import Run

@@ -1,49 +1,22 @@
 """Runs side by side on this machine, each in a process of its own that has its share of the cores."""
 
-import multiprocessing
 import signal
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from study.engine.executor import Scheduler
+from study.engine.fork_server import DRIVERS_SIGNALS, Pipe, start_process
 from study.engine.stop import Stop
 from study.engine.worker import SECONDS_BETWEEN_LOOKS, Event, Outcome, Task, Worker, share_of_cores, work_off
 from study.runs.faults import GoneError
 from wake2vec import Wake2VecError
 
-DRIVERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SECONDS_TO_LEAVE = 5.0
 """For a worker that has nothing to do: one that is killed leaves what its libraries registered with the system."""
-
-if sys.platform == "linux":
-    # A process that has loaded the libraries, and nothing else, makes the workers: so they are there at once.
-    PROCESSES = multiprocessing.get_context("forkserver")
-    PROCESSES.set_forkserver_preload(["study.engine.worker"])
-else:
-    PROCESSES = multiprocessing.get_context("spawn")
-Pipe = Connection  # of anything that can be pickled
-
-
-def start_process(target: Callable[..., None], *arguments: object, name: str | None = None) -> tuple[BaseProcess, Pipe]:
-    """A process that begins with `target(pipe, *arguments)`, and the pipe's other end. It hears no signals of the
-    driver's, and ends with it."""
-    pipe, other = PROCESSES.Pipe()
-    process = PROCESSES.Process(target=target, args=(other, *arguments), name=name, daemon=True)
-    resource_tracker.ensure_running()  # its start unblocks signals
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, DRIVERS_SIGNALS)  # what is started inherits that
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    other.close()
-    return process, pipe
 
 
 class Processes:

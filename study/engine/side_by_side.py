@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from study.engine.processes import PROCESSES
+from study.engine.fork_server import PROCESSES
 from study.engine.worker import SECONDS_BETWEEN_LOOKS, share_of_cores
 from wake2vec import AVAILABLE_THREADS, RunConfig, passes_in, powers_of_two, prepare
 

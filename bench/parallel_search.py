@@ -1,10 +1,10 @@
-"""`python -m bench.beside [SEED ...]`: what proposals lose where eight trials are open, at equal numbers of trials.
+"""`python -m bench.parallel_search [SEED ...]`: what eight open trials cost proposals, at equal numbers of trials.
 
 A surrogate of the profile `tiny` stands in for training: 64 of its trials are run at random points of its space, and a
 Gaussian process is fitted to each figure that objectives and bounds judge. It is the same for both sides, so what is
 compared is the sampler alone, with as many trials one at a time and eight at a time. All trials take equally long, so
-the oldest ends first. Searches are kept in `mlruns/beside`, and the command goes on where it stopped: hours on one
-core, nearly all of them Optuna's proposals.
+the oldest ends first. Searches are kept in `mlruns/parallel_search`, and the command goes on where it stopped: hours
+on one core, nearly all of them Optuna's proposals.
 """
 
 import functools
@@ -34,7 +34,7 @@ from study.search.proposal import propose, suggest
 from study.settings import Range, Value
 from wake2vec import run, write_json
 
-FOLDER = ROOT / "mlruns" / "beside"
+FOLDER = ROOT / "mlruns" / "parallel_search"
 POINTS, SEEDS, OPEN = 64, range(20), 8
 BARS = {30: 0.9, 60: 0.95}
 """By trials, how much of the hypervolume of one at a time."""
@@ -57,11 +57,11 @@ def main() -> None:
         for seed, name in itertools.product(seeds, SIDES):
             search(name, seed, count, surrogate)
             print(f"{count} trials of seed {seed}, {name}: done", file=sys.stderr)
-        publish("beside", "python -m bench.beside", figures(seeds, surrogate, list(BARS)[:place]))
+        publish("parallel_search", "python -m bench.parallel_search", figures(seeds, surrogate, list(BARS)[:place]))
 
 
 class Surrogate:
-    """The figures of a trial, from its knobs: one process a figure, over the knobs on their own scales."""
+    """The figures of a trial, from its knobs: one Gaussian process a figure, over the knobs on their own scales."""
 
     def __init__(self, config: StudyConfig, params: list[dict[str, Value]], figures: list[dict[str, float]]) -> None:
         self.config, self._space = config, config.study.space
