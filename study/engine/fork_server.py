@@ -22,7 +22,7 @@ Pipe = Connection  # of anything that can be pickled
 
 
 def load_ahead() -> None:
-    """Let the fork server load the libraries from now on, which takes it ten seconds of a core. Idempotent."""
+    """Let the fork server load the libraries from now on beside this process: seconds of a core. Idempotent."""
     if sys.platform == "linux":
         with _deaf():
             forkserver.ensure_running()

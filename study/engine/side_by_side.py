@@ -17,6 +17,8 @@ from wake2vec import AVAILABLE_THREADS, RunConfig, passes_in, powers_of_two, pre
 MOST_WORKERS = 16
 BYTES_A_PROCESS = 5e8
 """Beside what its run takes: the libraries."""
+BYTES_OF_MLFLOW = 6e8
+"""Of the process that tells MLflow where several runs are open (`bench.cluster slots`)."""
 ROUND_S = 1.5
 ROUNDS = 2
 """The counts take turns, so that what else the machine does meets all of them."""
@@ -41,7 +43,8 @@ def measure_workers(config: RunConfig, run_bytes: float) -> Pace | None:
 
     A run takes `run_bytes`. The processes share nothing but the files, as a study's workers do.
     """
-    fit = int(psutil.virtual_memory().available // (run_bytes + BYTES_A_PROCESS))
+    free_bytes = max(psutil.virtual_memory().available - BYTES_OF_MLFLOW, 0)
+    fit = int(free_bytes // (run_bytes + BYTES_A_PROCESS))
     counts = powers_of_two(min(fit, AVAILABLE_THREADS, MOST_WORKERS))
     if len(counts) < 2:
         return None
