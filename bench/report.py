@@ -17,7 +17,8 @@ from study.report.page import write_report
 from study.runs.reader import read_record
 from study.runs.record import StudyRecord
 from study.runs.run import Run
-from study.runs.storage import load_study, storage_url
+from study.runs.storage import load_study
+from study.runs.study_database import study_database
 from study.search.proposal import distributions
 
 TRIALS = 100
@@ -51,7 +52,7 @@ def plant(source: StudyRecord, folder: Path, trials: int) -> None:
     """
     config, rng = source.config, np.random.default_rng(0)
     directions = [objective.direction for objective in config.study.objectives]
-    study = optuna.create_study(study_name=config.study.name, storage=storage_url(folder), directions=directions)
+    study = optuna.create_study(study_name=config.study.name, storage=study_database(folder).url, directions=directions)
     study.set_user_attr("fingerprint", load_study(source.folder, config.study.name).user_attrs["fingerprint"])
     draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(trials):

@@ -72,7 +72,7 @@ def drive(
     inputs = fingerprint_inputs(config.run)
     work = functools.partial(sleep_off, source, seconds)
     with only_driver(folder, config.study.name) as lease, fenced(folder, lease.check):
-        study = open_study(folder, config, fingerprint_of(config, inputs), lease.check)
+        study = open_study(folder, config, fingerprint_of(config, inputs), lease)
         executor = Cluster(folder, slots, config.run, address, work=work)
         return run_on(executor, study, Unpictured(config, folder, inputs), watcher or Quiet(), lease=lease).record
 

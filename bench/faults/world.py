@@ -32,6 +32,7 @@ from bench.faults.studies import (
 )
 from bench.figures import Figure, publish
 from study.runs.faults import Exit
+from study.runs.lease import OneDriver
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.tracking.database import make_tracking
@@ -165,7 +166,10 @@ class World(Studies):
         folder = self.new()
         make_tracking(folder)
         record = StudyRecord(self.config, folder, [])
-        told, spent_s = Telling(Projection(self.config, folder, {}), lambda: record, lambda said: None), 0.0
+        told, spent_s = (
+            Telling(Projection(self.config, folder, {}), lambda: record, lambda said: None, OneDriver(folder)),
+            0.0,
+        )
         end = time.monotonic() + seconds
         with contextlib.closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")

@@ -46,8 +46,8 @@ from study.runs.compare import pair_of, shown_cautions
 from study.runs.database import check_folder
 from study.runs.faults import Exit, exit_of, fault_of
 from study.runs.judge import why_enough
-from study.runs.lease import driver_of
 from study.runs.record import StudyRecord
+from study.runs.study_database import study_database
 from study.show.tables import comparison_table, front_table, legend
 from wake2vec import TrialStopped, Wake2VecError
 
@@ -184,7 +184,7 @@ def run(
     _say_outcome(record)
     trials = "1 trial" if outcome.added == 1 else f"{outcome.added} trials"
     say(f"\n{trials} in {duration(time.monotonic() - started)}. Next:")
-    driver = driver_of(folder, config.study.name)
+    driver = study_database(folder).driver_of(config.study.name)
     say_commands(following(record, driver, profile, overrides, folder, prefer, given))
 
 

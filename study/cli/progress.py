@@ -78,6 +78,9 @@ class Bars:
     def mlflow_lacks(self, what: str) -> None:
         self._console.print(what)
 
+    def waiting(self, what: str) -> None:
+        self._console.print(what)
+
     def sampler_changed(self, sampler: str, trials: int) -> None:
         why = (
             "as aimed trials have one objective"

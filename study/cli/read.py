@@ -24,11 +24,11 @@ from study.cli.status import bests_table, cost_in_words, line_of, lines_table, s
 from study.config import DEFAULT_PROFILE, RESULTS
 from study.runs.compare import Pair, evaluations, pair_of, shown_cautions
 from study.runs.judge import BEATS, front_runs, kind_of, standing
-from study.runs.lease import driver_of
 from study.runs.reader import read_record
 from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.runs.storage import study_names
+from study.runs.study_database import study_database
 from study.settings import Value
 from study.show.sentences import kept_told
 from study.show.table import WIDTH, Table, facts
@@ -65,7 +65,7 @@ def status(
         _all_studies(folder, as_json_)
         return
     record = read_record(opened_study(profile, overrides, prefer, folder), folder)
-    driver = driver_of(folder, record.config.study.name)
+    driver = study_database(folder).driver_of(record.config.study.name)
     commands = following(record, driver, profile, overrides, folder, prefer)
     if as_json_:
         typer.echo(as_json({**status_content(record, driver), "next": commands}))

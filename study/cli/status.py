@@ -13,10 +13,10 @@ from study.format import UNDEFINED, duration, goal_of, shown, shown_name
 from study.runs.compare import shown_figures, shown_values
 from study.runs.cost import Cost
 from study.runs.judge import is_done
-from study.runs.lease import driver_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
 from study.runs.storage import load_study
+from study.runs.study_database import study_database
 from study.show.table import Column, Table, facts
 
 
@@ -146,7 +146,7 @@ def line_of(folder: Path, name: str) -> dict[str, Any]:
     ends = [trial.datetime_complete.timestamp() for trial in trials if trial.datetime_complete is not None]
     return {
         "study": name,
-        "driver": driver_of(folder, name),
+        "driver": study_database(folder).driver_of(name),
         "finished": states.count(TrialState.COMPLETE),
         "stopped": states.count(TrialState.PRUNED),
         "failed": states.count(TrialState.FAIL),

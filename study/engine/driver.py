@@ -6,6 +6,7 @@ stands there. So a driver that died is followed by one that runs the open trials
 
 import contextlib
 import importlib.util
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,19 +34,24 @@ from study.engine.worker import (
     ThreadsChosen,
     share_of_cores,
 )
+from study.runs.addresses import addresses_of
 from study.runs.choose import Choice
-from study.runs.database import check_database, make_private
+from study.runs.database import make_private
+from study.runs.faults import ConnectionLostError, UnreachableError, fault_of
 from study.runs.judge import why_enough
-from study.runs.lease import Lease, only_driver
+from study.runs.lease import OneDriver
 from study.runs.objectives import objective_values, violations
 from study.runs.reader import StudyReader
 from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State, config_of, note_fault
-from study.runs.storage import INPUTS, fingerprint_of, open_study, study_names
+from study.runs.storage import ENDED, INPUTS, RUN, ended_digests, fingerprint_of, open_study, study_names
+from study.runs.study_database import Lease, study_database
 from study.search.proposal import distributions, propose, suggest
 from study.search.stopping import Stopper
 from study.search.warm_start import check_warm_start, import_trials
 from study.tracking import fenced
+from study.tracking.archive import Archive, bring_results
+from study.tracking.database import check_tracking
 from study.tracking.sync import Projection
 from study.tracking.telling import Teller, Telling
 from wake2vec import (
@@ -66,6 +72,11 @@ from wake2vec import (
 Result = RunResult | Abandoned | Failed
 """How a run ended; `Suspended` is none of it."""
 RAY_REMEDY = "make .venv/cluster"
+SECONDS_BETWEEN_LOOKS = 0.5
+"""At what other drivers do, and at a server that doesn't answer."""
+SECONDS_BETWEEN_TRIES = 2
+LONGEST_OUTAGE_S = 1800.0
+"""Of the study database: then the driver ends, and the same command goes on."""
 TOLD = {State.FINISHED: TrialState.COMPLETE, State.STOPPED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
 
@@ -109,24 +120,73 @@ def drive(
         StorageFault: the study database, the disk or the folder fails, or another driver has taken over: results
             stand in their work folders, and the same call goes on. Of MLflow's database none is raised.
     """
-    executor = executor_for(config, folder, address)
     inputs = fingerprint_inputs(config.run)
-    check_database(folder / "optuna.db", to_write=True)
+    while True:
+        try:
+            return _drive(config, folder, watcher, stop, address, inputs)
+        except Exception as fault:
+            lost = fault_of(fault)
+            if not isinstance(lost, ConnectionLostError):
+                raise
+        _wait_for_database(folder, watcher, stop, lost)  # what was held may be another's by now: it begins anew
+
+
+def _wait_for_database(folder: Path, watcher: Watcher, stop: Callable[[], bool], fault: ConnectionLostError) -> None:
+    """Raises UnreachableError: it isn't there again in `LONGEST_OUTAGE_S`; TrialStopped: `stop` said so before."""
+    watcher.waiting(f"the study database was lost, the study goes on when it is there again: {fault.why}")
+    until = time.monotonic() + LONGEST_OUTAGE_S
+    while True:
+        try:
+            return study_database(folder).check()
+        except (UnreachableError, ConnectionLostError):
+            if time.monotonic() > until:
+                raise
+        for _ in range(SECONDS_BETWEEN_TRIES * 10):
+            if stop():
+                raise TrialStopped
+            time.sleep(0.1)
+
+
+def _drive(
+    config: StudyConfig,
+    folder: Path,
+    watcher: Watcher,
+    stop: Callable[[], bool],
+    address: str | None,
+    inputs: dict[str, str],
+) -> StudyOutcome:
+    """Until the study is done, or its database is lost."""
+    executor = executor_for(config, folder, address)
+    database = study_database(folder)
+    database.check()
+    if addresses_of(folder).tracking is not None:
+        check_tracking(folder)
     material = prepare(config.run, folder / "cache", keep=False)
     check_figures(config, folder)
     watcher.study_started(material.audit)
     make_private(folder)
-    with only_driver(folder, config.study.name) as lease, fenced(folder, lease.check):
+    with database.hold(config.study.name) as lease, fenced(folder, lease.check):
         fingerprint = fingerprint_of(config, inputs)
         if config.study.warm_start and config.study.name not in study_names(folder):
+            for earlier in config.study.warm_start if lease.is_shared else ():
+                bring_results(folder, earlier)
             measure_runs(config, folder, watcher.remeasuring)  # what is imported may lack an objective of today
             check_warm_start(folder, config, fingerprint)
-        study = open_study(folder, config, fingerprint, lease.check)
+        study = open_study(folder, config, fingerprint, lease)
+        projection = Projection(config, folder, inputs)
+        archive = None
+        if addresses_of(folder).tracking is not None:
+            with lease.alone(stop):
+                if study.user_attrs.get(RUN) != projection.tracker.parent:
+                    study.set_user_attr(RUN, projection.tracker.parent)
+            archive = Archive(folder, projection.tracker.parent) if lease.is_shared else None
         measure_runs(config, folder, watcher.remeasuring)
-        import_trials(study, folder, config, fingerprint)
+        with lease.alone(stop):
+            put = (lambda digest: None) if archive is None else archive.put
+            import_trials(study, folder, config, fingerprint, put)
         if address in (None, LOCAL):
             use_threads(share_of_cores(config.study.workers))  # who waits for a proposal leaves so many cores to it
-        return run_on(executor, study, Projection(config, folder, inputs), watcher, stop, lease)
+        return run_on(executor, study, projection, watcher, stop, lease, archive)
 
 
 def run_on(
@@ -136,14 +196,19 @@ def run_on(
     watcher: Watcher,
     stop: Callable[[], bool] = lambda: False,
     lease: Lease | None = None,
+    archive: Archive | None = None,
 ) -> StudyOutcome:
-    """One pass over a study, whose lock is held; with several runs at once MLflow is told by a process of its own."""
+    """One pass over a study, whose lock is held.
+
+    MLflow is told by a process of its own with several runs at once, and where it is a server: nobody waits for it.
+    """
+    lease = lease or OneDriver(projection.folder)
     with contextlib.ExitStack() as stack:
         mlflow = None
-        if not isinstance(executor, InProcess):
-            mlflow = stack.enter_context(MlflowProcess(projection, watcher.mlflow_lacks, lease))
+        if not isinstance(executor, InProcess) or addresses_of(projection.folder).tracking is not None:
+            mlflow = stack.enter_context(MlflowProcess(projection, watcher.mlflow_lacks, lease.fence()))
         stack.enter_context(executor)  # last, so that open runs are left with a checkpoint before MLflow is waited for
-        return Driver(study, projection, watcher, stop, lease, mlflow).run(executor)
+        return Driver(study, projection, watcher, stop, lease, mlflow, archive).run(executor)
 
 
 def executor_for(config: StudyConfig, folder: Path, address: str | None) -> Executor:
@@ -179,29 +244,35 @@ class Driver:
         stop: Callable[[], bool] = lambda: False,
         lease: Lease | None = None,
         mlflow: Teller | None = None,
+        archive: Archive | None = None,
     ) -> None:
         self._study = study
-        self._lease = lease
+        self._lease = lease or OneDriver(projection.folder)
+        self._archive = archive
         self._watcher = watcher
         self._stop = stop
         self._config, self._folder, self._inputs = projection.config, projection.folder, projection.inputs
         self._reader = StudyReader(study, self._config, self._folder)
-        self._mlflow = mlflow or Telling(projection, self._reader.record, watcher.mlflow_lacks)
+        self._mlflow = mlflow or Telling(projection, self._reader.record, watcher.mlflow_lacks, self._lease.fence())
         self._faults = Faults(self._config)
-        self._interrupted = [trial.number for trial in self._reader.record().running]
-        self._damaged = [trial for trial in self._reader.record().damaged if self._is_run_again(trial)]
+        self._damaged = [trial for trial in self._record().damaged if self._is_run_again(trial)]
         self._open: dict[str, OpenRun] = {}
         self._held: list[tuple[OpenRun, Result]] = []
-        """How runs ended; what comes before the baseline's end waits for it, as bounds are measured from it."""
+        """How runs ended; what comes before the baseline's end waits for it, as bounds are measured from it.
+
+        So does what the archive of a shared study can't take for now.
+        """
         self._is_left = False
         """Whether a run was left with a checkpoint: the time is over."""
         self._ended: list[Run] = []
         self._sampler = "gp"
         """What proposed last."""
+        self._told: set[str] = set()
+        """Reasons to wait."""
 
     def run(self, executor: Executor) -> StudyOutcome:
         executor.work(self)
-        record = self._reader.record()
+        record = self._record()
         if not record.finished:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
@@ -214,29 +285,82 @@ class Driver:
         return self._stop.deadline if isinstance(self._stop, Stop) else None
 
     def stop(self) -> bool:
-        return self._stop() or self._is_left
+        return self._stop() or self._is_left or self._lease.is_lost
 
     def next_task(self) -> Task | None:
-        if self.stop():
+        while True:
+            waiting = ""
+            if not self.stop():
+                self._mlflow.catch_up()
+                try:
+                    self._end_held(self._record())  # before others must wait for this one
+                    with self._lease.alone(self.stop) as is_alone:
+                        task, is_elsewhere = self._next(self._record()) if is_alone else (None, True)
+                except UnreachableError as fault:
+                    task, waiting = None, str(fault)
+                else:
+                    waiting = "other drivers have what is left to do: waiting for them" if is_elsewhere else ""
+                if task is not None:
+                    return task
             if self._open:
                 return None
-            raise TrialStopped
-        self._mlflow.catch_up()
-        record = self._reader.record()
-        if self._damaged:
-            return self._begin_again(self._damaged.pop(0), record)
-        if self._interrupted:
-            return self._begin_trial(self._reopen(self._interrupted.pop(0)), record)
+            if self._lease.is_lost:
+                raise ConnectionLostError
+            if self.stop():
+                raise TrialStopped
+            if not waiting:
+                return None
+            self._wait(waiting)
+
+    def _next(self, record: StudyRecord) -> tuple[Task | None, bool]:
+        """What this driver is to do next, claimed; None: nothing. And whether others have what it would do."""
+        is_elsewhere = bool(self._held)
+        while self._damaged:
+            trial = self._damaged.pop(0)
+            if self._lease.claim(trial.label):
+                return self._begin_again(trial, record), False
+        for trial in self._not_own(record.running):
+            if self._lease.claim(trial.label):
+                if any(still.number == trial.number for still in self._reader.record().running):
+                    return self._begin_trial(self._reopen(trial.number), record), False
+                self._lease.free(trial.label)  # its driver has told its end since
+            is_elsewhere = True
         if self._may_begin(record):
-            trial = self._ask(record)
+            proposed = self._ask(record)
+            label = f"trial {proposed.number}"
+            self._lease.claim(label)
             # That may take half a minute. Where the time is over by now the next driver begins the trial.
-            return self.next_task() if self.stop() else self._begin_trial(trial, record)
-        due = [companion for companion in self._due(record) if companion.label not in self._open]
-        return self._begin(due[0], record, None) if due else None
+            if not self.stop():
+                return self._begin_trial(proposed, record), False
+            self._lease.free(label)
+            return None, False
+        for companion in self._not_own(self._due(record)):
+            if self._lease.claim(companion.label):
+                if not self._lease.is_shared or companion.digest not in ended_digests(self._study):
+                    return self._begin(companion, record, None), False
+                self._lease.free(companion.label)
+            is_elsewhere = True
+        return None, is_elsewhere
+
+    def _not_own(self, runs: Sequence[Run]) -> list[Run]:
+        """Those that aren't open here, and don't wait here for the baseline's end."""
+        own = {*self._open, *(held.run.label for held, _ in self._held)}
+        return [run for run in runs if run.label not in own]
+
+    def _record(self) -> StudyRecord:
+        """The study as it stands, with the results of other drivers. Raises UnreachableError: they can't be had."""
+        if self._archive is not None:
+            self._archive.bring(ended_digests(self._study))
+        return self._reader.record()
+
+    def _wait(self, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            self._watcher.waiting(why)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def told(self, task: Task, event: Event) -> None:
-        if self._lease is not None:
-            self._lease.check()
+        self._lease.check()
         if isinstance(event, ThreadsChosen):
             self._watcher.threads_chosen(event.threads, event.seconds)
         elif isinstance(event, Restarted):
@@ -255,10 +379,15 @@ class Driver:
             self._is_left = True
             return
         self._held.insert(0 if ended.run.is_baseline else len(self._held), (ended, outcome))
-        # A baseline that was left with a checkpoint is waited for too: what is held then is told by the next driver.
-        if ended.run.is_baseline or not any(trial.is_baseline for trial in self._reader.record().running):
-            while self._held:
-                self._end(*self._held.pop(0))
+        with contextlib.suppress(UnreachableError):  # then it is told before anything else is done
+            self._end_held(self._record())
+
+    def _end_held(self, record: StudyRecord) -> None:
+        """A baseline that was left with a checkpoint is waited for too: the next driver tells what is held then."""
+        has_baseline = bool(self._held) and self._held[0][0].run.is_baseline
+        while self._held and (has_baseline or not any(trial.is_baseline for trial in record.running)):
+            self._end(*self._held[0])
+            del self._held[0]
 
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
@@ -273,14 +402,20 @@ class Driver:
         if study.order == "free" and not study.is_aimed(number):
             return True
         last_seen = study.last_seen_by(number)
-        return all(trial.number > last_seen for trial in record.running)
+        # An aimed trial waits for other drivers' too, any other for this one's alone: they come and go.
+        own = [trial for trial in record.running if study.is_aimed(number) or not self._is_of_another(trial)]
+        return all(trial.number > last_seen for trial in own)
+
+    def _is_of_another(self, trial: Run) -> bool:
+        return self._lease.is_shared and trial.label not in self._open
 
     def _ask(self, record: StudyRecord) -> optuna.Trial:
         """The next trial, with all its parameters in the study database, in one transaction, before it begins."""
         if _waiting(record.trials):
             return self._study.ask()
         number = len(record.trials)
-        kept = {"unseen": sorted(record.unseen_by(number))} if self._config.study.order == "free" else {}
+        is_free = self._config.study.order == "free" or self._lease.is_shared
+        kept = {"unseen": sorted(record.unseen_by(number))} if is_free else {}
         proposal = propose(record, number)
         if self._config.study.sampler == "auto" and proposal.sampler != self._sampler:
             self._sampler = proposal.sampler
@@ -328,6 +463,8 @@ class Driver:
     def _begin_again(self, trial: Run, record: StudyRecord) -> Task:
         """A trial that Optuna knows to have ended, and whose files can't be read any more: in the same work folder."""
         self._watcher.remeasuring(f"{trial.label} is run again: {trial.reason}")
+        if self._archive is not None:
+            self._archive.forget(trial.digest)
         task = self._begin(trial, record, None)
         return task if trial.step else replace(task, stopper=None)  # one that had a result isn't stopped
 
@@ -358,15 +495,25 @@ class Driver:
         run, fault = self._judged(ended.run, outcome)
         if fault is not None and ended.trial is not None:
             self._faults.check_cause(fault)
+        if fault is not None and run.role is not Role.TRIAL:
+            note_fault(self._work(run.digest), run.reason)
+        self._keep(run)
         if ended.trial is not None:
             self._tell(ended.trial, run)
-        elif fault is not None and run.role is not Role.TRIAL:
-            note_fault(self._work(run.digest), run.reason)
+        self._lease.free(run.label)
         self._ended.append(run)
         self._watcher.run_ended(run)
         self._mlflow.ended(run)
         if fault is not None and ended.trial is not None:
             self._faults.check_repeat(fault, bool(self._reader.record().finished))
+
+    def _keep(self, run: Run) -> None:
+        """In the archive of a shared study, before its database knows that the run has ended."""
+        if self._archive is None or (run.role is Role.TRIAL and run.state is State.FAILED):
+            return
+        self._archive.put(run.digest)
+        if run.role is not Role.TRIAL:
+            self._study.set_user_attr(ENDED + run.digest, run.label)
 
     def _judged(self, run: Run, outcome: Result) -> tuple[Run, TrialFailedError | None]:
         """What became of the run, and what made it fail."""

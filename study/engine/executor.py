@@ -24,6 +24,10 @@ class Watcher(Protocol):
         """MLflow can't be told for now, or was made anew: in words. The study goes on, and it is brought later."""
         return
 
+    def waiting(self, what: str) -> None:
+        """The driver has nothing to do for now, or can't: in words, once for each reason."""
+        return
+
     def threads_chosen(self, threads: int, seconds: Mapping[int, float]) -> None:
         """`seconds` of a pass by number of threads, as measured at the beginning of a run."""
         return

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from study.config import StudyConfig
-from study.runs.database import check_database
+from study.runs.addresses import addresses_of
 from study.runs.faults import StorageFault
-from study.runs.lease import driver_of, only_driver
 from study.runs.storage import study_names
+from study.runs.study_database import Lease, study_database
 from wake2vec import (
     UNREADABLE,
     DamagedError,
@@ -94,12 +94,12 @@ def bring_up_to_date(config: StudyConfig, folder: Path, say: Say, again: bool = 
     Raises:
         ConfigError: another process holds the study's lock.
     """
-    if not _to_measure(config.run, folder, again) and _is_told(config, folder):
-        return 0
-    with only_driver(folder, config.study.name):
+    if addresses_of(folder).is_shared or (not _to_measure(config.run, folder, again) and _is_told(config, folder)):
+        return 0  # of a shared study: what others have must stay what it is
+    with study_database(folder).hold(config.study.name) as lease:
         measured = measure_runs(config, folder, say, again)
         if not _is_told(config, folder):
-            _tell(config, folder, say)
+            _tell(config, folder, say, lease)
     return measured
 
 
@@ -111,18 +111,20 @@ def sync_mlflow(config: StudyConfig, folder: Path) -> None:
         StorageFault: MLflow's database can't be used, or another process drives the study.
     """
     from study.runs.reader import read_record
+    from study.tracking.database import check_tracking
     from study.tracking.sync import Projection
 
+    fetch(config, folder)
     record = read_record(config, folder)
-    check_database(folder / "mlflow.db", to_write=True)
-    with only_driver(folder, config.study.name):
+    check_tracking(folder)
+    with study_database(folder).hold(config.study.name) as lease, lease.fence().alone():
         projection = Projection(config, folder, record.inputs)
         projection.missing(record)
         if record.finished:
             projection.study(record)
 
 
-def _tell(config: StudyConfig, folder: Path, say: Say) -> None:
+def _tell(config: StudyConfig, folder: Path, say: Say, lease: Lease) -> None:
     measured_s = _time_in(folder / MEASURED)
     if config.study.name in study_names(folder):
         from study.runs.reader import read_record
@@ -130,7 +132,7 @@ def _tell(config: StudyConfig, folder: Path, say: Say) -> None:
         from study.tracking.telling import Telling
 
         record = read_record(config, folder)
-        mlflow = Telling(Projection(config, folder, record.inputs), lambda: record, say)
+        mlflow = Telling(Projection(config, folder, record.inputs), lambda: record, say, lease.fence())
         if not mlflow.bring(has_news=True):
             return
     write_json(_told_path(config, folder), measured_s)
@@ -177,9 +179,22 @@ def _finished(folder: Path) -> list[WorkFolder]:
     return [WorkFolder(path.parent) for path in sorted((folder / "trials").glob("*/result.json"))]
 
 
+def fetch(config: StudyConfig, folder: Path) -> None:
+    """Bring what other drivers of a shared study have made, without its rows.
+
+    Raises:
+        StorageFault: a server doesn't answer, or doesn't let this user in.
+    """
+    if addresses_of(folder).is_shared:
+        from study.tracking.archive import bring_results
+
+        bring_results(folder, config.study.name)
+
+
 def opened(config: StudyConfig, folder: Path, say: Say) -> StudyConfig:
     """The configuration, once its runs have been brought up to date; a driver that is at work has done that itself."""
-    if driver_of(folder, config.study.name) is None:
+    fetch(config, folder)
+    if study_database(folder).driver_of(config.study.name) is None:
         try:
             bring_up_to_date(config, folder, say)
         except (OSError, StorageFault) as fault:

@@ -18,10 +18,10 @@ from typing import Any, Self
 import optuna
 
 from study.engine.fork_server import DRIVERS_SIGNALS, Pipe, start_process
-from study.runs.lease import Lease
 from study.runs.reader import record_of
 from study.runs.run import Run
 from study.runs.storage import load_study
+from study.runs.study_database import Fence
 from study.tracking import fenced
 from study.tracking.sync import Projection
 from study.tracking.telling import LACKING, Telling
@@ -42,14 +42,14 @@ class MlflowProcess:
     `say` is given lines as `Telling` gives them, when the driver has something to tell or asks to catch up.
     """
 
-    def __init__(self, projection: Projection, say: Callable[[str], None], lease: Lease | None) -> None:
-        self._projection, self._say, self._lease = projection, say, lease
+    def __init__(self, projection: Projection, say: Callable[[str], None], fence: Fence) -> None:
+        self._projection, self._say, self._fence = projection, say, fence
         self._open: dict[str, tuple[Run, Mapping[str, str]]] = {}
         self._child: _Child | None = None
         self._again_at = 0.0
 
     def __enter__(self) -> Self:
-        self._child = _Child(self._projection, self._lease, lacks=False)
+        self._child = _Child(self._projection, self._fence, lacks=False)
         return self
 
     def __exit__(
@@ -111,7 +111,7 @@ class MlflowProcess:
         """To the process, or to the one that follows it, which finds out itself what was sent while there was none."""
         self._bury()
         if self._child is None and time.monotonic() >= self._again_at:
-            self._child = _Child(self._projection, self._lease, lacks=True)
+            self._child = _Child(self._projection, self._fence, lacks=True)
             for begun in self._open.values():
                 self._child.send(("begin", *begun))
         if self._child is not None:
@@ -128,8 +128,8 @@ class MlflowProcess:
 class _Child:
     """The driver's side of the process. A thread of its own sends, so that one that is stopped stops nobody."""
 
-    def __init__(self, projection: Projection, lease: Lease | None, lacks: bool) -> None:
-        self._process, self._pipe = start_process(_serve, projection, lease, lacks, name="mlflow")
+    def __init__(self, projection: Projection, fence: Fence, lacks: bool) -> None:
+        self._process, self._pipe = start_process(_serve, projection, fence, lacks, name="mlflow")
         self._waiting: queue.SimpleQueue[Message] = queue.SimpleQueue()
         threading.Thread(target=self._feed, daemon=True).start()
 
@@ -163,18 +163,19 @@ class _Child:
             self._pipe.send(message)
 
 
-def _serve(pipe: Pipe, projection: Projection, lease: Lease | None, lacks: bool) -> None:
+def _serve(pipe: Pipe, projection: Projection, fence: Fence, lacks: bool) -> None:
     """The process's life: until it is sent away, or the driver is no more."""
     signal.pthread_sigmask(signal.SIG_BLOCK, DRIVERS_SIGNALS)
     config, folder = projection.config, projection.folder
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger().addHandler(_Forwarding(pipe))
-    with fenced(folder, lease.check) if lease is not None else contextlib.nullcontext():
+    with fenced(folder, fence.check):
         telling = Telling(
             projection,
             lambda: record_of(load_study(folder, config.study.name), config, folder),
             lambda line: _answer(pipe, "said", line),
+            fence,
             lacks,
         )
         while (message := _heard(pipe)) is not None:

@@ -37,8 +37,13 @@ class Exit(IntEnum):
     """A database of an older or newer version."""
     DAMAGED = 8
     """A database that can't be read any more."""
+    UNREACHABLE = 9
+    """A server of a shared study that doesn't answer, or that was lost."""
     INTERRUPTED = 130
     """Ctrl-C; 143 is SIGTERM."""
+
+
+SAME = "the same command continues"
 
 
 class StorageFault(ConfigError):  # noqa: N818 (its kinds are errors)
@@ -87,6 +92,35 @@ class DamagedDatabaseError(StorageFault):
     exit = Exit.DAMAGED
 
 
+class UnreachableError(StorageFault):
+    """A server can't be reached."""
+
+    exit = Exit.UNREACHABLE
+
+
+class ConnectionLostError(StorageFault):
+    """The study database was there, and isn't any more; with the connection what this process held is lost."""
+
+    exit = Exit.UNREACHABLE
+
+    def __init__(self, why: str = "its connection is closed") -> None:
+        super().__init__(f"the study database must stay reachable: {why}; {SAME}")
+        self.why = why
+
+
+class PoolerError(StorageFault):
+    """What answers isn't the server itself."""
+
+    exit = Exit.UNUSABLE
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--storage must be the direct address of the server: a pooler in transaction mode answers there, which "
+            "gives one session to several clients, so that two drivers would hold one trial; give the direct "
+            "connection (the one without `-pooler`, or of port 5432)"
+        )
+
+
 LEFT_OVERS = ("-journal", "-wal")
 IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 NO_DATABASE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
@@ -100,7 +134,6 @@ NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
 OF_SYSTEM = re.compile(r"\(os error (\d+)\)")
 """In a fault of safetensors, which tells those of the disk as its own."""
 NO_TABLE = re.compile(r"no such (table|column)")
-SAME = "the same command continues"
 ANEW = f"Then {SAME}; without it, it makes one anew from the work folders and trains nothing again"
 
 
@@ -125,6 +158,8 @@ def fault_of(fault: BaseException, folder: Path | None = None, database: Path | 
             and (said := _of_sqlite(cause, database or _database(fault, folder))) is not None
         ):
             return said
+        if type(cause).__module__.startswith("psycopg"):
+            return of_postgres(cause, is_lost=True)
         if isinstance(cause, SafetensorError) and (number := OF_SYSTEM.search(str(cause))) is not None:
             return _of_system(OSError(int(number[1]), os.strerror(int(number[1]))), folder)
         if isinstance(cause, OSError) and (said := _of_system(cause, folder)) is not None:
@@ -135,6 +170,33 @@ def fault_of(fault: BaseException, folder: Path | None = None, database: Path | 
                 f"older copy put in its place? With it or with the newer one {SAME}"
             )
     return None
+
+
+LOGIN = re.compile(r"password|pg_hba|authentication|role .* (does not exist|is not permitted)|permission denied")
+LOST = re.compile(r"08...|57P0[123]")
+"""SQLSTATEs of a connection that is gone, and of a server that is going."""
+
+
+def of_postgres(fault: BaseException, is_lost: bool = False) -> StorageFault:
+    """What psycopg says, in a line; `is_lost`: a fault without a code is the end of a connection that was there."""
+    code = getattr(fault, "sqlstate", None)
+    # A server of several addresses is told once for each.
+    said = " ".join(dict.fromkeys(line.strip() for line in str(fault).splitlines() if line.strip()))
+    if (is_lost and code is None) or LOST.fullmatch(code or ""):
+        return ConnectionLostError(said)
+    if code == "42501" or (code or "").startswith("28") or LOGIN.search(said):
+        return NotPermittedError(
+            f"the study database must let this user in: {said}; user and database stand in --storage, a password in "
+            "~/.pgpass (host:port:database:user:password, chmod 600) or PGPASSWORD"
+        )
+    if code == "53100":
+        return DiskError(f"the study database's disk must take what is written: {said}; free some space there, {SAME}")
+    if code == "53300" or "too many" in said:
+        return InUseError(f"the study database must have a connection left for each driver: {said}; stop some")
+    return UnreachableError(
+        f"the study database must answer: {said}; see whether the address after --storage is right, whether its "
+        "server runs and whether its database was made (createdb)"
+    )
 
 
 def causes(fault: BaseException) -> Iterator[BaseException]:

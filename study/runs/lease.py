@@ -11,22 +11,57 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
 import psutil
+from optuna.storages import RDBStorage
 
 from study.runs.database import check_database, identity
 from study.runs.faults import InUseError, gone_folder
+from study.runs.sqlite import storage_to_write
 
 
 @dataclass(frozen=True)
-class Lease:
-    """A driver's hold on a study, while it has the lock."""
+class OneDriver:
+    """A `Lease` where there can't be another driver."""
 
     folder: Path
+    claims: set[str] = field(default_factory=set, init=False)
+    """Labels of runs."""
+    is_shared = False
+    is_lost = False
+
+    def check(self) -> None:
+        return
+
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[RDBStorage]:
+        yield storage_to_write(self.folder, self.check)
+
+    @contextlib.contextmanager
+    def alone(self, stop: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+        yield True
+
+    def claim(self, label: str) -> bool:
+        if label in self.claims:
+            return False
+        self.claims.add(label)
+        return True
+
+    def free(self, label: str) -> None:
+        self.claims.discard(label)
+
+    def fence(self) -> "OneDriver":
+        return self
+
+
+@dataclass(frozen=True)
+class FileLease(OneDriver):
+    """A driver's hold on a study, while it has the lock."""
+
     name: str
     text: str
     """Of the note."""
@@ -51,7 +86,7 @@ class Lease:
 
 
 @contextlib.contextmanager
-def only_driver(folder: Path, name: str) -> Iterator[Lease]:
+def only_driver(folder: Path, name: str) -> Iterator[FileLease]:
     """Hold the study's lock, which the system frees when the process ends, however it ends.
 
     Raises:
@@ -65,7 +100,7 @@ def only_driver(folder: Path, name: str) -> Iterator[Lease]:
         other = _living(folder, name)  # a note of this process itself is of a folder that was away
         if other is not None and other.pid != os.getpid() and (who := _driver_in_words(folder, name)):
             raise _driven(name, f"{who}, whose lock was deleted")
-        lease = Lease(folder, name, _text(f"process {os.getpid()}"), identity(folder))
+        lease = FileLease(folder, name, _text(f"process {os.getpid()}"), identity(folder))
         try:
             _write(folder, name, lease.text)
             check_database(folder / "optuna.db", to_write=True)  # no commit of another is under way any more

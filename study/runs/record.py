@@ -76,9 +76,11 @@ class StudyRecord:
         for trial in self.trials:
             if trial.number == number and not trial.source and trial.unseen is not None:
                 return set(trial.unseen)
+        running = {trial.number for trial in self.running if trial.number < number}
         if self.config.study.order == "free":
-            return {trial.number for trial in self.running if trial.number < number}
-        return set(range(max(self.config.study.last_seen_by(number) + 1, 0), number))
+            return running
+        beside = set(range(max(self.config.study.last_seen_by(number) + 1, 0), number))
+        return beside if number < len(self.trials) else beside | running  # another driver's, before a new one
 
     def seen_by(self, number: int) -> "StudyRecord":
         """What trial `number` may know."""

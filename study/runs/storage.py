@@ -1,24 +1,18 @@
-"""The study database: Optuna on SQLite under `mlruns/`, one configuration a study."""
+"""A study in its database: one configuration, and what Optuna knows of its trials."""
 
 import json
-import shlex
-import sqlite3
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
-from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from study.config import StudyConfig
-from study.runs.database import connect, database_url, identity, make_database, opened, readable
-from study.runs.faults import OtherVersionError, fault_of, replaced, tool
+from study.runs.lease import OneDriver
 from study.runs.run import Run, State
+from study.runs.study_database import Lease, study_database
 from study.settings import Choices, Range
 from wake2vec import DECIDED_KNOBS, ConfigError, content_hash
 
@@ -28,32 +22,22 @@ SHAPE = ("space", "objectives", "baseline")
 INPUTS = ("model.path", "corpus.path", "vocabulary.lexicon")
 
 
-PATIENCE_S = 30.0
-"""How long a driver waits for a lock in mid-study: a backup may take a while. Optuna tries some writes five times."""
-
-
 def open_study(
-    folder: Path, config: StudyConfig, fingerprint: dict[str, Any], before_commit: Callable[[], None] | None = None
+    folder: Path, config: StudyConfig, fingerprint: dict[str, Any], lease: Lease | None = None
 ) -> optuna.Study:
     """Create the study, its baseline waiting as trial 0, or load it if its configuration is the same.
 
-    `before_commit` is called in each transaction before it is done, and ends it by what it raises.
+    With `lease` nothing is written that its holder has lost.
 
     Raises:
         ConfigError: the study was made with another configuration; the message says what differs.
         StorageFault: the database can't be used.
     """
-    make_database(folder / "optuna.db", "version_info", _make)
-    path = folder / "optuna.db"
-    storage, at = open_storage(path, PATIENCE_S), identity(path)
+    with (lease or OneDriver(folder)).opening() as storage:
+        return _open(storage, config, fingerprint)
 
-    def check(_: object) -> None:
-        if before_commit is not None:
-            before_commit()
-        if identity(path) != at:
-            raise replaced(path)
 
-    sqlalchemy.event.listen(storage.engine, "commit", check)
+def _open(storage: RDBStorage, config: StudyConfig, fingerprint: dict[str, Any]) -> optuna.Study:
     directions = [objective.direction for objective in config.study.objectives]
     study = optuna.create_study(
         study_name=config.study.name,
@@ -86,46 +70,12 @@ def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
             study.enqueue_trial({**config.study.baseline, **values}, user_attrs={"anchor": name})
 
 
-def _make(url: str) -> None:
-    RDBStorage(url).engine.dispose()
-
-
-def open_storage(path: Path, wait_s: float | None = None) -> RDBStorage:
-    """Optuna's storage on a database that is there, and which it never makes: each transaction opens the file anew.
-
-    So a file that was deleted or replaced is noticed, where an open one would be written to unseen.
-
-    Raises:
-        StorageFault: it can't be used; one of another version stays as it is.
-    """
-    engine = {"creator": lambda: connect(path, wait_s), "poolclass": sqlalchemy.NullPool}
-    try:
-        return RDBStorage(database_url(path), engine, skip_table_creation=True)
-    except RuntimeError as fault:  # of Optuna's own check
-        said = str(fault)
-    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as fault:
-        raise fault_of(fault, path.parent) or fault from None
-    older = "storage upgrade" in said
-    raise OtherVersionError(
-        f"{path} must have the tables of Optuna {optuna.__version__}: "
-        + (
-            f"it was made by an older one; copy it, then `{tool('optuna')} storage upgrade --storage "
-            f"{shlex.quote(database_url(path))}`"
-            if older
-            else "it was made by a newer one; use the version of this project that made it, or a newer one"
-        )
-    )
-
-
 def load_study(folder: Path, name: str) -> optuna.Study:
     """For reading. Raises ConfigError: there is no such study, or StorageFault: it can't be read."""
-    if name in study_names(folder):
-        return optuna.load_study(study_name=name, storage=open_storage(readable(folder / "optuna.db")))
-    raise ConfigError(f"no study {name} in {folder}: run `make study` first")
-
-
-def storage_url(folder: Path) -> str:
-    return database_url(folder / "optuna.db")
+    database = study_database(folder)
+    if name in database.names():
+        return optuna.load_study(study_name=name, storage=database.storage())
+    raise ConfigError(f"no study {name} in {database.where}: run `make study` first")
 
 
 def fingerprint_of(config: StudyConfig, inputs: dict[str, str]) -> dict[str, Any]:
@@ -188,6 +138,31 @@ def check_shape(study: optuna.Study, config: StudyConfig) -> None:
     check_fingerprint(config.study.name, kept, json.loads(json.dumps({key: new[key] for key in kept})))
 
 
+RUN = "mlflow_run"
+"""A study's attribute: the id of its run on MLflow's server, which names it among others of its name."""
+ENDED = "ended "
+"""A study's attributes begin so, of the digests of runs beside its trials that came to an end and are archived."""
+
+
+def study_run(folder: Path, name: str) -> str | None:
+    """The id of the study's own run on MLflow's server; None: it has none yet."""
+    if name not in study_names(folder):
+        return None
+    found = load_study(folder, name).user_attrs.get(RUN)
+    return None if found is None else str(found)
+
+
+def ended_digests(study: optuna.Study) -> list[str]:
+    """Of all runs whose files the archive of a shared study has."""
+    told = [
+        trial.user_attrs["digest"]
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished() and "digest" in trial.user_attrs
+    ]
+    beside = [key.removeprefix(ENDED) for key in study.user_attrs if key.startswith(ENDED)]
+    return list(dict.fromkeys([*told, *beside]))
+
+
 STATES = {
     TrialState.WAITING: State.WAITING,
     TrialState.RUNNING: State.RUNNING,
@@ -229,15 +204,5 @@ def input_hashes(study: optuna.Study) -> dict[str, str]:
 
 
 def study_names(folder: Path) -> list[str]:
-    """The studies in a results folder, by name; none where there is no database.
-
-    Optuna isn't asked: it would make the tables of a database that a driver is just making, and one of the two would
-    die of it.
-    """
-    path = folder / "optuna.db"
-    if not path.exists():
-        return []
-    with opened(path) as database:
-        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone():
-            return []  # a driver is just making it
-        return sorted(name for (name,) in database.execute("SELECT study_name FROM studies"))
+    """The studies that the results folder belongs to, by name; none where there is no database."""
+    return study_database(folder).names()

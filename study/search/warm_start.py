@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,18 @@ def check_warm_start(folder: Path, config: StudyConfig, fingerprint: dict[str, A
             raise _nothing_taken(name)
 
 
-def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, fingerprint: dict[str, Any]) -> None:
+def import_trials(
+    study: optuna.Study,
+    folder: Path,
+    config: StudyConfig,
+    fingerprint: dict[str, Any],
+    archive: Callable[[str], None] = lambda digest: None,
+) -> None:
     """Add the finished trials of the studies named in `warm_start`, once.
 
     A trial is taken if all its knobs that don't vary here have this study's values, and those that vary lie in this
     study's space; its objectives are read anew from its result, so that they may be others. It doesn't count as one
-    of the study's trials.
+    of the study's trials. `archive` is given the digest of each before the study knows it.
 
     Raises:
         ConfigError: there is no such study, or none of its trials compares.
@@ -61,6 +67,7 @@ def import_trials(study: optuna.Study, folder: Path, config: StudyConfig, finger
                 trial = _trial_of(folder, config, params, digest, source)
                 if trial is None:
                     continue
+                archive(digest)
                 study.add_trial(trial)
             taken += 1
         if not taken:

@@ -8,7 +8,7 @@ from pathlib import Path
 from optuna_dashboard import wsgi
 from uvicorn.middleware.wsgi import WSGIMiddleware  # type: ignore[attr-defined]
 
-from study.runs.storage import storage_url
+from study.runs.study_database import study_database
 from study.server.gate import Application, Gate
 from study.server.process import serve
 
@@ -29,7 +29,7 @@ LOOKING = (
 
 def build(folder: Path, token: str, port: int) -> Application:
     """The dashboard on the Optuna database in `folder`."""
-    pages: Application = WSGIMiddleware(wsgi(storage_url(folder)))
+    pages: Application = WSGIMiddleware(wsgi(study_database(folder).url))
     return Gate(pages, LOOKING, token, port)
 
 

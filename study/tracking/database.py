@@ -4,20 +4,38 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import shlex
 import sqlite3
+import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 
 from mlflow import MlflowClient, __version__
+from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from requests import RequestException
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from study.runs.database import connect, database_url, make_database
-from study.runs.faults import OtherVersionError, of_database, tool
+from study.runs.addresses import MLFLOW_LOGIN, addresses_of
+from study.runs.database import check_database, connect, database_url, make_database
+from study.runs.faults import (
+    SAME,
+    NotPermittedError,
+    OtherVersionError,
+    StorageFault,
+    UnreachableError,
+    of_database,
+    tool,
+)
+
+SECONDS_TO_ANSWER = 5.0
+LONGEST = 200
+"""Letters of what a server says."""
 
 LOCATIONS = (  # of MLflow 3.17's tables, the columns that hold absolute addresses of artifacts
     ("experiments", "artifact_location"),
@@ -30,8 +48,53 @@ LOCATIONS = (  # of MLflow 3.17's tables, the columns that hold absolute address
 )
 
 
+HTTP_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+}
+"""MLflow's own would try for minutes what is tried again anyway, when it is known that the server answers."""
+LOGIN = re.compile(r"error code 40[13]|not authenticated|[Pp]ermission denied")
+
+
 def tracking_uri(folder: Path) -> str:
-    return database_url(folder / "mlflow.db")
+    """Of the server that the folder belongs to, else of its own database."""
+    return addresses_of(folder).tracking or database_url(folder / "mlflow.db")
+
+
+def check_tracking(folder: Path, wait_s: float | None = None) -> None:
+    """Raises StorageFault: MLflow can't be written, in the folder's database or by its server."""
+    server = addresses_of(folder).tracking
+    if server is None:
+        check_database(folder / "mlflow.db", to_write=True, wait_s=wait_s)
+    else:
+        check_server(server)
+
+
+def check_server(address: str) -> None:
+    """Raises UnreachableError: no MLflow answers there."""
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=SECONDS_TO_ANSWER) as answer:  # noqa: S310 (http, https)
+            said = answer.read(100).decode(errors="replace").strip()
+    except (OSError, ValueError, HTTPException) as fault:
+        said = str(getattr(fault, "reason", fault))
+    if said != "OK":
+        raise UnreachableError(
+            f"MLflow's server must answer: {address} says {said[:80]!r}; see whether the address after --tracking is "
+            "right and whether it runs (mlflow server)"
+        )
+
+
+def server_fault(fault: BaseException, address: str | None) -> StorageFault | None:
+    """What ails MLflow's server, where a call to it failed; None: it is something else."""
+    if address is None or not isinstance(fault, (MlflowException, RequestException)):
+        return None
+    if LOGIN.search(str(fault)):
+        return NotPermittedError(
+            f"MLflow's server must let this user in: {address} says no; put the login into {MLFLOW_LOGIN}"
+        )
+    said = " ".join(str(fault).split())[:LONGEST]
+    return UnreachableError(f"MLflow's server must answer: {address}: {said}; {SAME}")
 
 
 def make_tracking(folder: Path) -> None:
@@ -52,11 +115,27 @@ def open_client(folder: Path) -> MlflowClient:
     Raises:
         StorageFault: the database can't be used.
     """
+    server = addresses_of(folder).tracking
+    if server is not None:
+        return client_of(server)
     os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     make_tracking(folder)
     check_version(folder / "mlflow.db")
     return MlflowClient(tracking_uri(folder))
+
+
+def client_of(server: str) -> MlflowClient:
+    """Raises StorageFault: it doesn't answer, or doesn't let this user in."""
+    for name, value in HTTP_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    check_server(server)
+    client = MlflowClient(server)
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as fault:
+        raise server_fault(fault, server) or fault from None
+    return client
 
 
 @contextlib.contextmanager

@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from study.runs.database import check_database, is_damaged, put_aside
+from study.runs.addresses import addresses_of
+from study.runs.database import is_damaged, put_aside
 from study.runs.faults import DamagedDatabaseError, fault_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run
+from study.runs.study_database import Fence
+from study.tracking.database import check_tracking, server_fault
 from study.tracking.sync import Projection
 from study.tracking.tracker import RunLog
 from wake2vec import DAMAGED, Progress
@@ -76,9 +79,14 @@ class Telling:
     """
 
     def __init__(
-        self, projection: Projection, read: Callable[[], StudyRecord], say: Callable[[str], None], lacks: bool = False
+        self,
+        projection: Projection,
+        read: Callable[[], StudyRecord],
+        say: Callable[[str], None],
+        fence: Fence,
+        lacks: bool = False,
     ) -> None:
-        self._projection, self._read, self._say = projection, read, say
+        self._projection, self._read, self._say, self._fence = projection, read, say, fence
         self._said: set[type] = set()
         self._again_at = 0.0
         self._lacks = lacks
@@ -136,8 +144,9 @@ class Telling:
             self._lacks = True
             return False
         try:
-            check_database(self._projection.folder / "mlflow.db", to_write=True, wait_s=WAIT_S)
-            work()
+            with self._fence.alone():
+                check_tracking(self._projection.folder, WAIT_S)
+                work()
         except Exception as fault:  # noqa: BLE001 - whatever it is, a trial must not end of it
             self._forget()
             self._again_at = time.monotonic() + (time.monotonic() - began) / MOST_SHARE
@@ -154,7 +163,7 @@ class Telling:
 
     def _tell(self, fault: Exception) -> None:
         path = self._projection.folder / "mlflow.db"
-        named = fault_of(fault, path.parent)
+        named = fault_of(fault, path.parent) or server_fault(fault, addresses_of(path.parent).tracking)
         if isinstance(named, DamagedDatabaseError) and is_damaged(path):
             aside = put_aside(path, DAMAGED)
             self._again_at = 0.0

@@ -30,7 +30,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from study.config import StudyConfig
 from study.format import plain
+from study.runs.addresses import addresses_of
 from study.runs.run import Role, Run, State
+from study.runs.storage import study_run
 from study.settings import Range, Value
 from study.tracking.database import open_client
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view
@@ -69,8 +71,11 @@ class Tracker:
     def __init__(self, folder: Path, config: StudyConfig) -> None:
         self._folder = folder.resolve()
         self._config = config
+        self._server = addresses_of(folder).tracking
         self._client = open_client(folder)
         self._kept = Ids(self._folder, config.study.name)
+        if self._server is not None and (known := study_run(folder, config.study.name)) is not None:
+            self._kept.keep({STUDY: known})
         self._ids: dict[str, str] = {}
         """Of the runs below the study's own that are known, by their labels."""
         self._tags: dict[str, dict[str, str]] = {}
@@ -204,7 +209,10 @@ class Tracker:
         """Run ids of all finished trials, or of baseline, choice, runners-up and front where they are too many."""
         first = self._config.study.objectives[0]
         by = [f"metrics.`{objective_key(first)}` {'ASC' if first.direction == 'minimize' else 'DESC'}"]
-        finished = "tags.`wake2vec.role` = 'trial' and tags.`wake2vec.state` = 'finished'"
+        finished = (
+            f"tags.`mlflow.parentRunId` = '{self.parent}' and tags.`wake2vec.role` = 'trial' "
+            "and tags.`wake2vec.state` = 'finished'"
+        )
         found = self._search(finished, by, MOST_COMPARED + 1)
         if len(found) > MOST_COMPARED:
             marks = ("baseline", "chosen", "runner_up", "front")
@@ -277,8 +285,10 @@ class Tracker:
             found[known.info.run_id] = known
         if not found:
             return None
-        run = self._one_of(list(found.values()))
-        if _is_deleted(run):
+        return self._restored(self._one_of(list(found.values())))
+
+    def _restored(self, run: MlflowRun | None) -> MlflowRun | None:
+        if run is not None and _is_deleted(run):
             self._client.restore_run(run.info.run_id)
         return run
 
@@ -311,6 +321,8 @@ class Tracker:
         if experiment is None and (parent := self._by_id(STUDY)) is not None:  # somebody gave it another name
             experiment = self._client.get_experiment(parent.info.experiment_id)
         if experiment is None:
+            if self._server is not None:
+                return self._client.create_experiment(name)
             location = self._folder / "artifacts" / name
             private_folder(location)  # MLflow would make it for all to read
             return self._client.create_experiment(name, artifact_location=location.as_uri())
@@ -322,7 +334,10 @@ class Tracker:
 
     def _open_parent(self) -> str:
         tags, name = {"wake2vec.role": "study"}, f"study {self._config.study.name}"
-        found = self._find(STUDY, "tags.`wake2vec.role` = 'study'")
+        if self._server is None:
+            found = self._find(STUDY, "tags.`wake2vec.role` = 'study'")
+        else:  # where another team's study may have the name
+            found = self._restored(self._by_id(STUDY))
         if found is None:
             found = self._client.create_run(self._experiment, None, tags, name)
         self._put_back(found, tags, {}, name)

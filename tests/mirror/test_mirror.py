@@ -19,7 +19,7 @@ from bench.faults.rights import as_any_user
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
 from study.mirror.mirror import Mirror, check_mirror, restore
-from study.runs.storage import storage_url
+from study.runs.study_database import study_database
 from study.tracking import tracking_uri
 from wake2vec import ConfigError, Progress
 
@@ -44,7 +44,7 @@ def test_a_study_is_brought_back_on_an_empty_machine_at_another_path(
     assert files(second) == files(first)
 
     def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
-        return optuna.load_study(study_name="small", storage=storage_url(folder)).get_trials()
+        return optuna.load_study(study_name="small", storage=study_database(folder).url).get_trials()
 
     assert trials(second) == trials(first)
     client = mlflow.MlflowClient(tracking_uri(second))

@@ -25,7 +25,7 @@ from study.cli.main import app
 from study.engine.driver import StudyOutcome
 from study.runs.database import check_database, opened
 from study.runs.faults import Exit, NotPermittedError, fault_of
-from study.runs.storage import storage_url
+from study.runs.study_database import study_database
 from study.tracking import relocate, tracking_uri
 
 # MLflow's own, when it is imported.
@@ -222,7 +222,7 @@ def test_a_fault_that_comes_later_is_one_line_too(folder: Path) -> None:
     client.search_experiments()
     (folder / "mlflow.db").write_bytes(b"not a database any more" * 200)
     with held(folder / "optuna.db"):
-        address = storage_url(folder) + "?timeout=0.1"
+        address = study_database(folder).url + "?timeout=0.1"
         in_use = said(lambda: optuna.load_study(study_name="small", storage=address))
     assert in_use.startswith(f"{folder / 'optuna.db'} is in use by another program")
     assert "mlflow.db must be an SQLite database: file is not" in said(client.search_experiments)

@@ -32,7 +32,7 @@ def wait_for(path: Path) -> None:
 def drive(folder: Path, config: StudyConfig, is_open: Path, go_on: Path) -> None:
     """Ask for a trial, wait, and tell its end."""
     with only_driver(folder, "small") as lease:
-        study = open_study(folder, config, {"a": 1}, lease.check)
+        study = open_study(folder, config, {"a": 1}, lease)
         trial = study.ask()
         is_open.touch()
         wait_for(go_on)
@@ -77,7 +77,7 @@ def test_one_that_slept_while_another_took_over_ends_and_has_told_nothing(
     (folder / ".small.driver").unlink()
     (tmp_path / "go on").touch()
     with only_driver(folder, "small") as lease:
-        study = open_study(folder, study_config, {"a": 1}, lease.check)
+        study = open_study(folder, study_config, {"a": 1}, lease)
         if not has_ended:
             os.kill(first, signal.SIGCONT)
             assert code_of(first) == Exit.IN_USE

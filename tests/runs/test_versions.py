@@ -17,7 +17,8 @@ from mlflow.store.db.utils import _get_alembic_config
 from study.config import StudyConfig
 from study.runs.database import database_url
 from study.runs.faults import Exit, OtherVersionError, exit_of
-from study.runs.storage import open_storage, open_study
+from study.runs.sqlite import open_storage
+from study.runs.storage import open_study
 from study.tracking.database import make_tracking, open_client
 
 OLDER_OPTUNA = "v3.0.0.d"

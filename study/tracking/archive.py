@@ -1,0 +1,113 @@
+"""The archive of a shared study: work folders on MLflow's server, as artifacts `work/<digest>/` of the study's run.
+
+A folder's result goes up last, and only then the study database is told. So what it tells of can be brought.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+
+from study.runs.addresses import addresses_of
+from study.runs.storage import RUN, ended_digests, load_study
+from study.tracking.database import client_of, server_fault
+from wake2vec import WorkFolder, private_folder
+
+ROWS = "rows.safetensors"
+MARK = ".archived-"
+"""Of a file's name in a work folder, before the id of the study's run: the archive has it, or it came from there."""
+
+
+def bring_results(folder: Path, name: str) -> int:
+    """What a shared study's archive has and the results folder hasn't, without rows; how many work folders that were.
+
+    Raises:
+        ConfigError: there is no such study.
+        StorageFault: a server doesn't answer, or doesn't let this user in.
+    """
+    study = load_study(folder, name)
+    run_id = study.user_attrs.get(RUN)
+    return 0 if run_id is None else Archive(folder, run_id).bring(ended_digests(study))
+
+
+class Archive:
+    """Of the study whose run on MLflow's server has that id; `folder` is this driver's results folder.
+
+    Raises:
+        StorageFault: the server doesn't answer, or doesn't let this user in.
+    """
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self._folder, self._run = folder, run_id
+        self._server = addresses_of(folder).tracking_server
+        self._client = client_of(self._server)
+
+    def put(self, digest: str) -> None:
+        """What the run left, its result last, unless the archive has it; checkpoints stay here."""
+        work = self._work(digest)
+        if (work.path / f"{MARK}{self._run}").exists():
+            return
+        files = [path for path in work.path.iterdir() if path.is_file() and not path.name.startswith(".")]
+        last = (work.result_path, work.fault_path)
+        with self._told():
+            for path in sorted(files, key=lambda path: (path in last, path.suffix == ".safetensors", path.name)):
+                self._client.log_artifact(self._run, str(path), self._place(digest))
+        self._mark(digest)
+
+    def forget(self, digest: str) -> None:
+        """The folder becomes another than the archive's."""
+        for mark in self._work(digest).path.glob(f"{MARK}*"):
+            mark.unlink()
+
+    def bring(self, digests: Iterable[str]) -> int:
+        """What isn't here yet, without the rows, which only an export reads; how many folders that were."""
+        lacking = [digest for digest in digests if not any(self._work(digest).path.glob(f"{MARK}*"))]
+        brought = 0
+        for digest in lacking:
+            if names := [name for name in self._files(digest) if name != ROWS]:
+                self._bring(digest, names)
+                self._mark(digest)
+                brought += 1
+        return brought
+
+    def bring_rows(self, digest: str) -> None:
+        """Raises DamagedError: the archive hasn't got them."""
+        if not (self._work(digest).path / ROWS).exists():
+            self._bring(digest, [ROWS])
+
+    def _bring(self, digest: str, names: list[str]) -> None:
+        work = self._work(digest)
+        private_folder(self._folder / "cache")
+        private_folder(work.path)
+        with tempfile.TemporaryDirectory(dir=self._folder / "cache") as beside, self._told():
+            for name in names:
+                self._client.download_artifacts(self._run, f"{self._place(digest)}/{name}", beside)
+            last = (work.result_path.name, work.fault_path.name)
+            for name in sorted(names, key=lambda name: name in last):
+                (Path(beside) / self._place(digest) / name).chmod(0o600)
+                (Path(beside) / self._place(digest) / name).replace(work.path / name)
+
+    def _files(self, digest: str) -> list[str]:
+        with self._told():
+            return [Path(info.path).name for info in self._client.list_artifacts(self._run, self._place(digest))]
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raises StorageFault: the server failed."""
+        try:
+            yield
+        except (MlflowException, RequestException) as fault:
+            raise server_fault(fault, self._server) or fault from None
+
+    def _mark(self, digest: str) -> None:
+        (self._work(digest).path / f"{MARK}{self._run}").touch(mode=0o600)
+
+    @staticmethod
+    def _place(digest: str) -> str:
+        return f"work/{digest}"
+
+    def _work(self, digest: str) -> WorkFolder:
+        return WorkFolder(self._folder / "trials" / digest)
