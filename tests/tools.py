@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from bench.browser import REMEDY, find_chromium
+from bench.servers import find_postgres
 from wake2vec.training.quantized import NEEDED
 from wake2vec.training.quantized import REMEDY as QUANTIZED_REMEDY
 
@@ -45,6 +46,12 @@ TOOLS = {
     ),
     "transformers4": Tool(
         lambda: (OLDER / "transformers").is_dir(), "transformers 4, beside 5", "make .venv/transformers4"
+    ),
+    "postgres": Tool(
+        lambda: find_postgres() is not None and importlib.util.find_spec("psycopg") is not None,
+        "PostgreSQL 15 or newer",
+        "apt install postgresql",
+        required=False,
     ),
     "ray": Tool(lambda: importlib.util.find_spec("ray") is not None, "Ray", "make .venv/dev"),
     "proc": Tool(lambda: Path("/proc/self/fd").is_dir(), "Linux's /proc", "mount it, or test on Linux"),

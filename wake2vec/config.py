@@ -159,6 +159,10 @@ class MachineConfig(Section):
     """GPUs that a run takes of a cluster, also a share of one: .5; None: one, where the cluster has some."""
     checkpoint_every_s: float = Field(60, ge=0)
     """Seconds from one checkpoint to the next: what a machine that is taken away costs at most."""
+    storage: str | None = Field(None, exclude=True)
+    """Address of a PostgreSQL that several drivers share, `postgresql://host/database`; None: a file in the results."""
+    tracking: str | None = Field(None, exclude=True)
+    """Address of an MLflow server, `https://host`; None: a file in the results."""
 
 
 class RunConfig(Section):

@@ -1,6 +1,7 @@
 """`python -m study`: `run`, `plan`, `measure`, which functions the other commands are, and how all of them fail."""
 
 import contextlib
+import inspect
 import io
 import logging
 import os
@@ -37,11 +38,12 @@ from study.cli.options import (
     show,
 )
 from study.cli.status import cost_in_words, spent
-from study.config import DEFAULT_PROFILE, RESULTS, load_config, make_command
+from study.config import DEFAULT_PROFILE, RESULTS, load_config, make_command, read_profile
 from study.engine.fork_server import load_ahead
 from study.engine.measures import bring_up_to_date, stale_runs, sync_mlflow
 from study.engine.stop import Stop, seconds_of
 from study.format import duration, on_one_line
+from study.runs.addresses import addresses_of
 from study.runs.compare import pair_of, shown_cautions
 from study.runs.database import check_folder
 from study.runs.faults import Exit, exit_of, fault_of
@@ -49,7 +51,7 @@ from study.runs.judge import why_enough
 from study.runs.record import StudyRecord
 from study.runs.study_database import study_database
 from study.show.tables import comparison_table, front_table, legend
-from wake2vec import TrialStopped, Wake2VecError
+from wake2vec import ConfigError, TrialStopped, Wake2VecError
 
 
 class Commands(TyperGroup):
@@ -100,11 +102,23 @@ app = typer.Typer(
 )
 
 
+Storage = Annotated[
+    str | None,
+    typer.Option(help="A PostgreSQL that several drivers share: postgresql://host/database. The folder remembers it."),
+]
+Tracking = Annotated[str | None, typer.Option(help="An MLflow server: https://host. The folder remembers it.")]
+OF_THE_FOLDER = ("clean", "doctor")
+"""Commands that look at a results folder alone, wherever its databases are."""
+
+
 def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """What a user can put right ends in one line on stderr, not in a traceback."""
+    """What a user can put right ends in one line on stderr, not in a traceback.
+
+    A command that has a results folder gets the options that say where its databases are.
+    """
 
     @wraps(command)
-    def checked(*arguments: object, **options: object) -> None:
+    def checked(*arguments: object, **options: Any) -> None:
         _quiet_libraries()
         signal.signal(signal.SIGTERM, _terminated)
         given = options.get("folder")
@@ -112,6 +126,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
         try:
             if folder is not None:
                 check_folder(folder)
+                _join(folder, options)
             command(*arguments, **options)
         except KeyboardInterrupt:
             typer.echo("\nstopped", err=True)
@@ -123,7 +138,34 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             typer.echo(f"error: {on_one_line(str(said))}", err=True)
             raise typer.Exit(exit_of(said)) from None
 
+    signature = inspect.signature(command)
+    if "folder" in signature.parameters and command.__name__ not in OF_THE_FOLDER:
+        more = {"storage": Storage, "tracking": Tracking}
+        kinds = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in more.items()
+        ]
+        checked.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *kinds])  # type: ignore[attr-defined]
+        checked.__annotations__ = {**command.__annotations__, **more}
     return checked
+
+
+def _join(folder: Path, options: dict[str, Any]) -> None:
+    """Of the options, and of the profile's `machine.storage` and `machine.tracking`, which they go before."""
+    storage, tracking = options.pop("storage", None), options.pop("tracking", None)
+    if options.get("profile") is not None:
+        machine = read_profile(options["profile"], options.get("overrides") or []).get("machine") or {}
+        if isinstance(machine, dict):
+            storage, tracking = storage or machine.get("storage"), tracking or machine.get("tracking")
+    if options.get("mirror") is not None and (storage or addresses_of(folder).storage) is not None:
+        raise ConfigError(
+            "--mirror keeps a copy of the databases in a results folder, and this study's are on servers, which keep "
+            "its results too: leave --mirror out"
+        )
+    if storage is not None or tracking is not None:
+        from study.tracking.database import join
+
+        join(folder, storage, tracking)
 
 
 @app.command()

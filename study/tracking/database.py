@@ -21,7 +21,7 @@ from requests import RequestException
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from study.runs.addresses import MLFLOW_LOGIN, addresses_of
+from study.runs.addresses import MLFLOW_LOGIN, addresses_of, belong, keep
 from study.runs.database import check_database, connect, database_url, make_database
 from study.runs.faults import (
     SAME,
@@ -32,6 +32,7 @@ from study.runs.faults import (
     of_database,
     tool,
 )
+from study.runs.postgres import PostgresDatabase
 
 SECONDS_TO_ANSWER = 5.0
 LONGEST = 200
@@ -136,6 +137,23 @@ def client_of(server: str) -> MlflowClient:
     except MlflowException as fault:
         raise server_fault(fault, server) or fault from None
     return client
+
+
+def join(folder: Path, storage: str | None, tracking: str | None) -> None:
+    """Let a results folder belong to what lies at these addresses, once both have answered; without any, do nothing.
+
+    Raises:
+        ConfigError: an address can't be used, or the folder belongs elsewhere.
+        StorageFault: a server doesn't answer, or doesn't let this user in.
+    """
+    asked = belong(folder, storage, tracking)
+    if asked == addresses_of(folder):
+        return
+    if asked.storage is not None:
+        PostgresDatabase(asked.storage).check()
+    if asked.tracking is not None:
+        client_of(asked.tracking)
+    keep(folder, asked)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,83 @@
+"""A study that several drivers share: a real PostgreSQL, a real MLflow server, a results folder each."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from conftest import Silent
+from tools import need
+
+from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, postgres
+from study.config import StudyConfig
+from study.engine.driver import StudyOutcome, drive
+from study.runs.addresses import Addresses, keep
+from study.runs.faults import ConnectionLostError
+from study.runs.postgres import PostgresDatabase
+from study.runs.reader import read_record
+from study.runs.storage import load_study
+from study.tracking.archive import bring_results
+
+pytestmark = [pytest.mark.needs("postgres"), pytest.mark.xdist_group("servers")]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    need("postgres")
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
+    folder = tmp_path_factory.mktemp("mlflow")
+    with mlflow(folder, f"sqlite:///{folder}/mlflow.db") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+
+
+@pytest.fixture
+def addresses(server: Postgres, tracking: Mlflow, request: pytest.FixtureRequest) -> Addresses:
+    """A database of the test's own."""
+    return Addresses(server.create(f"db{abs(hash(request.node.name))}"), tracking.address)
+
+
+def shared(folder: Path, addresses: Addresses) -> Path:
+    keep(folder, addresses)
+    return folder
+
+
+def results(folder: Path, config: StudyConfig) -> list[Any]:
+    """What must be equal: all of each trial but when it was done."""
+    record = read_record(config, folder)
+    return [
+        [replace(run) for run in record.trials],
+        [record.numbers(run) for run in record.finished],
+        record.choice.trial.number,
+        record.choice.reason,
+    ]
+
+
+def test_one_driver_makes_the_study_that_it_makes_in_a_file(
+    addresses: Addresses, tmp_path: Path, done: tuple[Path, StudyOutcome], study_config: StudyConfig
+) -> None:
+    folder = shared(tmp_path / "shared", addresses)
+    outcome = drive(study_config, folder, Silent())
+    made, expected = results(folder, study_config), results(done[0], study_config)
+    for one, other in zip(made[0], expected[0], strict=True):
+        assert replace(one, unseen=None) == replace(other, unseen=None)
+    assert made[1:] == expected[1:]
+    assert outcome.choice.trial.number == done[1].choice.trial.number
+    assert not (folder / "optuna.db").exists() and not (folder / "mlflow.db").exists()
