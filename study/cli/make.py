@@ -21,7 +21,7 @@ from study.cli.options import (
 )
 from study.config import DEFAULT_PROFILE, RESULTS
 from study.engine.measures import opened
-from study.runs.database import check_database
+from study.runs.addresses import addresses_of
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0: any that is free.")]
 
@@ -32,15 +32,18 @@ def ui(
     folder: Folder = RESULTS,
     port: Port = 5000,
 ) -> None:
-    """Serve the MLflow UI on loopback and print links that open on the trials."""
+    """Serve the MLflow UI on loopback and print links that open on the trials.
+
+    Where the results folder belongs to an MLflow server, nothing is served: the links lead there.
+    """
     from study.runs.storage import load_study
     from study.server.process import mlflow_server
     from study.tracking import Tracker
 
     config = asked_to_read(profile, overrides, None)
     load_study(folder, config.study.name)
-    say("MLflow is starting: this can take half a minute")
-    with mlflow_server(folder, port) as first_page:
+
+    def tell(first_page: str) -> None:
         links = Tracker(folder, config).links(first_page)
         for what, link in (
             ("all trials, sorted", links.sorted_list),
@@ -50,6 +53,13 @@ def ui(
         ):
             say(f"\n{what}:")
             typer.echo(link)  # whole, on one line, so that a terminal can open it
+
+    if (server := addresses_of(folder).tracking) is not None:
+        tell(f"{server}/")
+        return
+    say("MLflow is starting: this can take half a minute")
+    with mlflow_server(folder, port) as first_page:
+        tell(first_page)
         _until_stopped()
 
 
@@ -98,7 +108,9 @@ def export(
     formats = None if vectors is None else parse_formats(vectors)
     config = asked(profile, overrides, prefer)
     if register:
-        check_database(folder / "mlflow.db", to_write=True)  # before the minutes that an export takes
+        from study.tracking.database import check_tracking
+
+        check_tracking(folder)  # before the minutes that an export takes
     opened(config, folder, say)
     if register:
         from study.export.registry import check_run

@@ -191,6 +191,14 @@ def fetch(config: StudyConfig, folder: Path) -> None:
         bring_results(folder, config.study.name)
 
 
+def fetch_rows(config: StudyConfig, folder: Path, digest: str) -> None:
+    """Of a run of a shared study that another driver has trained. Raises StorageFault: as `fetch`."""
+    if addresses_of(folder).is_shared:
+        from study.tracking.archive import bring_rows
+
+        bring_rows(folder, config.study.name, digest)
+
+
 def opened(config: StudyConfig, folder: Path, say: Say) -> StudyConfig:
     """The configuration, once its runs have been brought up to date; a driver that is at work has done that itself."""
     fetch(config, folder)

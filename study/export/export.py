@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.config import StudyConfig
+from study.engine.measures import fetch_rows
 from study.export.card import model_card
 from study.runs.reader import read_record
 from study.runs.record import StudyRecord
@@ -47,6 +48,7 @@ def export_trial(
     """
     record = read_record(config, folder)
     chosen, reason = _picked(record, number)
+    fetch_rows(config, folder, chosen.digest)
     result = record.result(chosen.digest)
     target = target or folder.parent / "exports" / f"{config.study.name}-trial-{chosen.number}"
     card = model_card(record, chosen, reason, rights)

@@ -1,11 +1,12 @@
 """The model registry: an exported trial as a version of its study's model in MLflow, under an alias.
 
 It lies where the trial's run lies: in the tracking database of the results folder, its files beside the other
-artifacts. One trial has one version, however often it is exported.
+artifacts, or on MLflow's server. One trial has one version, however often it is exported.
 """
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from study.runs.database import check_database
+from study.runs.addresses import addresses_of
+from study.runs.storage import study_run
 from study.tracking import tracking_uri
+from study.tracking.database import check_tracking
 from wake2vec import ConfigError, ExportError
 
 DIGEST = "wake2vec.digest"
@@ -58,16 +61,20 @@ def register_export(
         ConfigError: the trial has no run in the tracking database, or that keeps its artifacts elsewhere.
         ExportError: the logged model isn't the exported one.
     """
-    check_database(folder / "mlflow.db", to_write=True)
+    check_tracking(folder)
     uri = tracking_uri(folder)
     client = MlflowClient(uri, uri)
     experiment, run = _find_run(client, folder, study, trial)
-    logged = _log_model(client, experiment, run, trial, digest, export)
+    is_local = addresses_of(folder).tracking is None
+    logged = _log_model(client, experiment, run, trial, digest, export, is_local)
     version = _find_version(client, study, digest)
     if version is None:
-        # Not models:/<id>: for that MLflow asks its global tracking database, and makes one where it stands.
+        source = logged.artifact_location  # for models:/<id> MLflow asks its global database, and makes one here
+        if not is_local:  # a server takes nothing else
+            mlflow.set_tracking_uri(uri)
+            source = f"models:/{logged.model_id}"
         version = client.create_model_version(
-            study, logged.artifact_location, run, {DIGEST: digest, "wake2vec.trial": str(trial)}
+            study, source, run, {DIGEST: digest, "wake2vec.trial": str(trial)}, model_id=logged.model_id
         )
     for alias in aliases:
         client.set_registered_model_alias(study, alias, version.version)
@@ -76,8 +83,14 @@ def register_export(
 
 def _find_run(client: MlflowClient, folder: Path, study: str, trial: int) -> tuple[str, str]:
     """Ids of the study's experiment and of the trial's run."""
-    if (folder / "mlflow.db").exists() and (experiment := client.get_experiment_by_name(study)) is not None:
-        runs = client.search_runs([experiment.experiment_id], f"tags.`wake2vec.trial` = '{trial}'", max_results=1)
+    trial_tag = f"tags.`wake2vec.trial` = '{trial}'"
+    if addresses_of(folder).tracking is not None:
+        parent = client.get_run(study_run(folder, study) or "")
+        own = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and {trial_tag}"
+        if runs := client.search_runs([parent.info.experiment_id], own, max_results=1):
+            return parent.info.experiment_id, runs[0].info.run_id
+    elif (folder / "mlflow.db").exists() and (experiment := client.get_experiment_by_name(study)) is not None:
+        runs = client.search_runs([experiment.experiment_id], trial_tag, max_results=1)
         if runs:
             _check_location(folder, experiment.artifact_location)
             return experiment.experiment_id, runs[0].info.run_id
@@ -110,16 +123,24 @@ def _find_version(client: MlflowClient, study: str, digest: str) -> ModelVersion
     return found[0] if found else None
 
 
-def _log_model(client: MlflowClient, experiment: str, run: str, trial: int, digest: str, export: Path) -> LoggedModel:
+def _log_model(
+    client: MlflowClient, experiment: str, run: str, trial: int, digest: str, export: Path, is_local: bool
+) -> LoggedModel:
     """The logged model of this digest, whole: one that a crash left half is written again."""
     found = client.search_logged_models([experiment], f"tags.`{DIGEST}` = '{digest}'")
     logged = found[0] if found else client.create_logged_model(experiment, f"trial-{trial}", run, {DIGEST: digest})
     path = _path(logged.artifact_location)
-    if logged.status == LoggedModelStatus.READY and (path / "MLmodel").exists():
+    if logged.status == LoggedModelStatus.READY and (not is_local or (path / "MLmodel").exists()):
         return logged
-    shutil.rmtree(path, ignore_errors=True)
-    # Straight into the artifacts: uploading would write 2 GB of TinyLlama a second time.
-    _save_model(export, path, Model(run_id=run, model_id=logged.model_id))
+    description = Model(run_id=run, model_id=logged.model_id)
+    if is_local:
+        shutil.rmtree(path, ignore_errors=True)
+        # Straight into the artifacts: uploading would write 2 GB of TinyLlama a second time.
+        _save_model(export, path, description)
+    else:
+        with tempfile.TemporaryDirectory(dir=export.resolve().parent) as beside:
+            _save_model(export, Path(beside) / "model", description)
+            client.log_model_artifacts(logged.model_id, str(Path(beside) / "model"))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     outputs = client.get_run(run).outputs
     if outputs is None or logged.model_id not in {output.model_id for output in outputs.model_outputs}:

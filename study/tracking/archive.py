@@ -11,14 +11,13 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 
-from study.runs.addresses import addresses_of
+from study.runs.addresses import ARCHIVED, ROWS, addresses_of, has_rows_elsewhere
 from study.runs.storage import RUN, ended_digests, load_study
 from study.tracking.database import client_of, server_fault
 from wake2vec import WorkFolder, private_folder
 
-ROWS = "rows.safetensors"
-MARK = ".archived-"
-"""Of a file's name in a work folder, before the id of the study's run: the archive has it, or it came from there."""
+LAST = ("result.json", "fault.json")
+"""Where one stands, the folder is whole."""
 
 
 def bring_results(folder: Path, name: str) -> int:
@@ -31,6 +30,13 @@ def bring_results(folder: Path, name: str) -> int:
     study = load_study(folder, name)
     run_id = study.user_attrs.get(RUN)
     return 0 if run_id is None else Archive(folder, run_id).bring(ended_digests(study))
+
+
+def bring_rows(folder: Path, name: str, digest: str) -> None:
+    """The rows of a run of a shared study, where they aren't here. Raises StorageFault: as `bring_results`."""
+    run_id = load_study(folder, name).user_attrs.get(RUN)
+    if run_id is not None and has_rows_elsewhere(folder / "trials" / digest):
+        Archive(folder, run_id).bring_rows(digest)
 
 
 class Archive:
@@ -48,23 +54,22 @@ class Archive:
     def put(self, digest: str) -> None:
         """What the run left, its result last, unless the archive has it; checkpoints stay here."""
         work = self._work(digest)
-        if (work.path / f"{MARK}{self._run}").exists():
+        if (work.path / f"{ARCHIVED}{self._run}").exists():
             return
         files = [path for path in work.path.iterdir() if path.is_file() and not path.name.startswith(".")]
-        last = (work.result_path, work.fault_path)
         with self._told():
-            for path in sorted(files, key=lambda path: (path in last, path.suffix == ".safetensors", path.name)):
+            for path in sorted(files, key=lambda path: (path.name in LAST, path.suffix == ".safetensors", path.name)):
                 self._client.log_artifact(self._run, str(path), self._place(digest))
         self._mark(digest)
 
     def forget(self, digest: str) -> None:
         """The folder becomes another than the archive's."""
-        for mark in self._work(digest).path.glob(f"{MARK}*"):
+        for mark in self._work(digest).path.glob(f"{ARCHIVED}*"):
             mark.unlink()
 
     def bring(self, digests: Iterable[str]) -> int:
         """What isn't here yet, without the rows, which only an export reads; how many folders that were."""
-        lacking = [digest for digest in digests if not any(self._work(digest).path.glob(f"{MARK}*"))]
+        lacking = [digest for digest in digests if not any(self._work(digest).path.glob(f"{ARCHIVED}*"))]
         brought = 0
         for digest in lacking:
             if names := [name for name in self._files(digest) if name != ROWS]:
@@ -74,21 +79,20 @@ class Archive:
         return brought
 
     def bring_rows(self, digest: str) -> None:
-        """Raises DamagedError: the archive hasn't got them."""
-        if not (self._work(digest).path / ROWS).exists():
-            self._bring(digest, [ROWS])
+        self._bring(digest, [ROWS])
 
     def _bring(self, digest: str, names: list[str]) -> None:
         work = self._work(digest)
         private_folder(self._folder / "cache")
         private_folder(work.path)
         with tempfile.TemporaryDirectory(dir=self._folder / "cache") as beside, self._told():
-            for name in names:
-                self._client.download_artifacts(self._run, f"{self._place(digest)}/{name}", beside)
-            last = (work.result_path.name, work.fault_path.name)
-            for name in sorted(names, key=lambda name: name in last):
-                (Path(beside) / self._place(digest) / name).chmod(0o600)
-                (Path(beside) / self._place(digest) / name).replace(work.path / name)
+            paths = [
+                Path(self._client.download_artifacts(self._run, f"{self._place(digest)}/{name}", beside))
+                for name in names
+            ]
+            for path in sorted(paths, key=lambda path: path.name in LAST):
+                path.chmod(0o600)
+                path.replace(work.path / path.name)
 
     def _files(self, digest: str) -> list[str]:
         with self._told():
@@ -103,7 +107,7 @@ class Archive:
             raise server_fault(fault, self._server) or fault from None
 
     def _mark(self, digest: str) -> None:
-        (self._work(digest).path / f"{MARK}{self._run}").touch(mode=0o600)
+        (self._work(digest).path / f"{ARCHIVED}{self._run}").touch(mode=0o600)
 
     @staticmethod
     def _place(digest: str) -> str:

@@ -49,7 +49,8 @@ LOCATIONS = (  # of MLflow 3.17's tables, the columns that hold absolute address
 )
 
 
-HTTP_DEFAULTS = {
+CLIENT_DEFAULTS = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
@@ -128,7 +129,7 @@ def open_client(folder: Path) -> MlflowClient:
 
 def client_of(server: str) -> MlflowClient:
     """Raises StorageFault: it doesn't answer, or doesn't let this user in."""
-    for name, value in HTTP_DEFAULTS.items():
+    for name, value in CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     check_server(server)
     client = MlflowClient(server)

@@ -81,3 +81,42 @@ def test_one_driver_makes_the_study_that_it_makes_in_a_file(
     assert made[1:] == expected[1:]
     assert outcome.choice.trial.number == done[1].choice.trial.number
     assert not (folder / "optuna.db").exists() and not (folder / "mlflow.db").exists()
+
+
+def command(folder: Path, profile: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "study", words[0], str(profile), *words[1:], "--folder", str(folder)]
+
+
+def at(addresses: Addresses) -> list[str]:
+    return ["--storage", str(addresses.storage), "--tracking", str(addresses.tracking)]
+
+
+@pytest.fixture(scope="module")
+def profile(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("profile") / "small.yaml"
+    path.write_text(yaml.safe_dump(tree | {"study": tree["study"] | {"trials": 6, "sampler": "random"}}))
+    return path
+
+
+def test_two_drivers_share_a_study_and_a_third_folder_reads_it(
+    addresses: Addresses, tmp_path: Path, profile: Path
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    drivers = [
+        subprocess.Popen([*command(folder, profile, "run"), *at(addresses)], stdout=subprocess.PIPE, text=True)
+        for folder in folders
+    ]
+    said = [driver.communicate(timeout=300)[0] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], said
+    counts = [len(list((folder / "trials").glob("*/rows.safetensors"))) for folder in folders]
+    assert sum(counts) == 6 and min(counts) >= 1, said
+    third = tmp_path / "three"
+    for words in (["list"], ["ui"], ["report"], ["export", "--out", str(tmp_path / "out")]):
+        done = subprocess.run(
+            [*command(third, profile, *words), *at(addresses)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done
+        assert PASSWORD not in done.stdout + done.stderr
+    for digest in (path.name for folder in folders for path in (folder / "trials").glob("*")):
+        (made,) = [folder / "trials" / digest for folder in folders if (folder / "trials" / digest / "rows.safetensors").exists()]
+        assert (third / "trials" / digest / "result.json").read_bytes() == (made / "result.json").read_bytes()
