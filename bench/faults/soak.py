@@ -22,7 +22,7 @@ from pathlib import Path
 import optuna
 import torch
 
-import study.runs.storage
+import study.runs.sqlite
 import study.tracking.sync
 import study.tracking.telling
 from bench.faults.mixture import GENTLE, HARSH, ROOM_B, Deck, Scene
@@ -379,7 +379,7 @@ def leak_controls() -> dict[str, bool]:
 def found(seconds: float, trials: int) -> Sequence[Figure]:
     torch.set_num_threads(1)  # a fork inherits no pool of threads
     vars(study.tracking.sync)["draw_study"] = lambda record: []  # as in the other faults of the world
-    vars(study.runs.storage)["PATIENCE_S"] = PATIENCE_S
+    vars(study.runs.sqlite)["PATIENCE_S"] = PATIENCE_S
     # At each trial something is sent while it runs.
     vars(study.tracking.telling)["SECONDS_BETWEEN_BATCHES"] = min(15.0, seconds / trials / 3)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
@@ -126,22 +127,29 @@ class MlflowProcess:
 
 
 class _Child:
-    """The driver's side of the process. A thread of its own sends, so that one that is stopped stops nobody."""
+    """The driver's side of the process.
+
+    A thread of its own starts it, for seconds, and sends: neither that nor a process that is stopped stops anybody.
+    """
 
     def __init__(self, projection: Projection, fence: Fence, lacks: bool) -> None:
-        self._process, self._pipe = start_process(_serve, projection, fence, lacks, name="mlflow")
+        self._process: BaseProcess | None = None
+        self._pipe: Pipe | None = None
+        self._has_begun = threading.Event()
         self._waiting: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        threading.Thread(target=self._feed, daemon=True).start()
+        threading.Thread(target=self._feed, args=(projection, fence, lacks), daemon=True).start()
 
     @property
     def is_dead(self) -> bool:
-        return not self._process.is_alive()
+        return self._has_begun.is_set() and not (self._process is not None and self._process.is_alive())
 
     def send(self, message: Message) -> None:
         self._waiting.put(message)
 
     def heard(self, wait_s: float = 0.0) -> Message | None:
         """The next that it says; None: nothing, in so many seconds."""
+        if not self._has_begun.wait(wait_s) or self._pipe is None or self._process is None:
+            return None
         try:
             return self._pipe.recv() if self._pipe.poll(wait_s) else None
         except (EOFError, OSError):
@@ -149,14 +157,21 @@ class _Child:
             return None
 
     def end(self, seconds: float) -> int | None:
-        """Wait so long for it to have told all that it was sent; its exit code."""
+        """Wait so long for it to have told all that it was sent; its exit code, None: it hasn't begun."""
         self.send(("leave",))
+        self._has_begun.wait(seconds)
+        if self._process is None:
+            return None
         self._process.join(seconds)
         self._process.kill()
         self._process.join()
         return self._process.exitcode
 
-    def _feed(self) -> None:
+    def _feed(self, projection: Projection, fence: Fence, lacks: bool) -> None:
+        try:
+            self._process, self._pipe = start_process(_serve, projection, fence, lacks, name="mlflow")
+        finally:
+            self._has_begun.set()
         with contextlib.suppress(OSError):
             while (message := self._waiting.get())[0] != "leave":
                 self._pipe.send(message)

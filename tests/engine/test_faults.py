@@ -28,7 +28,7 @@ from conftest import Silent
 from typer.testing import CliRunner, Result
 
 import study.runs.database
-import study.runs.storage
+import study.runs.sqlite
 import study.tracking.sync
 from bench.faults.rights import as_any_user
 from study.cli.main import app
@@ -242,7 +242,7 @@ KINDS = {
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks aren't waited for, and pictures aren't drawn, of which other tests speak."""
     monkeypatch.setattr(study.runs.database, "WAIT_S", 0.1)
-    monkeypatch.setattr(study.runs.storage, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(study.runs.sqlite, "PATIENCE_S", 0.1)
     monkeypatch.setattr(study.tracking.sync, "draw_study", lambda record: [])
     monkeypatch.setattr(study.tracking.sync, "embedding_figure", lambda side: None)
     monkeypatch.setattr(study.tracking.sync, "save_png", lambda figure, path: path.write_bytes(b""))

@@ -1,16 +1,12 @@
 """A study that several drivers share: a real PostgreSQL, a real MLflow server, a results folder each."""
 
-import json
-import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import yaml
 from conftest import Silent
@@ -20,11 +16,7 @@ from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, postgres
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
 from study.runs.addresses import Addresses, keep
-from study.runs.faults import ConnectionLostError
-from study.runs.postgres import PostgresDatabase
 from study.runs.reader import read_record
-from study.runs.storage import load_study
-from study.tracking.archive import bring_results
 
 pytestmark = [pytest.mark.needs("postgres"), pytest.mark.xdist_group("servers")]
 
@@ -117,6 +109,11 @@ def test_two_drivers_share_a_study_and_a_third_folder_reads_it(
         )
         assert done.returncode == 0, done
         assert PASSWORD not in done.stdout + done.stderr
-    for digest in (path.name for folder in folders for path in (folder / "trials").glob("*")):
-        (made,) = [folder / "trials" / digest for folder in folders if (folder / "trials" / digest / "rows.safetensors").exists()]
-        assert (third / "trials" / digest / "result.json").read_bytes() == (made / "result.json").read_bytes()
+    made = [path.parent for folder in folders for path in (folder / "trials").glob("*/rows.safetensors")]
+    for work in made:
+        assert (third / "trials" / work.name / "result.json").read_bytes() == (work / "result.json").read_bytes()
+    exported = [work for work in made if (third / "trials" / work.name / "rows.safetensors").exists()]
+    assert len(exported) == 1
+    for work in exported:
+        rows = third / "trials" / work.name / "rows.safetensors"
+        assert rows.read_bytes() == (work / "rows.safetensors").read_bytes()

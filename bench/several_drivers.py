@@ -1,0 +1,307 @@
+"""`python -m bench.several_drivers [PART ...]`: several drivers on one study, on a real PostgreSQL and MLflow's server.
+
+`kills`: three drivers on 60 trials that sleep; one is killed each four seconds, both servers are restarted once.
+`outage`: MLflow's server is gone for a minute amid a trial.
+`growth`: what the study database takes of a trial when there are 3,000 of them.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from bench.cluster.sleeping import sleep_off, sleeping_study, trained
+from bench.faults.studies import code_of, fork
+from bench.figures import Figure, publish_parts
+from bench.scale import Quiet
+from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, postgres
+from study.config import StudyConfig
+from study.engine import driver
+from study.engine.executor import InProcess
+from study.engine.stop import Stop
+from study.engine.worker import Event, Outcome, Task
+from study.runs.addresses import Addresses, keep
+from study.runs.postgres import PostgresDatabase
+from study.runs.run import Run
+from study.runs.storage import load_study
+from wake2vec import Progress, RunConfig, WorkFolder, prepare
+
+TRIALS, SECONDS = 60, 2.0
+DRIVERS = 3
+SECONDS_TO_A_KILL = 4.0
+RESTARTED_AT = (20, 35)
+"""Ended trials: PostgreSQL, then MLflow's server."""
+OUTAGE_S = 60.0
+MANY = 3_000
+
+
+def main() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    os.environ["PGPASSWORD"] = PASSWORD
+    publish_parts("several_drivers", PARTS)
+
+
+@dataclass
+class Sleeper:
+    """In place of a `Worker`."""
+
+    source: WorkFolder
+    seconds: float
+    folder: Path
+
+    def run(self, task: Task, tell: Callable[[Event], None], stop: Callable[[], bool]) -> Outcome:
+        class Line:
+            def send(self, event: Event) -> None:
+                tell(event)
+
+            def asks_to_stop(self) -> bool:
+                return stop()
+
+        return sleep_off(self.source, self.seconds, task, self.folder, 1, Line(), Stop.at(None))
+
+
+def drive(config: StudyConfig, folder: Path, source: WorkFolder, seconds: float, watcher: Quiet) -> None:
+    """As `study run` does it, but for the training."""
+    executor = InProcess(folder)
+    executor._worker = Sleeper(source, seconds, folder)  # type: ignore[assignment]
+    driver.executor_for = lambda *given: executor
+    driver.drive(config, folder, watcher)
+
+
+class Diary(Quiet):
+    """Of a driver: a line for each run that begins or ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
+        self._write("begun", run.label)
+
+    def run_ended(self, run: Run) -> None:
+        self._write("ended", run.label)
+
+    def waiting(self, what: str) -> None:
+        self._write("waits", what)
+
+    def mlflow_lacks(self, what: str) -> None:
+        self._write("lacks", what)
+
+    def _write(self, what: str, of: str) -> None:
+        with self._path.open("a", encoding="utf-8") as lines:  # a line is written at once
+            lines.write(json.dumps([time.time(), os.getpid(), what, of]) + "\n")
+
+
+@dataclass
+class Lives:
+    """What the diary says of who had which run when."""
+
+    deaths: dict[int, float] = field(default_factory=dict)
+    """Of killed drivers, by their processes' numbers."""
+    took_over_s: list[float] = field(default_factory=list)
+    told_twice: int = 0
+    begun_while_held: int = 0
+    begun_again: int = 0
+
+    def read(self, diary: Path) -> None:
+        held: dict[str, int] = {}
+        ends: Counter[str] = Counter()
+        lost_at: dict[str, float] = {}
+        for at_s, pid, what, label in sorted(map(json.loads, diary.read_text(encoding="utf-8").splitlines())):
+            if what == "begun":
+                before = held.get(label)
+                if before not in (None, pid):
+                    dead_at = self.deaths.get(before or 0)
+                    self.begun_while_held += dead_at is None or dead_at > at_s
+                    lost_at.setdefault(label, dead_at or at_s)
+                    self.took_over_s.append(at_s - lost_at.pop(label))
+                self.begun_again += before is not None
+                held[label] = pid
+            elif what == "ended":
+                ends[label] += 1
+                held.pop(label, None)
+        self.told_twice = sum(count - 1 for count in ends.values())
+
+
+def kills(folder: Path) -> Iterator[Figure]:
+    config = sleeping_study(TRIALS)
+    source = trained(sleeping_study(1), folder / "source")
+    prepare(config.run, folder / "cache")  # ten seconds of each driver's start
+    diary = folder / "diary"
+    diary.touch()
+    lives, chance = Lives(), random.Random(7)
+    with postgres() as database, mlflow(folder / "mlflow", f"sqlite:///{folder}/mlflow.db") as tracking:
+        addresses = Addresses(database.create("study"), tracking.address)
+        places = [folder / str(number) for number in range(DRIVERS)]
+        for place in places:
+            keep(place, addresses)
+            shutil.copytree(folder / "cache", place / "cache")
+
+        def begin(number: int) -> int:
+            return fork(lambda: drive(config, places[number], source, SECONDS, Diary(diary)), places[number])
+
+        began = time.monotonic()
+        living = {number: begin(number) for number in range(DRIVERS)}
+        restarts = [lambda: restart(database), lambda: restart(tracking)]
+        limits, next_kill, codes = list(RESTARTED_AT), time.monotonic() + SECONDS_TO_A_KILL, []
+        while living:
+            for number, pid in list(living.items()):
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    del living[number]
+                    codes.append(number)
+            ended = sum('"ended"' in line for line in diary.read_text(encoding="utf-8").splitlines())
+            if limits and ended >= limits[0]:
+                limits.pop(0)
+                restarts.pop(0)()
+            if living and time.monotonic() >= next_kill and ended < TRIALS - DRIVERS:
+                number = chance.choice(list(living))
+                os.kill(living[number], signal.SIGKILL)
+                lives.deaths[living[number]] = time.time()
+                code_of(living[number])
+                living[number] = begin(number)
+                next_kill = time.monotonic() + SECONDS_TO_A_KILL
+            assert time.monotonic() - began < 1500, "it doesn't come to an end"
+            time.sleep(0.05)
+        wall = time.monotonic() - began
+        lives.read(diary)
+        trials = load_study(places[0], config.study.name).get_trials(deepcopy=False)
+        states = Counter(trial.state for trial in trials)
+        yield Figure(f"{TRIALS} trials of {SECONDS:g} s, {DRIVERS} drivers: wall", wall, "s")
+        yield Figure("killed: drivers", len(lives.deaths), "")
+        yield Figure("restarted: PostgreSQL, MLflow's server", len(RESTARTED_AT), "")
+        ended_once = states[TrialState.COMPLETE]
+        yield Figure("trials ended", ended_once, "", f"= {TRIALS}", ended_once == TRIALS == len(trials))
+        yield Figure("told twice", lives.told_twice, "", "= 0", lives.told_twice == 0)
+        held = lives.begun_while_held
+        yield Figure("begun while a living driver held them", held, "", "= 0", held == 0)
+        yield Figure("begun again", lives.begun_again, "")
+        if lives.took_over_s:
+            yield Figure("from a kill to another's beginning: median", statistics.median(lives.took_over_s), "s")
+            yield Figure("from a kill to another's beginning: longest", max(lives.took_over_s), "s")
+        yield from rows_of(folder / "mlflow.db", config, TRIALS)
+
+
+def restart(server: Postgres | Mlflow) -> None:
+    server.stop()
+    time.sleep(1.0)
+    server.start()
+
+
+def rows_of(database: Path, config: StudyConfig, trials: int) -> Iterator[Figure]:
+    """Of MLflow: each trial has one run, and no figure stands there twice."""
+    with closing(sqlite3.connect(database)) as opened:
+        active = "FROM runs WHERE lifecycle_stage = 'active' AND name LIKE 'trial %'"
+        runs = opened.execute(f"SELECT name, status {active}").fetchall()
+        figures = opened.execute(
+            "SELECT name, key, step, count(*) FROM metrics JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active' "
+            "AND name LIKE 'trial %' AND key NOT LIKE 'system%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
+        ).fetchall()
+    names = Counter(name for name, _ in runs)
+    whole = sum(status == "FINISHED" for _, status in runs)
+    yield Figure("MLflow: trials' runs that are finished", whole, "", f"= {trials}", whole == trials == len(names))
+    double = sum(count - 1 for count in names.values())
+    yield Figure("MLflow: runs that are there twice", double, "", "= 0", double == 0)
+    yield Figure("MLflow: figures that are there twice", len(figures), "", "= 0", not figures)
+
+
+class Pace(Quiet):
+    """When records of a trial came."""
+
+    def __init__(self, on_record: Callable[[int], None]) -> None:
+        self._on_record = on_record
+        self.at_s: dict[str, list[float]] = defaultdict(list)
+        self.lacked: list[str] = []
+
+    def progressed(self, name: str, record: Progress) -> None:
+        self.at_s[name].append(time.monotonic())
+        self._on_record(sum(map(len, self.at_s.values())))
+
+    def mlflow_lacks(self, what: str) -> None:
+        self.lacked.append(what)
+
+
+def outage(folder: Path) -> Iterator[Figure]:
+    """One trial with the server there, one amid which it goes for a minute, each of two minutes."""
+    config, seconds = sleeping_study(2), 2 * OUTAGE_S
+    source = trained(sleeping_study(1), folder / "source")
+    with postgres() as database, mlflow(folder / "mlflow", f"sqlite:///{folder}/mlflow.db") as tracking:
+        place = folder / "results"
+        keep(place, Addresses(database.create("study"), tracking.address))
+        pace = Pace(lambda count: None)
+        gone: list[float] = []
+
+        def progressed(count: int) -> None:
+            if len(pace.at_s) == 2 and len(gone) == 0 and len(pace.at_s["trial 1"]) == 3:
+                gone.append(time.monotonic())
+                tracking.stop()
+            if len(gone) == 1 and time.monotonic() - gone[0] > OUTAGE_S:
+                gone.append(time.monotonic())
+                tracking.start()
+
+        pace._on_record = progressed
+        drive(config, place, source, seconds, pace)
+        lengths = {name: at_s[-1] - at_s[0] for name, at_s in pace.at_s.items()}
+        started = gone[1] - gone[0]
+        slowed = lengths["trial 1"] - lengths["trial 0"]
+        yield Figure("MLflow's server was gone", started, "s")
+        yield Figure("a trial with the server there", lengths["trial 0"], "s")
+        yield Figure("a trial amid which it was gone, longer by", slowed, "s", "<= 5", slowed <= 5)
+        yield from rows_of(folder / "mlflow.db", config, 2)
+
+
+def growth(folder: Path) -> Iterator[Figure]:
+    """Without a sampler: a trial is added, claimed, told as the driver does it, and the study read."""
+    names = [f"knob {number}" for number in range(4)]
+    space: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in names}
+    with postgres() as server:
+        database = PostgresDatabase(server.create("study"))
+        with database.hold("many") as lease, lease.opening() as storage:
+            study = optuna.create_study(study_name="many", storage=storage, directions=["minimize"] * 4)
+            ended = create_trial(
+                state=TrialState.COMPLETE,
+                params=dict.fromkeys(names, 0.5),
+                distributions=space,
+                values=[0.0] * 4,
+                user_attrs={"digest": "0" * 16, "violations": [0.0, 0.0]},
+            )
+            study.add_trials([ended] * MANY)
+            walls = []
+            for number in range(MANY, MANY + 50):
+                began = time.monotonic()
+                with lease.alone():
+                    study.get_trials(deepcopy=False)
+                    study.add_trial(
+                        create_trial(state=TrialState.RUNNING, params=dict.fromkeys(names, 0.5), distributions=space)
+                    )
+                    assert lease.claim(f"trial {number}")
+                frozen = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
+                trial = optuna.Trial(study, frozen._trial_id)
+                trial.set_user_attr("digest", "0" * 16)
+                trial.set_user_attr("violations", [0.0, 0.0])
+                for bound in ("a", "b"):
+                    trial.set_constraint(bound, 0.0)
+                study.tell(number, [0.0] * 4)
+                lease.free(f"trial {number}")
+                walls.append(time.monotonic() - began)
+        median_ms = 1000 * statistics.median(walls)
+        yield Figure(
+            f"ask and tell at {MANY:,} trials, without the sampler: median", median_ms, "ms", "<= 60", median_ms <= 60
+        )
+
+
+PARTS = {"kills": kills, "outage": outage, "growth": growth}
+
+if __name__ == "__main__":
+    main()
