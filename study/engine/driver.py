@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from study.config import StudyConfig
 from study.engine.executor import Executor, InProcess, Watcher
+from study.engine.fork_server import load_ahead
 from study.engine.measures import measure_runs
 from study.engine.mlflow_process import MlflowProcess
 from study.engine.processes import Processes
@@ -205,7 +206,9 @@ def run_on(
     lease = lease or OneDriver(projection.folder)
     with contextlib.ExitStack() as stack:
         mlflow = None
-        if not isinstance(executor, InProcess) or addresses_of(projection.folder).tracking is not None:
+        trains = not isinstance(executor, InProcess)
+        if trains or addresses_of(projection.folder).tracking is not None:
+            load_ahead(trains)
             mlflow = stack.enter_context(MlflowProcess(projection, watcher.mlflow_lacks, lease.fence()))
         stack.enter_context(executor)  # last, so that open runs are left with a checkpoint before MLflow is waited for
         return Driver(study, projection, watcher, stop, lease, mlflow, archive).run(executor)

@@ -15,15 +15,18 @@ if sys.platform == "linux":
     from multiprocessing import forkserver
 
     PROCESSES = multiprocessing.get_context("forkserver")
-    PROCESSES.set_forkserver_preload(["study.engine.worker"])
 else:
     PROCESSES = multiprocessing.get_context("spawn")
 Pipe = Connection  # of anything that can be pickled
 
 
-def load_ahead() -> None:
-    """Let the fork server load the libraries from now on beside this process: seconds of a core. Idempotent."""
+def load_ahead(trains: bool = True) -> None:
+    """Let the fork server load the libraries from now on beside this process: seconds of a core. Idempotent.
+
+    `trains`: whether its processes are to train; those that tell MLflow need no torch.
+    """
     if sys.platform == "linux":
+        PROCESSES.set_forkserver_preload(["study.engine.worker" if trains else "study.engine.mlflow_process"])
         with _deaf():
             forkserver.ensure_running()
 
