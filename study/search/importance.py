@@ -15,7 +15,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from study.config import StudyConfig
 from study.runs.run import Run
-from study.search.proposal import distributions
+from study.search.proposal import distributions, own_trial
 
 FEWEST_TRIALS = 4
 TREES = 32
@@ -44,12 +44,8 @@ def importances(trials: Sequence[Run], config: StudyConfig) -> Importances:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(directions=[objective.direction for objective in config.study.objectives])
-        for trial in trials:
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=trial.params, distributions=distributions(config), values=list(trial.values)
-                )
-            )
+        spaces = distributions(config)
+        study.add_trials(own_trial(trial.params, spaces, trial.values) for trial in trials)
         columns = list(zip(*(trial.values for trial in trials), strict=True))
         return Importances(len(trials), [_of(study, place, column) for place, column in enumerate(columns)])
 
