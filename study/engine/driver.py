@@ -45,7 +45,7 @@ from study.runs.objectives import objective_values, violations
 from study.runs.reader import StudyReader
 from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State, config_of, note_fault
-from study.runs.storage import ENDED, INPUTS, RUN, ended_digests, fingerprint_of, open_study, study_names
+from study.runs.storage import ENDED, INPUTS, RUN, at_once, ended_digests, fingerprint_of, open_study, study_names
 from study.runs.study_database import Lease, study_database
 from study.search.proposal import distributions, propose, suggest
 from study.search.stopping import Stopper
@@ -265,6 +265,8 @@ class Driver:
 
         So does what the archive of a shared study can't take for now.
         """
+        self._first: RunResult | None = None
+        """The baseline's result, read once."""
         self._is_left = False
         """Whether a run was left with a checkpoint: the time is over."""
         self._ended: list[Run] = []
@@ -296,7 +298,7 @@ class Driver:
             if not self.stop():
                 self._mlflow.catch_up()
                 try:
-                    self._end_held(self._record())  # before others must wait for this one
+                    self._end_held()  # before others must wait for this one
                     with self._lease.alone(self.stop) as is_alone:
                         task, is_elsewhere = self._next(self._record()) if is_alone else (None, True)
                 except UnreachableError as fault:
@@ -383,14 +385,17 @@ class Driver:
             return
         self._held.insert(0 if ended.run.is_baseline else len(self._held), (ended, outcome))
         with contextlib.suppress(UnreachableError):  # then it is told before anything else is done
-            self._end_held(self._record())
+            self._end_held()
 
-    def _end_held(self, record: StudyRecord) -> None:
+    def _end_held(self) -> None:
         """A baseline that was left with a checkpoint is waited for too: the next driver tells what is held then."""
-        has_baseline = bool(self._held) and self._held[0][0].run.is_baseline
-        while self._held and (has_baseline or not any(trial.is_baseline for trial in record.running)):
-            self._end(*self._held[0])
-            del self._held[0]
+        if not self._held:
+            return
+        record = self._record()
+        if self._held[0][0].run.is_baseline or not any(trial.is_baseline for trial in record.running):
+            while self._held:
+                self._end(*self._held[0])
+                del self._held[0]
 
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
@@ -535,13 +540,18 @@ class Driver:
         """The baseline's result, which bounds may be measured from, where `result` is the run's; None: it failed."""
         if run.is_baseline:
             return result
-        finished = self._reader.record().finished
-        if not finished or not finished[0].is_baseline:
-            return None
-        return read_result(self._work(finished[0].digest))
+        if self._first is None:
+            finished = self._reader.record().finished
+            if finished and finished[0].is_baseline:
+                self._first = read_result(self._work(finished[0].digest))
+        return self._first
 
     def _tell(self, trial: optuna.Trial, run: Run) -> None:
-        """How the run ended, in the study database: all that is known of it before its state."""
+        """How the run ended, in the study database: all that is known of it, and its state."""
+        with at_once(self._study):
+            self._write_end(trial, run)
+
+    def _write_end(self, trial: optuna.Trial, run: Run) -> None:
         if run.state is State.FAILED:
             trial.set_user_attr("fault", run.reason)
         else:
@@ -552,8 +562,7 @@ class Driver:
         if run.state is State.FINISHED:
             trial.set_user_attr("violations", run.violations)
             for bound, violation in zip(self._config.study.bounds, run.violations, strict=True):
-                if str(bound) not in trial.constraints:  # a driver that died may have told it
-                    trial.set_constraint(str(bound), violation)
+                trial.set_constraint(str(bound), violation)
         self._study.tell(trial.number, run.values or None, TOLD[run.state])
 
     def _work(self, digest: str) -> WorkFolder:
@@ -574,10 +583,10 @@ class Driver:
         """The open trial of that number, whose parameters stand in the study database.
 
         Optuna's `ask` gives waiting trials alone. Its documented constructor takes a running one, by an id which a
-        `FrozenTrial` tells by no public name (5.0).
+        storage knows that has no public name (5.0).
         """
-        frozen = next(trial for trial in self._study.get_trials(deepcopy=False) if trial.number == number)
-        return optuna.Trial(self._study, frozen._trial_id)
+        storage, study_id = self._study._storage, self._study._study_id
+        return optuna.Trial(self._study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
 def _waiting(runs: Sequence[Run]) -> list[Run]:

@@ -1,7 +1,9 @@
 """A study in its database: one configuration, and what Optuna knows of its trials."""
 
+import contextlib
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,26 @@ def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
     for name, values in config.study.anchors.items():
         if name not in known and config.lies_in_space(values):
             study.enqueue_trial({**config.study.baseline, **values}, user_attrs={"anchor": name})
+
+
+@contextlib.contextmanager
+def at_once(study: optuna.Study) -> Iterator[None]:
+    """What is told of the study amid it is one transaction: a driver that dies leaves all of it or nothing.
+
+    Optuna commits each attribute. Here its sessions join a transaction from outside, as SQLAlchemy documents it: what
+    they commit are savepoints. Optuna keeps the storage by no public name (5.0).
+    """
+    storage = study._storage._backend  # type: ignore[attr-defined]
+    try:
+        with storage.engine.begin() as connection:
+            if storage.engine.dialect.name == "sqlite":  # whose driver would begin, and commit, with each savepoint
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            storage.scoped_session.remove()
+            storage.scoped_session.configure(bind=connection, join_transaction_mode="create_savepoint")
+            yield
+    finally:
+        storage.scoped_session.remove()
+        storage.scoped_session.configure(bind=storage.engine, join_transaction_mode="conditional_savepoint")
 
 
 def load_study(folder: Path, name: str) -> optuna.Study:

@@ -23,15 +23,15 @@ from study.engine.driver import Driver, StudyOutcome
 from study.engine.executor import Scheduler
 from study.engine.worker import Abandoned, Failed, Outcome, Task
 from study.runs.reader import read_record
-from study.runs.storage import fingerprint_of, load_study, open_study
+from study.runs.storage import at_once, fingerprint_of, load_study, open_study
 from study.search.warm_start import import_trials
 from study.tracking.sync import Projection
 from study.tracking.telling import Telling
 from wake2vec import RunResult, TrainingDivergedError, WorkFolder, fingerprint_inputs, read_result
 
 KILLED = 9
-STRIDE = 8
-"""Every eighth commit is died before: `python -m bench.faults world` has others, and those of MLflow."""
+STRIDE = 5
+"""Every fifth commit is died before: `python -m bench.faults world` has others, and those of MLflow."""
 Held = tuple[dict[str, Any], list[tuple[object, ...]]]
 
 
@@ -183,6 +183,35 @@ def test_what_a_driver_left_of_a_trial_before_it_told_its_end_is_not_another_end
     study.ask().set_user_attr("fault", "no memory")
     drive(folder, once, results)
     assert read_record(once, folder).trials[0].reason == ""
+
+
+def test_what_is_told_at_once_is_there_whole_or_not_at_all(once: StudyConfig, folders: Iterator[Path]) -> None:
+    folder = next(folders)
+    study = open_study(folder, once, fingerprint_of(once, fingerprint_inputs(once.run)))
+    trial, commits = study.ask(), list[Connection]()
+    note = commits.append
+
+    def tell() -> None:
+        trial.set_user_attr("fault", "no memory")
+        trial.set_constraint("bound", 1.0)
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+    with pytest.raises(KeyError), at_once(study):
+        tell()
+        raise KeyError
+    (left, *_) = load_study(folder, "once").get_trials(deepcopy=False)
+    assert (left.state.name, left.user_attrs, left.constraints) == ("RUNNING", {}, {})
+    event.listen(Engine, "commit", note)
+    try:
+        with at_once(study):
+            tell()
+    finally:
+        event.remove(Engine, "commit", note)
+    (ended, *_) = load_study(folder, "once").get_trials(deepcopy=False)
+    assert (ended.state.name, ended.user_attrs, ended.constraints) == ("FAIL", {"fault": "no memory"}, {"bound": 1.0})
+    assert len(commits) == 1
+    study.ask().set_user_attr("anchor", "after it each is its own")
+    assert load_study(folder, "once").trials[1].user_attrs["anchor"].startswith("after")
 
 
 @pytest.mark.parametrize("fault", ["an anchor lost", "a warm start doubled"])
