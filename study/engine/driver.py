@@ -282,7 +282,7 @@ class Driver:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
             )
-        self._mlflow.bring(has_news=bool(self._ended))
+        self._mlflow.bring(record, has_news=bool(self._ended))
         return StudyOutcome(record, sum(run.role is Role.TRIAL for run in self._ended))
 
     @property

@@ -133,7 +133,7 @@ def _tell(config: StudyConfig, folder: Path, say: Say, lease: Lease) -> None:
 
         record = read_record(config, folder)
         mlflow = Telling(Projection(config, folder, record.inputs), lambda: record, say, lease.fence())
-        if not mlflow.bring(has_news=True):
+        if not mlflow.bring(record, has_news=True):
             return
     write_json(_told_path(config, folder), measured_s)
 

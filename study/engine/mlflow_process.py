@@ -11,8 +11,9 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ import optuna
 
 from study.engine.fork_server import DRIVERS_SIGNALS, Pipe, start_process
 from study.runs.reader import record_of
+from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.runs.storage import load_study
 from study.runs.study_database import Fence
@@ -85,11 +87,16 @@ class MlflowProcess:
         while self._child is not None and (answer := self._child.heard()) is not None:
             self._take(answer)
 
-    def bring(self, has_news: bool) -> bool:
+    def bring(self, record: StudyRecord, has_news: bool) -> bool:
+        pictures: Sequence[Path] = ()
+        if has_news:
+            self._send("prepare", record)
+            with contextlib.suppress(Exception):  # then the process draws, and says what is amiss
+                pictures = self._projection.draw(record)
         for _ in range(2):  # it may die of what it does last
             self._bury()
             self._again_at = 0.0
-            self._send("bring", has_news)
+            self._send("bring", record, has_news, pictures)
             while self._child is not None and not self._child.is_dead:
                 answer = self._child.heard(LOOKS_S)
                 if answer is not None and answer[0] == "brought":

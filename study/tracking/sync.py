@@ -117,9 +117,12 @@ class Projection:
             else:
                 self.ended(run, log)
 
-    def study(self, record: StudyRecord) -> None:
-        """Pictures, note and tags of the study as a whole."""
-        pictures = draw_study(record)
+    def draw(self, record: StudyRecord) -> list[Path]:
+        """The pictures of the study as a whole, for `study`; MLflow isn't touched."""
+        return draw_study(record)
+
+    def mark(self, record: StudyRecord) -> None:
+        """How each trial stands among the others, and what the study's own run has of figures."""
         choice = record.choice
         runners_up = [trial.number for trial in choice.runners_up]
         self.tracker.mark_trials(
@@ -133,15 +136,21 @@ class Projection:
                 for trial in record.finished
             }
         )
+        self.tracker.log_progress(self.tracker.parent, self._story(record))
+
+    def study(self, record: StudyRecord, pictures: Sequence[Path] = ()) -> None:
+        """Marks, pictures, note and tags of the study as a whole; without `pictures` they are drawn."""
+        pictures = pictures or self.draw(record)
+        self.mark(record)
+        choice = record.choice
         tags = {
             "wake2vec.front": ", ".join(map(str, sorted(record.front))),
             "wake2vec.chosen": str(choice.trial.number),
-            "wake2vec.runners_up": ", ".join(map(str, runners_up)),
+            "wake2vec.runners_up": ", ".join(str(trial.number) for trial in choice.runners_up),
             "wake2vec.hypervolume": f"{record.hypervolumes[-1]:.6g}",
             # They change with the choice, which parameters can't.
             **{f"wake2vec.chosen.{knob}": shown(value) for knob, value in choice.trial.params.items()},
         }
-        self.tracker.log_progress(self.tracker.parent, self._story(record))
         links = self.tracker.links()
         images = [f"get-artifact?path={picture.name}&run_uuid={self.tracker.parent}" for picture in pictures]
         self.tracker.describe_study(

@@ -5,8 +5,9 @@ is said in a line, and MLflow is left alone for a while: a hundred times as long
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from study.runs.addresses import addresses_of
@@ -65,10 +66,10 @@ class Teller(Protocol):
     def catch_up(self) -> None:
         """Bring what MLflow lacks of the runs that ended, if it lacks something and listens again."""
 
-    def bring(self, has_news: bool) -> bool:
+    def bring(self, record: StudyRecord, has_news: bool) -> bool:
         """Bring all that MLflow lacks of a study that has a result; whether it has taken it.
 
-        Picture and note of the study are among it where `has_news`, or where it isn't told to be done.
+        Pictures and note of the study are among it where `has_news`, or where it isn't told to be done.
         """
 
 
@@ -117,12 +118,22 @@ class Telling:
         if self._lacks and self._try(lambda: self._projection.missing(self._read())):
             self._lacks = False
 
-    def bring(self, has_news: bool) -> bool:
+    def prepare(self, record: StudyRecord) -> None:
+        """What `bring` does without pictures, for whoever draws them meanwhile."""
+
+        def without_pictures() -> None:
+            self._projection.missing(record)
+            self._projection.mark(record)
+
+        self._try(without_pictures)
+
+    def bring(self, record: StudyRecord, has_news: bool, pictures: Sequence[Path] = ()) -> bool:
+        """`pictures` of the study, if somebody has drawn them."""
+
         def whole() -> None:
-            record = self._read()
             self._projection.missing(record)
             if record.finished and (has_news or not self._projection.tracker.is_study_finished()):
-                self._projection.study(record)
+                self._projection.study(record, pictures)
 
         self._again_at = 0.0
         # Twice: the first fault may have been that something was deleted, or have put a damaged database aside.
