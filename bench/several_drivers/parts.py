@@ -1,9 +1,4 @@
-"""`python -m bench.several_drivers [PART ...]`: several drivers on one study, on a real PostgreSQL and MLflow's server.
-
-`kills`: three drivers on 60 trials that sleep; one is killed each four seconds, both servers are restarted once.
-`outage`: MLflow's server is gone for a minute amid a trial.
-`growth`: what the study database takes of a trial when there are 3,000 of them.
-"""
+"""The parts of `python -m bench.several_drivers`."""
 
 import json
 import os
@@ -302,6 +297,3 @@ def growth(folder: Path) -> Iterator[Figure]:
 
 
 PARTS = {"kills": kills, "outage": outage, "growth": growth}
-
-if __name__ == "__main__":
-    main()
