@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
+from mlflow import MlflowClient
+from mlflow.entities import Metric
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -32,6 +34,9 @@ from study.runs.addresses import Addresses, keep
 from study.runs.postgres import PostgresDatabase
 from study.runs.run import Run
 from study.runs.storage import load_study
+from study.tracking import Tracker
+from study.tracking.tracker import STUDY as STUDY_RUN
+from study.tracking.tracker import Ids
 from wake2vec import Progress, RunConfig, WorkFolder, prepare
 
 TRIALS, SECONDS = 60, 2.0
@@ -41,6 +46,7 @@ RESTARTED_AT = (20, 35)
 """Ended trials: PostgreSQL, then MLflow's server."""
 OUTAGE_S = 60.0
 MANY = 3_000
+RUNS, MARKED = 400, 8
 
 
 def main() -> None:
@@ -296,4 +302,38 @@ def growth(folder: Path) -> Iterator[Figure]:
         )
 
 
-PARTS = {"kills": kills, "outage": outage, "growth": growth}
+def tracking(folder: Path) -> Iterator[Figure]:
+    """Of a study of 400 trials with 120 figures each: what a driver that has just come looks for, and marks."""
+    config, place = sleeping_study(RUNS), folder / "results"
+    database = f"sqlite:///{folder}/mlflow.db"
+    client = MlflowClient(database)
+    experiment = client.create_experiment(config.study.name, artifact_location="mlflow-artifacts:/1")
+    parent = client.create_run(experiment, tags={"wake2vec.role": "study"}, run_name=f"study {config.study.name}")
+    own = {"mlflow.parentRunId": parent.info.run_id, "wake2vec.role": "trial", "wake2vec.state": "finished"}
+    knobs = {f"knob.{number}": "1" for number in range(60)}
+    figures = [Metric(f"figure.{number}", 1.0, step, step) for number in range(120) for step in range(3)]
+    for number in range(RUNS):
+        run = client.create_run(
+            experiment, tags={**own, **knobs, "wake2vec.trial": str(number)}, run_name=f"trial {number}"
+        )
+        client.log_batch(run.info.run_id, metrics=figures)
+        client.set_terminated(run.info.run_id)
+    labels = [f"trial {number}" for number in range(RUNS)]
+    with mlflow(folder / "mlflow", database) as server:
+        keep(place, Addresses(None, server.address))
+        Ids(place, config.study.name).keep({STUDY_RUN: parent.info.run_id})
+        for cold in (True, False):
+            tracker = Tracker(place, config)
+            began = time.monotonic()
+            found = tracker.ended_runs(labels)
+            looked_s = time.monotonic() - began
+            changed = {number: {"wake2vec.front": str(cold).lower()} for number in range(MARKED)}
+            tracker.mark_trials(changed | {number: {} for number in range(MARKED, RUNS)})
+            wall = time.monotonic() - began
+            assert len(found) == RUNS
+            when = "for the first time since the server's start" if cold else "again, by another driver"
+            yield Figure(f"{RUNS} runs are looked for, {when}", looked_s, "s")
+            yield Figure(f"  and {MARKED} of them marked: both", wall, "s", "<= 2", wall <= 2)
+
+
+PARTS = {"kills": kills, "outage": outage, "growth": growth, "tracking": tracking}
