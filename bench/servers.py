@@ -39,6 +39,8 @@ class Postgres:
 
     folder: Path
     programs: Path
+    also: str | None = None
+    """Another address of this machine, at which it listens too."""
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -53,9 +55,12 @@ class Postgres:
         data = str(self.folder / "data")
         words = ["-D", data, "-U", USER, "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8", "--no-sync"]
         self._run("initdb", *words, "--locale=C")
+        if self.also is not None:
+            with (self.folder / "data" / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+                rules.write("host all all 10.0.0.0/8 scram-sha-256\n")
 
     def start(self) -> None:
-        words = ["-D", str(self.folder / "data"), "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        words = ["-D", str(self.folder / "data"), "-p", str(self.port), "-h", self._hosts, "-k", ""]
         more = ["-c", "fsync=off", "-c", "max_connections=60"]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
@@ -77,6 +82,10 @@ class Postgres:
         return self.address(database)
 
     @property
+    def _hosts(self) -> str:
+        return "127.0.0.1" if self.also is None else f"127.0.0.1,{self.also}"
+
+    @property
     def _user(self) -> str | None:
         return ACCOUNT if os.geteuid() == 0 else None
 
@@ -96,12 +105,12 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
+def postgres(also: str | None = None) -> Iterator[Postgres]:
     """In a folder that the server's account reaches, which a test's own needn't be."""
     programs = find_postgres()
     assert programs is not None, "PostgreSQL 15 or newer must be there"
     folder = Path(tempfile.mkdtemp(prefix="wake2vec-postgres-"))
-    server = Postgres(folder, programs)
+    server = Postgres(folder, programs, also)
     try:
         server.make()
         server.start()
@@ -121,17 +130,18 @@ class Mlflow:
     """Its address, as SQLAlchemy writes it."""
     environment: Mapping[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         words = ["--backend-store-uri", self.database, "--artifacts-destination", str(self.folder / "artifacts")]
-        place = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        place = ["--host", self.host, "--port", str(self.port), "--workers", "1"]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", "server", *words, *place, *self.words],

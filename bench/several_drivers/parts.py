@@ -1,5 +1,7 @@
 """The parts of `python -m bench.several_drivers`."""
 
+import contextlib
+import ctypes
 import json
 import os
 import random
@@ -7,12 +9,14 @@ import shutil
 import signal
 import sqlite3
 import statistics
+import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import optuna
 from mlflow import MlflowClient
@@ -33,7 +37,7 @@ from study.engine.worker import Event, Outcome, Task
 from study.runs.addresses import Addresses, keep
 from study.runs.postgres import PostgresDatabase
 from study.runs.run import Run
-from study.runs.storage import load_study
+from study.runs.storage import at_once, load_study
 from study.tracking import Tracker
 from study.tracking.tracker import STUDY as STUDY_RUN
 from study.tracking.tracker import Ids
@@ -287,13 +291,14 @@ def growth(folder: Path) -> Iterator[Figure]:
                         create_trial(state=TrialState.RUNNING, params=dict.fromkeys(names, 0.5), distributions=space)
                     )
                     assert lease.claim(f"trial {number}")
-                frozen = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
-                trial = optuna.Trial(study, frozen._trial_id)
-                trial.set_user_attr("digest", "0" * 16)
-                trial.set_user_attr("violations", [0.0, 0.0])
-                for bound in ("a", "b"):
-                    trial.set_constraint(bound, 0.0)
-                study.tell(number, [0.0] * 4)
+                trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+                trial = optuna.Trial(study, trial_id)
+                with at_once(study):
+                    trial.set_user_attr("digest", "0" * 16)
+                    trial.set_user_attr("violations", [0.0, 0.0])
+                    for bound in ("a", "b"):
+                        trial.set_constraint(bound, 0.0)
+                    study.tell(number, [0.0] * 4)
                 lease.free(f"trial {number}")
                 walls.append(time.monotonic() - began)
         median_ms = 1000 * statistics.median(walls)
@@ -336,4 +341,97 @@ def tracking(folder: Path) -> Iterator[Figure]:
             yield Figure(f"  and {MARKED} of them marked: both", wall, "s", "<= 2", wall <= 2)
 
 
-PARTS = {"kills": kills, "outage": outage, "growth": growth, "tracking": tracking}
+def takeover(folder: Path) -> Iterator[Figure]:
+    """A driver waits for the trial of another, which is killed; and of one whose link is cut, in a network of its own.
+
+    Needs root, for that network.
+    """
+    with network() as (here, there):
+        for what, bar_s in (("a kill", 5), ("the cut of the link", 60)):
+            took_s = _took_over(folder / what.replace(" ", "-"), here, there if bar_s == 60 else None)
+            yield Figure(f"from {what} to the trial's beginning elsewhere", took_s, "s", f"<= {bar_s}", took_s <= bar_s)
+
+
+def _took_over(folder: Path, host: str, cut: "Link | None") -> float:
+    config, diary = sleeping_study(1), folder / "diary"
+    source = trained(sleeping_study(1), folder / "source")
+    with postgres(host) as database, mlflow(folder / "mlflow", f"sqlite:///{folder}/mlflow.db", host=host) as tracking:
+        database.create("study")
+        addresses = Addresses(database.address("study", host), tracking.address)
+        for name in ("first", "second"):
+            keep(folder / name, addresses)
+        diary.touch()
+
+        def lines(what: str) -> list[list[Any]]:
+            told = map(json.loads, diary.read_text(encoding="utf-8").splitlines())
+            return [line for line in told if line[2] == what]
+
+        def first() -> None:
+            if cut is not None:
+                cut.enter()
+            drive(config, folder / "first", source, 600.0, Diary(diary))
+
+        one = fork(first, folder)
+        wait_for(lambda: len(lines("begun")) == 1)
+        two = fork(lambda: drive(config, folder / "second", source, 1.0, Diary(diary)), folder)
+        wait_for(lambda: len(lines("waits")) == 1)
+        lost_s = time.time()
+        if cut is None:
+            os.kill(one, signal.SIGKILL)
+        else:
+            cut.cut()
+        wait_for(lambda: len(lines("begun")) == 2)
+        took_s: float = lines("begun")[1][0] - lost_s
+        code_of(two)
+        if cut is not None:
+            os.kill(one, signal.SIGKILL)
+        code_of(one)
+    return took_s
+
+
+def wait_for(it: Callable[[], bool]) -> None:
+    until = time.monotonic() + 180
+    while not it():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@dataclass
+class Link:
+    """To a network of its own, which ends here in `device`."""
+
+    name: str
+    device: str
+
+    def enter(self) -> None:
+        """This process is in that network from now on."""
+        with open(f"/run/netns/{self.name}", "rb") as place:
+            assert ctypes.CDLL(None, use_errno=True).setns(place.fileno(), 0) == 0
+
+    def cut(self) -> None:
+        subprocess.run(["ip", "link", "set", self.device, "down"], check=True)
+
+
+@contextlib.contextmanager
+def network() -> Iterator[tuple[str, Link]]:
+    """This machine's address in it, and the way into it."""
+    link = Link("wake2vec", "wake2vec0")
+    here, there = "10.77.0.1", "10.77.0.2"
+    commands = [
+        f"netns add {link.name}",
+        f"link add {link.device} type veth peer name wake2vec1 netns {link.name}",
+        f"addr add {here}/24 dev {link.device}",
+        f"link set {link.device} up",
+        f"-n {link.name} addr add {there}/24 dev wake2vec1",
+        f"-n {link.name} link set wake2vec1 up",
+        f"-n {link.name} link set lo up",
+    ]
+    try:
+        for command in commands:
+            subprocess.run(["ip", *command.split()], check=True)
+        yield here, link
+    finally:
+        subprocess.run(["ip", "netns", "del", link.name], check=False)
+
+
+PARTS = {"kills": kills, "takeover": takeover, "outage": outage, "growth": growth, "tracking": tracking}
