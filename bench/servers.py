@@ -50,8 +50,8 @@ class Postgres:
     def make(self) -> None:
         secret = self.folder / "password"
         secret.write_text(PASSWORD, encoding="utf-8")
-        self._give(self.folder)
-        self._give(secret)
+        self.give(self.folder)
+        self.give(secret)
         data = str(self.folder / "data")
         words = ["-D", data, "-U", USER, "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8", "--no-sync"]
         self._run("initdb", *words, "--locale=C")
@@ -64,7 +64,7 @@ class Postgres:
         more = ["-c", "fsync=off", "-c", "max_connections=60"]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [str(self.programs / "postgres"), *words, *more], stdout=log, stderr=log, user=self._user, cwd="/"
+                [str(self.programs / "postgres"), *words, *more], stdout=log, stderr=log, user=self.user, cwd="/"
             )
         until = time.monotonic() + SECONDS_TO_START
         while self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), check=False):
@@ -86,18 +86,18 @@ class Postgres:
         return "127.0.0.1" if self.also is None else f"127.0.0.1,{self.also}"
 
     @property
-    def _user(self) -> str | None:
+    def user(self) -> str | None:
         return ACCOUNT if os.geteuid() == 0 else None
 
-    def _give(self, path: Path) -> None:
-        if self._user is not None:
-            shutil.chown(path, self._user)
+    def give(self, path: Path) -> None:
+        if self.user is not None:
+            shutil.chown(path, self.user)
 
     def _run(self, program: str, *words: str, check: bool = True) -> int:
         return subprocess.run(
             [str(self.programs / program), *words],
             stdout=subprocess.DEVNULL,
-            user=self._user,
+            user=self.user,
             cwd="/",
             check=check,
             env={**os.environ, "PGPASSWORD": PASSWORD},
@@ -119,6 +119,43 @@ def postgres(also: str | None = None) -> Iterator[Postgres]:
         if server.process is not None and server.process.poll() is None:
             server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+PGBOUNCER = Path("/usr/sbin/pgbouncer")
+
+
+@contextlib.contextmanager
+def pooler(server: Postgres, mode: str) -> Iterator[int]:
+    """The port of a PgBouncer before all databases of the server."""
+    port, folder = free_port(), server.folder / f"pooler-{mode}"
+    folder.mkdir()
+    (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n', encoding="utf-8")
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "auth_type": "scram-sha-256",
+        "auth_file": folder / "users",
+        "pool_mode": mode,
+        "unix_socket_dir": "",
+        "logfile": folder / "log",
+    }
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    text = "\n".join(["[databases]", f"* = host=127.0.0.1 port={server.port}", "[pgbouncer]", *lines])
+    (folder / "ini").write_text(text, encoding="utf-8")
+    for path in (folder, *folder.iterdir()):
+        server.give(path)
+    process = subprocess.Popen([str(PGBOUNCER), "-q", str(folder / "ini")], user=server.user)
+    try:
+        until = time.monotonic() + SECONDS_TO_START
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
 
 
 @dataclass

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bench.browser import REMEDY, find_chromium
-from bench.servers import find_postgres
+from bench.servers import PGBOUNCER, find_postgres
 from wake2vec.training.quantized import NEEDED
 from wake2vec.training.quantized import REMEDY as QUANTIZED_REMEDY
 
@@ -53,6 +53,7 @@ TOOLS = {
         "apt install postgresql",
         required=False,
     ),
+    "pgbouncer": Tool(PGBOUNCER.exists, "PgBouncer", "apt install pgbouncer", required=False),
     "ray": Tool(lambda: importlib.util.find_spec("ray") is not None, "Ray", "make .venv/dev"),
     "proc": Tool(lambda: Path("/proc/self/fd").is_dir(), "Linux's /proc", "mount it, or test on Linux"),
 }

@@ -189,10 +189,10 @@ def of_postgres(fault: BaseException, is_lost: bool = False) -> StorageFault:
             f"the study database must let this user in: {said}; user and database stand in --storage, a password in "
             "~/.pgpass (host:port:database:user:password, chmod 600) or PGPASSWORD"
         )
-    if code == "53100":
-        return DiskError(f"the study database's disk must take what is written: {said}; free some space there, {SAME}")
-    if code == "53300" or "too many" in said:
-        return InUseError(f"the study database must have a connection left for each driver: {said}; stop some")
+    if code == "53300" or "too many" in said or "remaining connection slots" in said:
+        return InUseError(f"the study database must have two connections for each driver: {said}; stop some")
+    if code not in (None, "3D000"):
+        return DiskError(f"the study database must take what is written: {said}; put that right there, and {SAME}")
     return UnreachableError(
         f"the study database must answer: {said}; see whether the address after --storage is right, whether its "
         "server runs and whether its database was made (createdb)"

@@ -1,5 +1,7 @@
 """A study that several drivers share: a real PostgreSQL, a real MLflow server, a results folder each."""
 
+import contextlib
+import importlib.util
 import subprocess
 import sys
 import time
@@ -17,15 +19,24 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from tools import need
 
-from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, postgres
+from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, pooler, postgres
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
-from study.runs.addresses import Addresses, keep
-from study.runs.faults import ConnectionLostError, fault_of
-from study.runs.postgres import PostgresDatabase
+from study.runs.addresses import Addresses, addresses_of, keep
+from study.runs.faults import (
+    ConnectionLostError,
+    DiskError,
+    InUseError,
+    NotPermittedError,
+    PoolerError,
+    UnreachableError,
+    fault_of,
+)
+from study.runs.postgres import Connection, PostgresDatabase, check_direct
 from study.runs.reader import read_record
 from study.runs.storage import load_study
-from wake2vec import Progress
+from study.tracking.database import join
+from wake2vec import ConfigError, Progress
 
 pytestmark = [pytest.mark.needs("postgres"), pytest.mark.xdist_group("servers")]
 
@@ -128,42 +139,128 @@ def test_two_drivers_share_a_study_and_a_third_folder_reads_it(
         assert rows.read_bytes() == (work / "rows.safetensors").read_bytes()
 
 
-def refused(words: list[str], folder: Path) -> str:
-    """The one line with which a command ends, and nothing is made."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode in (2, 5, 9) and not folder.exists(), done
-    line = done.stderr.strip()
-    assert line.startswith("error: ") and "\n" not in line
-    assert PASSWORD not in line + done.stdout
-    return line
-
-
-def test_what_cant_be_reached_is_one_line_and_makes_nothing(
-    server: Postgres, addresses: Addresses, tmp_path: Path, profile: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_cant_be_reached_is_one_line_makes_nothing_and_its_remedy_works(
+    server: Postgres, addresses: Addresses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, tracking = tmp_path / "results", str(addresses.tracking)
+    folder, storage, tracking = tmp_path / "results", str(addresses.storage), str(addresses.tracking)
 
-    def asked(storage: str, tracking: str = tracking) -> str:
-        words = ["--storage", storage, "--tracking", tracking]
-        return refused([*command(folder, profile, "run"), *words], folder)
+    def refusal(kind: type[ConfigError], storage: str | None, tracking: str | None = tracking) -> str:
+        with pytest.raises(kind) as refused:
+            join(folder, storage, tracking)
+        assert not folder.exists() and "\n" not in str(refused.value) and PASSWORD not in str(refused.value)
+        return str(refused.value)
 
-    storage = str(addresses.storage)
-    assert "must hold no password" in asked(storage.replace("wake@", f"wake:{PASSWORD}@"))
-    assert "must hold no password" in asked(f"{storage}?password={PASSWORD}")
-    assert "must be an address such as postgresql://" in asked("mysql://host/study")
-    assert "must name a database" in asked(server.address(""))
-    assert "does not exist; see whether" in asked(server.address("nobody-made-it"))
-    assert "Connection refused" in asked(server.address("study", port=1))
-    assert "MLflow's server must answer: http://127.0.0.1:1 says" in asked(storage, "http://127.0.0.1:1")
+    assert "must hold no password" in refusal(ConfigError, storage.replace("wake@", f"wake:{PASSWORD}@"))
+    assert "must hold no password" in refusal(ConfigError, f"{storage}?password={PASSWORD}")
+    assert "must be an address such as postgresql://" in refusal(ConfigError, "mysql://host/study")
+    assert "must be an address such as https://" in refusal(ConfigError, storage, "host:5000")
+    assert "must name a database" in refusal(ConfigError, server.address(""))
+    assert "--storage needs --tracking too" in refusal(ConfigError, storage, None)
+    assert "does not exist; see whether" in refusal(UnreachableError, server.address("nobody-made-it"))
+    assert "see whether the address" in refusal(UnreachableError, server.address("study", port=1))
+    assert "see whether the address" in refusal(UnreachableError, storage, "http://127.0.0.1:1")
     monkeypatch.setenv("PGPASSWORD", "another")
-    assert "password authentication failed" in asked(storage)
-    words = [*command(folder, profile, "run"), "--storage", storage]
-    assert "--storage needs --tracking too" in refused(words, folder)
+    assert "a password in ~/.pgpass" in refusal(NotPermittedError, storage)
+    monkeypatch.delenv("PGPASSWORD")
+    pgpass = tmp_path / "pgpass"
+    pgpass.write_text(f"127.0.0.1:*:*:*:{PASSWORD}\n")
+    pgpass.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(pgpass))
+    join(folder, storage, tracking)
+    assert addresses_of(folder) == addresses and PASSWORD not in (folder / "addresses.json").read_text()
+
+
+def test_a_database_that_takes_nothing_more_is_told_and_goes_on_when_that_is_put_right(server: Postgres) -> None:
+    database = PostgresDatabase(server.create("full"))
+    others: list[Connection] = []
+    with pytest.raises(InUseError, match="; stop some"):
+        while len(others) < 100:
+            others.append(Connection(database.address))
+    for other in others:
+        other.close()
+    until = time.monotonic() + 30  # the server takes a moment to notice
+    while time.monotonic() < until:
+        with contextlib.suppress(InUseError):
+            database.check()
+            break
+    with psycopg.connect(database.address, autocommit=True) as owner:
+        owner.execute('ALTER DATABASE "full" SET default_transaction_read_only = on')
+        with database.hold("small") as lease, pytest.raises(DiskError, match="put that right there"), lease.opening():
+            pass
+        owner.execute("SET default_transaction_read_only = off")
+        owner.execute('ALTER DATABASE "full" RESET default_transaction_read_only')
+    with database.hold("small") as lease, lease.opening() as storage:
+        optuna.create_study(study_name="small", storage=storage)
+    assert database.names() == ["small"]
+
+
+def test_mlflows_server_lets_in_who_has_its_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {
+        "default_permission": "READ",
+        "database_uri": f"sqlite:///{tmp_path}/logins.db",
+        "admin_username": "admin",
+        "admin_password": PASSWORD,
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }
+    lines = ["[mlflow]", *(f"{name} = {value}" for name, value in settings.items())]
+    (tmp_path / "login.ini").write_text("\n".join(lines))
+    environment = {"MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "login.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "any"}
+    words = ("--app-name", "basic-auth")
+    with mlflow(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", words=words, environment=environment) as server:
+        with pytest.raises(NotPermittedError, match="put the login into MLFLOW_TRACKING_USERNAME"):
+            join(tmp_path / "results", None, server.address)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another")
+        with pytest.raises(NotPermittedError, match="says no"):
+            join(tmp_path / "results", None, server.address)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+        join(tmp_path / "results", None, server.address)
+
+
+def test_a_folder_belongs_to_one_place(addresses: Addresses, tmp_path: Path, done: tuple[Path, StudyOutcome]) -> None:
+    storage, tracking = str(addresses.storage), str(addresses.tracking)
+    with pytest.raises(ConfigError, match=r"belongs to one study database and one MLflow: .* give another --folder"):
+        join(done[0], storage, tracking)
+    join(tmp_path / "another", storage, tracking)
+    with pytest.raises(ConfigError, match="give another --folder"):
+        join(tmp_path / "another", storage.replace("127.0.0.1", "localhost"), tracking)
+    (tmp_path / "another" / "addresses.json").write_text("{")
+    with pytest.raises(ConfigError, match="delete it, and give --storage and --tracking again"):
+        addresses_of(tmp_path / "another")
+    (tmp_path / "another" / "addresses.json").unlink()
+    join(tmp_path / "another", storage, tracking)
+
+
+def test_without_psycopg_a_database_is_refused_with_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "psycopg" else find(name))
+    with pytest.raises(ConfigError, match=r"run `make \.venv/postgres`"):
+        join(tmp_path / "results", "postgresql://host/study", "https://host")
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    assert "\n.venv/postgres: " in makefile
 
 
 def test_a_mirror_of_a_shared_study_is_refused(addresses: Addresses, tmp_path: Path, profile: Path) -> None:
-    words = [*command(tmp_path / "results", profile, "run"), *at(addresses), "--mirror", str(tmp_path)]
-    assert "leave --mirror out" in refused(words, tmp_path / "results")
+    words = [*command(tmp_path / "results", profile, "run", "study.trials=1"), *at(addresses)]
+    mirrored = subprocess.run([*words, "--mirror", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert mirrored.returncode == 2 and not (tmp_path / "results").exists()
+    assert mirrored.stderr.startswith("error: --mirror keeps") and mirrored.stderr.endswith("leave --mirror out\n")
+    left_out = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert left_out.returncode == 0, left_out.stderr
+    assert PASSWORD not in left_out.stdout + left_out.stderr
+
+
+@pytest.mark.needs("pgbouncer")
+def test_a_pooler_is_refused_and_the_direct_address_taken(server: Postgres, addresses: Addresses) -> None:
+    """In transaction mode it gives one session to several clients, so that two would hold one lock."""
+    address = str(addresses.storage)
+    with pooler(server, "transaction") as port, pytest.raises(PoolerError, match="give the direct connection"):
+        check_direct(address.replace(str(server.port), str(port)))
+    with pooler(server, "session") as port:  # the control
+        check_direct(address.replace(str(server.port), str(port)))
+    check_direct(address)
 
 
 def test_four_first_drivers_at_once_make_one_study(

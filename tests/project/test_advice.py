@@ -57,6 +57,9 @@ VERBS = (
 REMEDY = re.compile(rf"[;:,] (or )?(?:{'|'.join(VERBS)})\b|`[^`]+`|\{{AGAIN\}}|\{{\w*REMEDY\}}")
 
 HERE, CLI = "tests/project/test_advice.py", "tests/cli/test_cli.py"
+SHARED_STUDY = "tests/engine/test_shared.py"
+REACHED = f"{SHARED_STUDY}::test_what_cant_be_reached_is_one_line_makes_nothing_and_its_remedy_works"
+FULL_DATABASE = f"{SHARED_STUDY}::test_a_database_that_takes_nothing_more_is_told_and_goes_on_when_that_is_put_right"
 LISTS, FORMS, CONFIG = "tests/data/test_lists.py", "tests/data/test_forms.py", "tests/project/test_study_config.py"
 SHARED, DAMAGE = "tests/engine/test_shared_faults.py", "tests/engine/test_run_again.py"
 STORED, RESUME, LEDGER = (
@@ -250,6 +253,16 @@ FOLLOWED: dict[str, str] = {
     "{} is damaged: {}; `make study` runs it again": (
         f"{REMEDIES}::test_a_note_of_a_fault_that_is_damaged_is_found_out_again"
     ),
+    "leave --mirror out": f"{SHARED_STUDY}::test_a_mirror_of_a_shared_study_is_refused",
+    "must hold no password": REACHED,
+    "must name a database of the server": REACHED,
+    "the study database must answer": REACHED,
+    "MLflow's server must answer: {} says": REACHED,
+    "--storage needs psycopg": f"{SHARED_STUDY}::test_without_psycopg_a_database_is_refused_with_what_installs_it",
+    "belongs to one study database and one MLflow": f"{SHARED_STUDY}::test_a_folder_belongs_to_one_place",
+    "must have two connections": FULL_DATABASE,
+    "the study database must take what is written": FULL_DATABASE,
+    "MLflow's server must let this user in": f"{SHARED_STUDY}::test_mlflows_server_lets_in_who_has_its_login",
     "was made with another configuration": (
         f"{REMEDIES}::"
         "test_a_study_of_another_configuration_goes_on_by_its_old_values_and_another_begins_by_another_name"

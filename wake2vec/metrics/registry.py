@@ -326,7 +326,7 @@ def cost_of(address: str, figure: float | None) -> float:
 
 def check_keep_by(address: str, head: HeadKind | None = None) -> None:
     """Raises ConfigError: no evaluation can be the best in this figure; of trials with that head, where it is given."""
-    remedy = "take train.keep_by=validation.loss"
+    remedy, address = "take train.keep_by=validation.loss", " ".join(address.split())
     if address.startswith("retention."):
         raise ConfigError(
             "train.keep_by names a figure of the text that is trained on, or of the rows: retention is measured on "
