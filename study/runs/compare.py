@@ -49,7 +49,24 @@ def shown_by_shared_seed(record: StudyRecord, one: Run, other: Run) -> tuple[lis
 def shown_cautions(record: StudyRecord) -> list[str]:
     """What is to be known of those figures that mislead; nulls are those of the chosen trial."""
     addresses = [figure.result for figure in shown_figures(record)]
-    return cautions(addresses, numbers_of(record, record.choice.trial.digest))
+    return [*cautions(addresses, numbers_of(record, record.choice.trial.digest)), *_of_unlike_machines(record)]
+
+
+def _of_unlike_machines(record: StudyRecord) -> list[str]:
+    """Where trials were computed on other devices or in other precisions: a sentence that says which were."""
+    kinds: dict[str, list[int]] = {}
+    for trial in record.finished:
+        computed = record.result(trial.digest).computed
+        kinds.setdefault(f"{computed.device} in {computed.precision}", []).append(trial.number)
+    if len(kinds) < 2:
+        return []
+    usual = max(kinds, key=lambda kind: len(kinds[kind]))
+    others = [
+        f"{'trial' if len(numbers) == 1 else 'trials'} {', '.join(map(str, numbers))} on {kind}"
+        for kind, numbers in kinds.items()
+        if kind != usual
+    ]
+    return [f"Trials were computed on {usual}, but {'; '.join(others)}: they differ by its rounding too."]
 
 
 def numbers_of(record: StudyRecord, digest: str) -> Numbers:

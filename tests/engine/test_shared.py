@@ -95,6 +95,16 @@ def test_one_driver_makes_the_study_that_it_makes_in_a_file(
     assert not (folder / "optuna.db").exists() and not (folder / "mlflow.db").exists()
 
 
+def test_another_seed_makes_another_study(
+    addresses: Addresses, tmp_path: Path, done: tuple[Path, StudyOutcome], study_config: StudyConfig
+) -> None:
+    """The control."""
+    other = study_config.model_copy(update={"study": study_config.study.model_copy(update={"seed": 7})})
+    folder = shared(tmp_path / "shared", addresses)
+    drive(other, folder, Silent())
+    assert results(folder, other)[1:] != results(done[0], study_config)[1:]
+
+
 def command(folder: Path, profile: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "study", words[0], str(profile), *words[1:], "--folder", str(folder)]
 
