@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from study.format import UNDEFINED, duration, goal_of, shown, shown_name
+from study.runs.addresses import addresses_of
 from study.runs.compare import shown_figures, shown_values
 from study.runs.cost import Cost
 from study.runs.judge import is_done
@@ -106,13 +107,18 @@ def _facts(record: StudyRecord, driver: str | None, now: float) -> Iterator[tupl
         steps, seen_s = steps_asked(run, record), last_seen_s(run, record)
         seen = "" if seen_s is None else f", last seen {_ago(now - seen_s)}"
         of = "an unknown number" if steps is None else f"{steps:,}"
-        yield "open", f"{run.label}: step {record.cost(run.digest).steps if run.digest else 0:,} of {of}{seen}"
+        done = record.cost(run.digest).steps if run.digest else 0
+        if seen_s is None and addresses_of(record.folder).is_shared:
+            yield "open", f"{run.label}: of {of} steps, its curves are in MLflow"
+        else:
+            yield "open", f"{run.label}: step {done:,} of {of}{seen}"
     if record.companions:
         states = [companion.state for companion in record.companions]
         done, failed = states.count(State.FINISHED), states.count(State.FAILED)
         runs = f"{done} of {len(states)} runs done, of references and other seeds"
         yield "repeats", f"{runs}, {failed} failed" if failed else runs
-    yield "driver", driver or "none is running on this machine"
+    is_shared = addresses_of(record.folder).is_shared
+    yield "driver", driver or ("none is running" if is_shared else "none is running on this machine")
     yield "spent", cost_in_words(spent(record), record)
     if not record.finished:
         yield "choice", "no trial has a result yet"
