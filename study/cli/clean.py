@@ -30,7 +30,7 @@ MADE = re.compile(
             rf"{DATABASE}{ASIDE}{BESIDE}",
             rf"\.{DATABASE}\.(making|part){BESIDE}",
             r"(optuna|mlflow)-server\.log",
-            rf"\.{NAME}\.(lock|driver|told|mlflow)|\.measured",
+            rf"\.{NAME}\.(lock|driver|told|mlflow)|\.measured|addresses\.json",
             r"mirror\.json|\.mirror|\.mirror\.lock",
             rf"(\.{NAME}|mirror\.json){ASIDE}",
         )
@@ -72,7 +72,7 @@ def _made_and_others(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     if folder.is_symlink():
         raise ConfigError(f"nothing is deleted through a link: {folder} is one; give --folder {folder.resolve()}")
-    if not folder.is_dir() or not any((folder / name).exists() for name in ("optuna.db", "trials")):
+    if not folder.is_dir() or not any((folder / name).exists() for name in ("optuna.db", "trials", "addresses.json")):
         return [], []
     entries = sorted(folder.iterdir())
     made = [path for path in entries if MADE.fullmatch(path.name)]

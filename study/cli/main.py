@@ -155,8 +155,12 @@ def _join(folder: Path, options: dict[str, Any]) -> None:
     storage, tracking = options.pop("storage", None), options.pop("tracking", None)
     if options.get("profile") is not None:
         machine = read_profile(options["profile"], options.get("overrides") or []).get("machine") or {}
-        if isinstance(machine, dict):
-            storage, tracking = storage or machine.get("storage"), tracking or machine.get("tracking")
+        named = (
+            {key: value for key, value in machine.items() if isinstance(value, str)}
+            if isinstance(machine, dict)
+            else {}
+        )
+        storage, tracking = storage or named.get("storage"), tracking or named.get("tracking")
     if options.get("mirror") is not None and (storage or addresses_of(folder).storage) is not None:
         raise ConfigError(
             "--mirror keeps a copy of the databases in a results folder, and this study's are on servers, which keep "

@@ -20,13 +20,14 @@ from optuna.trial import TrialState
 
 from study.config import StudyConfig
 from study.mirror.copies import DATABASES, MANIFEST, entries, hashes_of, sha256_of
+from study.runs.addresses import addresses_of
+from study.runs.archived import arrays_of
 from study.runs.database import HALF_MADE, opened
 from study.runs.reader import record_of
 from study.runs.storage import load_study, study_names
 from study.runs.system import SYSTEM
 from study.show.sentences import sample_text
 from wake2vec import (
-    ARRAY_FILES,
     DAMAGED,
     PROGRESS,
     UNREADABLE,
@@ -105,7 +106,7 @@ def look_through(folder: Path, config: StudyConfig | None = None, is_driven: boo
     findings += [
         Finding("damaged", path, gone, run=names[digest])
         for digest, path in results.items()
-        if not os.path.lexists(path)
+        if not os.path.lexists(path) and not addresses_of(folder).is_shared  # else the archive has it
     ]
     if not is_driven:
         findings += [_left(path) for place in (folder, folder / "cache") for path in _parts(place)]
@@ -199,7 +200,7 @@ def _reaches_end(work: WorkFolder, result: RunResult) -> bool:
 
 
 def _of_arrays(work: WorkFolder, result: RunResult) -> Iterator[Finding]:
-    for file in ARRAY_FILES:
+    for file in arrays_of(work.path):
         fault = array_fault(work, result, file)
         if fault is None and file not in result.hashes:
             try:

@@ -38,7 +38,7 @@ from study.engine.worker import (
 from study.runs.addresses import addresses_of
 from study.runs.choose import Choice
 from study.runs.database import make_private
-from study.runs.faults import ConnectionLostError, UnreachableError, fault_of
+from study.runs.faults import ConnectionLostError, InUseError, UnreachableError, fault_of
 from study.runs.judge import why_enough
 from study.runs.lease import OneDriver
 from study.runs.objectives import objective_values, violations
@@ -76,6 +76,7 @@ RAY_REMEDY = "make .venv/cluster"
 SECONDS_BETWEEN_LOOKS = 0.5
 """At what other drivers do, and at a server that doesn't answer."""
 SECONDS_BETWEEN_TRIES = 2
+SUSPENDED = "another driver has the study database for itself for long: is one suspended? Wake it, or kill it"
 LONGEST_OUTAGE_S = 1800.0
 """Of the study database: then the driver ends, and the same command goes on."""
 TOLD = {State.FINISHED: TrialState.COMPLETE, State.STOPPED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
@@ -171,23 +172,30 @@ def _drive(
         if config.study.warm_start and config.study.name not in study_names(folder):
             for earlier in config.study.warm_start if lease.is_shared else ():
                 bring_results(folder, earlier)
-            measure_runs(config, folder, watcher.remeasuring)  # what is imported may lack an objective of today
+            if not lease.is_shared:
+                measure_runs(config, folder, watcher.remeasuring)  # what is imported may lack an objective of today
             check_warm_start(folder, config, fingerprint)
         study = open_study(folder, config, fingerprint, lease)
         projection = Projection(config, folder, inputs)
-        archive = None
-        if addresses_of(folder).tracking is not None:
-            with lease.alone(stop):
-                if study.user_attrs.get(RUN) != projection.tracker.parent:
-                    study.set_user_attr(RUN, projection.tracker.parent)
-            archive = Archive(folder, projection.tracker.parent) if lease.is_shared else None
-        measure_runs(config, folder, watcher.remeasuring)
-        with lease.alone(stop):
+        if not lease.is_shared:  # of a shared study, what others have must stay what it is
+            measure_runs(config, folder, watcher.remeasuring)
+        with lease.alone(stop) as is_alone:
+            if not is_alone:
+                raise TrialStopped if stop() else InUseError(SUSPENDED)
+            archive = _archive_of(study, projection) if addresses_of(folder).tracking is not None else None
             put = (lambda digest: None) if archive is None else archive.put
             import_trials(study, folder, config, fingerprint, put)
         if address in (None, LOCAL):
             use_threads(share_of_cores(config.study.workers))  # who waits for a proposal leaves so many cores to it
         return run_on(executor, study, projection, watcher, stop, lease, archive)
+
+
+def _archive_of(study: optuna.Study, projection: Projection) -> Archive | None:
+    """Of a shared study; of any that MLflow's server knows its database is told by which run."""
+    run_id = projection.tracker.parent
+    if study.user_attrs.get(RUN) != run_id:
+        study.set_user_attr(RUN, run_id)
+    return Archive(projection.folder, run_id) if addresses_of(projection.folder).is_shared else None
 
 
 def run_on(
@@ -300,11 +308,12 @@ class Driver:
                 try:
                     self._end_held()  # before others must wait for this one
                     with self._lease.alone(self.stop) as is_alone:
-                        task, is_elsewhere = self._next(self._record()) if is_alone else (None, True)
+                        task, is_elsewhere = self._next(self._record()) if is_alone else (None, False)
                 except UnreachableError as fault:
                     task, waiting = None, str(fault)
                 else:
-                    waiting = "other drivers have what is left to do: waiting for them" if is_elsewhere else ""
+                    elsewhere = "other drivers have what is left to do: waiting for them"
+                    waiting = SUSPENDED if not is_alone else elsewhere if is_elsewhere else ""
                 if task is not None:
                     return task
             if self._open:

@@ -15,6 +15,7 @@ if sys.platform == "linux":
     from multiprocessing import forkserver
 
     PROCESSES = multiprocessing.get_context("forkserver")
+    PROCESSES.set_forkserver_preload(["study.engine.worker"])
 else:
     PROCESSES = multiprocessing.get_context("spawn")
 Pipe = Connection  # of anything that can be pickled
@@ -26,7 +27,8 @@ def load_ahead(trains: bool = True) -> None:
     `trains`: whether its processes are to train; those that tell MLflow need no torch.
     """
     if sys.platform == "linux":
-        PROCESSES.set_forkserver_preload(["study.engine.worker" if trains else "study.engine.mlflow_process"])
+        if not trains:
+            PROCESSES.set_forkserver_preload(["study.engine.mlflow_process"])
         with _deaf():
             forkserver.ensure_running()
 

@@ -85,10 +85,11 @@ def _find_run(client: MlflowClient, folder: Path, study: str, trial: int) -> tup
     """Ids of the study's experiment and of the trial's run."""
     trial_tag = f"tags.`wake2vec.trial` = '{trial}'"
     if addresses_of(folder).tracking is not None:
-        parent = client.get_run(study_run(folder, study) or "")
-        own = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and {trial_tag}"
-        if runs := client.search_runs([parent.info.experiment_id], own, max_results=1):
-            return parent.info.experiment_id, runs[0].info.run_id
+        if (parent := study_run(folder, study)) is not None:
+            experiment_id: str = client.get_run(parent).info.experiment_id
+            own = f"tags.`mlflow.parentRunId` = '{parent}' and {trial_tag}"
+            if runs := client.search_runs([experiment_id], own, max_results=1):
+                return experiment_id, runs[0].info.run_id
     elif (folder / "mlflow.db").exists() and (experiment := client.get_experiment_by_name(study)) is not None:
         runs = client.search_runs([experiment.experiment_id], trial_tag, max_results=1)
         if runs:

@@ -18,16 +18,6 @@ PGPASS = "~/.pgpass (host:port:database:user:password, chmod 600) or PGPASSWORD"
 MLFLOW_LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 
 
-ROWS = "rows.safetensors"
-ARCHIVED = ".archived-"
-"""Of a file in a work folder, before the id of the study's run on MLflow's server: the archive has the folder."""
-
-
-def has_rows_elsewhere(work: Path) -> bool:
-    """Whether the work folder came from the archive of a shared study, and its rows have stayed there."""
-    return not (work / ROWS).exists() and any(work.glob(f"{ARCHIVED}*"))
-
-
 @dataclass(frozen=True)
 class Addresses:
     """Of what isn't in the folder; neither holds a password."""

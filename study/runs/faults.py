@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from safetensors import SafetensorError
 
+from study.runs.addresses import MLFLOW_LOGIN, PGPASS, addresses_of
 from wake2vec import ConfigError, StorageError
 
 
@@ -131,6 +132,8 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_DISK = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR}
+LONGEST = 200
+"""Letters of what a server says."""
 OF_SYSTEM = re.compile(r"\(os error (\d+)\)")
 """In a fault of safetensors, which tells those of the disk as its own."""
 NO_TABLE = re.compile(r"no such (table|column)")
@@ -160,6 +163,8 @@ def fault_of(fault: BaseException, folder: Path | None = None, database: Path | 
             return said
         if type(cause).__module__.startswith("psycopg"):
             return of_postgres(cause, is_lost=True)
+        if type(cause).__module__ in MLFLOW_CLIENT and folder is not None and (server := addresses_of(folder).tracking):
+            return of_server(cause, server)
         if isinstance(cause, SafetensorError) and (number := OF_SYSTEM.search(str(cause))) is not None:
             return _of_system(OSError(int(number[1]), os.strerror(int(number[1]))), folder)
         if isinstance(cause, OSError) and (said := _of_system(cause, folder)) is not None:
@@ -170,6 +175,27 @@ def fault_of(fault: BaseException, folder: Path | None = None, database: Path | 
                 f"older copy put in its place? With it or with the newer one {SAME}"
             )
     return None
+
+
+MLFLOW_CLIENT = {"mlflow.exceptions", "requests.exceptions"}
+"""Modules of what MLflow's client raises."""
+NO_LOGIN = re.compile(r"error code 40[13]|not authenticated|[Pp]ermission denied")
+
+
+def of_server(fault: BaseException, address: str) -> StorageFault:
+    """What ails MLflow's server at that address, or what it holds, by what its client raised."""
+    said = " ".join(str(fault).split())[:LONGEST]
+    answered = getattr(getattr(fault, "response", None), "status_code", None)
+    status = answered or getattr(fault, "get_http_status_code", lambda: 503)()
+    if status in (401, 403) or NO_LOGIN.search(said):
+        return NotPermittedError(
+            f"MLflow's server must let this user in: {address} says no; put the login into {MLFLOW_LOGIN}"
+        )
+    if 400 <= status < 500 and status not in (408, 429):  # it answers, and would again
+        return GoneError(
+            f"MLflow's server must keep what the study has there: {address}: {said}; put it back there, and {SAME}"
+        )
+    return UnreachableError(f"MLflow's server must answer: {address}: {said}; {SAME}")
 
 
 LOGIN = re.compile(r"password|pg_hba|authentication|role .* (does not exist|is not permitted)|permission denied")
@@ -187,7 +213,7 @@ def of_postgres(fault: BaseException, is_lost: bool = False) -> StorageFault:
     if code == "42501" or (code or "").startswith("28") or LOGIN.search(said):
         return NotPermittedError(
             f"the study database must let this user in: {said}; user and database stand in --storage, a password in "
-            "~/.pgpass (host:port:database:user:password, chmod 600) or PGPASSWORD"
+            f"{PGPASS}"
         )
     if code == "53300" or "too many" in said or "remaining connection slots" in said:
         return InUseError(f"the study database must have two connections for each driver: {said}; stop some")

@@ -13,6 +13,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,6 +23,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from study.runs.faults import ConnectionLostError, InUseError, PoolerError, fault_of, of_postgres
+from study.runs.lease import only_driver
 from study.runs.sqlite import of_version
 
 SECONDS_TO_CONNECT = 10
@@ -30,6 +32,8 @@ KEEPALIVES = {"idle": 10, "interval": 5, "count": 3}
 USER_TIMEOUT_MS = 25_000
 SECONDS_BETWEEN_TRIES = 0.05
 SECONDS_BETWEEN_LOOKS = 2.0
+LONGEST_WAIT_S = 30.0
+"""For others' proposals, of some seconds each, and their calls to MLflow: who waits longer is told why."""
 ALONE, MLFLOW, DRIVES = -1, -2, -3
 """Second keys of a study's locks; trials have their numbers, other runs what is below `FIRST_LABEL`."""
 FIRST_LABEL = -16
@@ -151,8 +155,10 @@ def part_of(label: str) -> int:
 class PostgresDatabase:
     """A `StudyDatabase`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, folder: Path | None = None) -> None:
+        """With `folder` its drivers have that results folder for themselves."""
         self.address = self.where = address
+        self._folder = folder
 
     @property
     def url(self) -> str:
@@ -163,20 +169,16 @@ class PostgresDatabase:
         check_direct(self.address)
 
     def names(self) -> list[str]:
-        connection = Connection(self.address)
-        try:
+        with contextlib.closing(Connection(self.address)) as connection:
             if not connection.execute("SELECT to_regclass('studies') IS NOT NULL")[0][0]:
                 return []
             return sorted(name for (name,) in connection.execute("SELECT study_name FROM studies"))
-        finally:
-            connection.close()
 
     def storage(self) -> RDBStorage:
         return Connection(self.address).storage(make_tables=False)
 
     def driver_of(self, name: str) -> str | None:
-        connection = Connection(self.address)
-        try:
+        with contextlib.closing(Connection(self.address)) as connection:
             found = connection.execute(
                 "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
                 "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 "
@@ -185,19 +187,28 @@ class PostgresDatabase:
                 study_key(name) % (1 << 32),
                 DRIVES % (1 << 32),
             )
-        finally:
-            connection.close()
         drivers = [words.split(" ", 2) for (words,) in found]
         return ", ".join(f"process {pid} on {host}" for _, pid, host in drivers) or None
 
     @contextlib.contextmanager
     def hold(self, name: str) -> Iterator["PostgresLease"]:
-        connection = Connection(self.address)
-        try:
+        with _own_folder(self._folder, name) as check, contextlib.closing(Connection(self.address)) as connection:
             connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", study_key(name), DRIVES)
-            yield PostgresLease(self.address, name, connection)
-        finally:
-            connection.close()
+            yield PostgresLease(self.address, name, connection, check)
+
+
+@contextlib.contextmanager
+def _own_folder(folder: Path | None, name: str) -> Iterator[Callable[[], None]]:
+    """What looks whether the results folder is still this driver's. Raises InUseError: another driver has it."""
+    if folder is None:
+        yield lambda: None
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            lease = stack.enter_context(only_driver(folder, name))
+        except InUseError as fault:
+            raise InUseError(f"{fault}; or give this driver another --folder: each has its own") from None
+        yield lease.check
 
 
 class PostgresLease:
@@ -205,15 +216,14 @@ class PostgresLease:
 
     is_shared = True
 
-    def __init__(self, address: str, name: str, connection: Connection) -> None:
+    def __init__(self, address: str, name: str, connection: Connection, check: Callable[[], None]) -> None:
         self._address, self._name, self._key = address, name, study_key(name)
+        self.check = check
+        """Of the results folder. Who has lost the locks has lost the connection, and can't commit."""
         self._connection = connection
         self._claims: set[str] = set()
         self._looked_at = time.monotonic()
         self._is_lost = False
-
-    def check(self) -> None:
-        """Nothing is to be looked for before a commit: who has lost the locks has lost the connection."""
 
     @property
     def is_lost(self) -> bool:
@@ -238,8 +248,9 @@ class PostgresLease:
 
     @contextlib.contextmanager
     def alone(self, stop: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+        until = time.monotonic() + LONGEST_WAIT_S
         while not self._connection.locks(self._key, ALONE):
-            if stop():
+            if stop() or time.monotonic() > until:
                 yield False
                 return
             time.sleep(SECONDS_BETWEEN_TRIES)
@@ -288,7 +299,13 @@ class PostgresFence:
         try:
             if self._connection is None:
                 self._connection = Connection(self.address)
-            self._connection.execute("SELECT pg_advisory_lock(%s, %s)", study_key(self.name), MLFLOW)
+            until = time.monotonic() + LONGEST_WAIT_S
+            while not self._connection.locks(study_key(self.name), MLFLOW):
+                if time.monotonic() > until:
+                    raise InUseError(
+                        f"MLflow is told by another driver's process for {LONGEST_WAIT_S:g} s; is one suspended?"
+                    )
+                time.sleep(SECONDS_BETWEEN_TRIES)
         except ConnectionLostError:
             self._connection = None
             raise

@@ -11,7 +11,7 @@ import numpy as np
 
 from study.config import StudyConfig
 from study.noise import Interval, interval, paired_difference
-from study.runs.addresses import ROWS, has_rows_elsewhere
+from study.runs.archived import arrays_of, has_rows_elsewhere
 from study.runs.choose import Choice, choose, without_result
 from study.runs.cost import Cost, Evaluations, cost_of, evaluations_of
 from study.runs.objectives import bar_excesses, objective_values, violations
@@ -20,7 +20,6 @@ from study.runs.storage import INPUTS
 from study.runs.trials import Growth, baseline_of, front_numbers, growth_of
 from study.settings import Value
 from wake2vec import (
-    ARRAY_FILES,
     DamagedError,
     Numbers,
     Progress,
@@ -333,12 +332,11 @@ class StudyRecord:
         """Whether the arrays of a finished trial are those that its result was written with."""
         work, result = self.work_folder(trial.digest), self.result(trial.digest)
         is_elsewhere = has_rows_elsewhere(work.path)
-        here = [file for file in ARRAY_FILES if not (is_elsewhere and file == ROWS)]
-        files = {file: array_fault(work, result, file) for file in here}
+        files = {file: array_fault(work, result, file) for file in arrays_of(work.path)}
         damaged = [f"{work.path / file} {fault}" for file, fault in files.items() if fault]
         if damaged:
             return Checked(False, f"damaged: {'; '.join(damaged)}")
-        if any(file not in result.hashes for file in ARRAY_FILES):
+        if any(file not in result.hashes for file in files):
             return Checked(None, "not verified: its version named no hashes of its arrays")
         if is_elsewhere:
             return Checked(True, "its geometry is as it was written, by its SHA-256; its rows lie in the archive")

@@ -42,7 +42,7 @@ class Lease(Protocol):
         """The storage to write through. Amid it nobody else makes tables or studies."""
 
     def alone(self, stop: Callable[[], bool]) -> AbstractContextManager[bool]:
-        """Amid it no other driver proposes a trial or takes a run over; False: `stop` said so before."""
+        """Amid it no other driver proposes a trial or takes a run over; False: `stop` said so, or others take long."""
 
     def claim(self, label: str) -> bool:
         """Whether the run of that label is this driver's from now on, and was nobody's before."""
@@ -71,7 +71,7 @@ class StudyDatabase(Protocol):
         """For reading. Raises StorageFault: it can't be used."""
 
     def hold(self, name: str) -> AbstractContextManager[Lease]:
-        """Be a driver of the study. Raises InUseError: it has one, and can't have two."""
+        """Be a driver of the study. Raises InUseError: it or the results folder has one, and can't have two."""
 
     def driver_of(self, name: str) -> str | None:
         """Who drives it now, in words; None: nobody, as far as this machine can tell."""
@@ -80,7 +80,7 @@ class StudyDatabase(Protocol):
 def study_database(folder: Path) -> StudyDatabase:
     """That of the results folder."""
     storage = addresses_of(folder).storage
-    return SqliteDatabase(folder) if storage is None else PostgresDatabase(storage)
+    return SqliteDatabase(folder) if storage is None else PostgresDatabase(storage, folder)
 
 
 class SqliteDatabase:

@@ -11,9 +11,11 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 
-from study.runs.addresses import ARCHIVED, ROWS, addresses_of, has_rows_elsewhere
+from study.runs.addresses import addresses_of
+from study.runs.archived import ARCHIVED, ROWS, has_rows_elsewhere, is_archived
+from study.runs.faults import of_server
 from study.runs.storage import RUN, ended_digests, load_study
-from study.tracking.database import client_of, server_fault
+from study.tracking.database import client_of
 from wake2vec import WorkFolder, private_folder
 
 LAST = ("result.json", "fault.json")
@@ -50,6 +52,8 @@ class Archive:
         self._folder, self._run = folder, run_id
         self._server = addresses_of(folder).tracking_server
         self._client = client_of(self._server)
+        self._here: set[str] = set()
+        """Digests of work folders that are known to be whole here."""
 
     def put(self, digest: str) -> None:
         """What the run left, its result last, unless the archive has it; checkpoints stay here."""
@@ -64,15 +68,17 @@ class Archive:
 
     def forget(self, digest: str) -> None:
         """The folder becomes another than the archive's."""
+        self._here.discard(digest)
         for mark in self._work(digest).path.glob(f"{ARCHIVED}*"):
             mark.unlink()
 
     def bring(self, digests: Iterable[str]) -> int:
         """What isn't here yet, without the rows, which only an export reads; how many folders that were."""
-        lacking = [digest for digest in digests if not any(self._work(digest).path.glob(f"{ARCHIVED}*"))]
         brought = 0
-        for digest in lacking:
-            if names := [name for name in self._files(digest) if name != ROWS]:
+        for digest in digests:
+            if digest in self._here or is_archived(self._work(digest).path):
+                self._here.add(digest)
+            elif names := [name for name in self._files(digest) if name != ROWS]:
                 self._bring(digest, names)
                 self._mark(digest)
                 brought += 1
@@ -104,7 +110,7 @@ class Archive:
         try:
             yield
         except (MlflowException, RequestException) as fault:
-            raise server_fault(fault, self._server) or fault from None
+            raise of_server(fault, self._server) from None
 
     def _mark(self, digest: str) -> None:
         (self._work(digest).path / f"{ARCHIVED}{self._run}").touch(mode=0o600)

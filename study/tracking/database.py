@@ -4,7 +4,6 @@ import contextlib
 import functools
 import logging
 import os
-import re
 import shlex
 import sqlite3
 import urllib.request
@@ -17,26 +16,15 @@ from mlflow import MlflowClient, __version__
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from requests import RequestException
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from study.runs.addresses import MLFLOW_LOGIN, addresses_of, belong, keep
+from study.runs.addresses import addresses_of, belong, keep
 from study.runs.database import check_database, connect, database_url, make_database
-from study.runs.faults import (
-    SAME,
-    NotPermittedError,
-    OtherVersionError,
-    StorageFault,
-    UnreachableError,
-    of_database,
-    tool,
-)
+from study.runs.faults import OtherVersionError, UnreachableError, of_database, of_server, tool
 from study.runs.postgres import PostgresDatabase
 
 SECONDS_TO_ANSWER = 5.0
-LONGEST = 200
-"""Letters of what a server says."""
 
 LOCATIONS = (  # of MLflow 3.17's tables, the columns that hold absolute addresses of artifacts
     ("experiments", "artifact_location"),
@@ -57,7 +45,6 @@ CLIENT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
 """MLflow's own would try for minutes what is tried again anyway, when it is known that the server answers."""
-LOGIN = re.compile(r"error code 40[13]|not authenticated|[Pp]ermission denied")
 
 
 def tracking_uri(folder: Path) -> str:
@@ -86,18 +73,6 @@ def check_server(address: str) -> None:
             f"MLflow's server must answer: {address} says {said[:80]!r}; see whether the address after --tracking is "
             "right and whether it runs (mlflow server)"
         )
-
-
-def server_fault(fault: BaseException, address: str | None) -> StorageFault | None:
-    """What ails MLflow's server, where a call to it failed; None: it is something else."""
-    if address is None or not isinstance(fault, (MlflowException, RequestException)):
-        return None
-    if LOGIN.search(str(fault)):
-        return NotPermittedError(
-            f"MLflow's server must let this user in: {address} says no; put the login into {MLFLOW_LOGIN}"
-        )
-    said = " ".join(str(fault).split())[:LONGEST]
-    return UnreachableError(f"MLflow's server must answer: {address}: {said}; {SAME}")
 
 
 def make_tracking(folder: Path) -> None:
@@ -137,7 +112,7 @@ def client_of(server: str) -> MlflowClient:
     try:
         client.search_experiments(max_results=1)
     except MlflowException as fault:
-        raise server_fault(fault, server) or fault from None
+        raise of_server(fault, server) from None
     return client
 
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from study.runs.addresses import addresses_of
 from study.runs.database import is_damaged, put_aside
 from study.runs.faults import DamagedDatabaseError, fault_of
 from study.runs.record import StudyRecord
 from study.runs.run import Run
 from study.runs.study_database import Fence
-from study.tracking.database import check_tracking, server_fault
+from study.tracking.database import check_tracking
 from study.tracking.sync import Projection
 from study.tracking.tracker import RunLog
 from wake2vec import DAMAGED, Progress
@@ -174,7 +173,7 @@ class Telling:
 
     def _tell(self, fault: Exception) -> None:
         path = self._projection.folder / "mlflow.db"
-        named = fault_of(fault, path.parent) or server_fault(fault, addresses_of(path.parent).tracking)
+        named = fault_of(fault, path.parent)
         if isinstance(named, DamagedDatabaseError) and is_damaged(path):
             aside = put_aside(path, DAMAGED)
             self._again_at = 0.0

@@ -15,17 +15,21 @@ import psycopg
 import pytest
 import yaml
 from conftest import Silent
+from mlflow import MlflowClient
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from tools import need
 
+import study.runs.postgres
 from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, pooler, postgres
+from study.cli.clean import clean
 from study.config import StudyConfig
 from study.engine.driver import StudyOutcome, drive
 from study.runs.addresses import Addresses, addresses_of, keep
 from study.runs.faults import (
     ConnectionLostError,
     DiskError,
+    GoneError,
     InUseError,
     NotPermittedError,
     PoolerError,
@@ -35,6 +39,8 @@ from study.runs.faults import (
 from study.runs.postgres import Connection, PostgresDatabase, check_direct
 from study.runs.reader import read_record
 from study.runs.storage import load_study
+from study.runs.study_database import study_database
+from study.tracking.archive import Archive
 from study.tracking.database import join
 from wake2vec import ConfigError, Progress
 
@@ -144,6 +150,8 @@ def test_two_drivers_share_a_study_and_a_third_folder_reads_it(
         assert (third / "trials" / work.name / "result.json").read_bytes() == (work / "result.json").read_bytes()
     exported = [work for work in made if (third / "trials" / work.name / "rows.safetensors").exists()]
     assert len(exported) == 1
+    looked = subprocess.run([*command(third, profile, "doctor")], capture_output=True, text=True, check=False)
+    assert (looked.returncode, looked.stdout.count("damaged")) == (0, 0), looked.stdout
     for work in exported:
         rows = third / "trials" / work.name / "rows.safetensors"
         assert rows.read_bytes() == (work / "rows.safetensors").read_bytes()
@@ -241,6 +249,66 @@ def test_a_folder_belongs_to_one_place(addresses: Addresses, tmp_path: Path, don
     join(tmp_path / "another", storage, tracking)
 
 
+def test_a_folder_has_one_driver_of_a_shared_study_too(addresses: Addresses, tmp_path: Path) -> None:
+    folder = shared(tmp_path / "results", addresses)
+    with study_database(folder).hold("small"):
+        with (
+            pytest.raises(InUseError, match="or give this driver another --folder"),
+            study_database(folder).hold("small"),
+        ):
+            pass
+        with pytest.raises(InUseError, match="is in use"):
+            clean(folder, yes=True)
+        with study_database(shared(tmp_path / "another", addresses)).hold("small"):
+            pass
+    clean(folder, yes=True)
+    assert not (folder / "addresses.json").exists()
+
+
+def test_the_profile_may_hold_the_addresses(addresses: Addresses, tmp_path: Path, profile: Path) -> None:
+    words = [f"machine.storage={addresses.storage}", f"machine.tracking={addresses.tracking}"]
+    asked = subprocess.run(
+        command(tmp_path / "results", profile, "list", *words), capture_output=True, text=True, check=False
+    )
+    assert "no study small in postgresql://" in asked.stderr
+    assert addresses_of(tmp_path / "results") == addresses
+
+
+def test_rows_that_the_archive_has_lost_are_told_and_brought_when_they_are_put_back(
+    addresses: Addresses, tmp_path: Path
+) -> None:
+    """The server answers, and would again: nobody waits for it."""
+    folder, reader = shared(tmp_path / "results", addresses), shared(tmp_path / "reader", addresses)
+    work = folder / "trials" / "0"
+    work.mkdir(parents=True)
+    (work / "result.json").write_text("{}")
+    client = MlflowClient(addresses.tracking)
+    run_id = client.create_run(client.create_experiment("lost")).info.run_id
+    Archive(folder, run_id).put("0")
+    archive = Archive(reader, run_id)
+    assert archive.bring(["0"]) == 1
+    with pytest.raises(GoneError, match="put it back there"):
+        archive.bring_rows("0")
+    (work / "rows.safetensors").write_bytes(b"rows")
+    client.log_artifact(run_id, str(work / "rows.safetensors"), "work/0")
+    archive.bring_rows("0")
+    assert (reader / "trials" / "0" / "rows.safetensors").read_bytes() == b"rows"
+
+
+def test_a_suspended_driver_holds_up_nobody_for_ever(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study.runs.postgres, "LONGEST_WAIT_S", 0.2)
+    database = PostgresDatabase(server.create("suspended"))
+    with database.hold("small") as suspended, database.hold("small") as other:
+        with suspended.alone(lambda: False) as is_alone, other.alone(lambda: False) as too:
+            assert (is_alone, too) == (True, False)
+        with other.alone(lambda: False) as is_alone:
+            assert is_alone
+        with suspended.fence().alone(), pytest.raises(InUseError, match="is one suspended"), other.fence().alone():
+            pass
+        with other.fence().alone():
+            pass
+
+
 def test_without_psycopg_a_database_is_refused_with_what_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,17 +395,17 @@ def test_who_has_lost_the_locks_cant_write(server: Postgres) -> None:
     database = PostgresDatabase(server.create("lost"))
     with database.hold("small") as lease:
         with lease.opening() as storage:
-            study = optuna.create_study(study_name="small", storage=storage)
-        study.enqueue_trial({})
-        trial = study.ask()
+            own = optuna.create_study(study_name="small", storage=storage)
+        own.enqueue_trial({})
+        trial = own.ask()
         assert lease.claim("trial 0") and not lease.is_lost
         with psycopg.connect(database.address) as other:
             other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
         with pytest.raises(StorageInternalError) as refused:
-            study.tell(trial, 1.0)
+            own.tell(trial, 1.0)
         assert isinstance(fault_of(refused.value), ConnectionLostError)
         with pytest.raises(ConnectionLostError):
-            study.tell(trial, 1.0)
+            own.tell(trial, 1.0)
         with database.hold("small") as next_one:
             assert next_one.claim("trial 0")
     assert [trial.state for trial in load(database).trials] == [TrialState.RUNNING]
@@ -362,6 +430,7 @@ def test_a_study_outlives_a_restart_of_its_database(
     watcher = Silent(restart)
     told: list[str] = []
     watcher.waiting = told.append  # type: ignore[method-assign]
+    watcher.mlflow_lacks = lambda what: None  # type: ignore[method-assign] (its lock is in that database)
     folder = shared(tmp_path / "shared", addresses)
     drive(study_config, folder, watcher)
     assert len(told) == 1 and "the study database was lost" in told[0]

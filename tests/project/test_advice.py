@@ -260,6 +260,10 @@ FOLLOWED: dict[str, str] = {
     "MLflow's server must answer: {} says": REACHED,
     "--storage needs psycopg": f"{SHARED_STUDY}::test_without_psycopg_a_database_is_refused_with_what_installs_it",
     "belongs to one study database and one MLflow": f"{SHARED_STUDY}::test_a_folder_belongs_to_one_place",
+    "or give this driver another --folder": f"{SHARED_STUDY}::test_a_folder_has_one_driver_of_a_shared_study_too",
+    "put it back there": (
+        f"{SHARED_STUDY}::test_rows_that_the_archive_has_lost_are_told_and_brought_when_they_are_put_back"
+    ),
     "must have two connections": FULL_DATABASE,
     "the study database must take what is written": FULL_DATABASE,
     "MLflow's server must let this user in": f"{SHARED_STUDY}::test_mlflows_server_lets_in_who_has_its_login",
