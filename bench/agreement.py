@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from bench.figures import Figure, publish
 from study.config import load_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.engine.executor import Watcher
 from wake2vec import Numbers, WorkFolder, read_result
 

@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from bench.figures import ROOT, Figure, publish
 from study.config import StudyConfig, load_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.engine.executor import Watcher
 from study.runs.objectives import objective_values
 from study.runs.record import StudyRecord

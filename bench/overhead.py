@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.figures import Figure, publish
 from study.config import check_config, read_profile
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.engine.executor import Watcher
 from study.runs.run import Run
 from wake2vec import RunConfig, WorkFolder, read_result

@@ -23,7 +23,7 @@ from bench.faults.studies import held
 from bench.figures import Figure, publish_parts
 from bench.scale import Quiet
 from study.config import load_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.engine.ray_address import LOCAL
 from study.runs.reader import read_record
 from study.runs.record import StudyRecord

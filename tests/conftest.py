@@ -20,7 +20,8 @@ from bench import small_base
 from bench.browser import open_browser
 from bench.migrated import migrated_once
 from study.config import StudyConfig, check_config
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.engine.executor import Watcher
 from study.runs.run import Role, Run
 from wake2vec import Progress

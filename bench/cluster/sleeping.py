@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.scale import STUDY, Quiet, Source, Unpictured
 from study.config import StudyConfig, load_config
-from study.engine.driver import run_on
+from study.engine.drive import run_on
 from study.engine.executor import Watcher
 from study.engine.stop import Stop
 from study.engine.worker import Line, Outcome, Suspended, Task
@@ -66,7 +66,7 @@ def drive(
     address: str,
     watcher: Watcher | None = None,
 ) -> StudyRecord:
-    """The study to its end, as `study.engine.driver.drive` does it; at a cluster's address Ray is joined here."""
+    """The study to its end, as `study.engine.drive.drive` does it; at a cluster's address Ray is joined here."""
     from study.engine.cluster import Cluster
 
     inputs = fingerprint_inputs(config.run)

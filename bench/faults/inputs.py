@@ -40,7 +40,7 @@ def run(count: int, seed: int) -> list[Figure]:
 def load_all() -> None:
     """Import what commands import when they need it."""
     for name in (
-        *("study.cli.main", "study.engine.driver", "study.analysis.analyse", "study.export.export"),
+        *("study.cli.main", "study.engine.drive", "study.analysis.analyse", "study.export.export"),
         *("study.report.page", "wake2vec.lexicon_audit", "wake2vec.trial"),
     ):
         import_module(name)

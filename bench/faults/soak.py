@@ -31,7 +31,7 @@ from bench.faults.studies import KILLED, Counts, Held, fork, held, small_study
 from bench.faults.world import World, mounted
 from bench.figures import Figure, publish
 from study.config import StudyConfig
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.engine.executor import Watcher
 from study.runs.database import is_damaged, put_aside
 from study.runs.faults import Exit, fault_of

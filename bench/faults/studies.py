@@ -30,7 +30,7 @@ from bench.figures import Figure
 from bench.kills import OPERATIONS
 from bench.small_base import build_base
 from study.config import StudyConfig, check_config, read_profile
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.engine.executor import Watcher
 from study.runs.faults import exit_of, fault_of
 from study.runs.reader import read_record

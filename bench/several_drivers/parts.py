@@ -30,7 +30,7 @@ from bench.figures import Figure, publish_parts
 from bench.scale import Quiet
 from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, postgres
 from study.config import StudyConfig
-from study.engine import driver
+from study.engine import drive as driving
 from study.engine.executor import InProcess
 from study.engine.stop import Stop
 from study.engine.worker import Event, Outcome, Task
@@ -82,8 +82,8 @@ def drive(config: StudyConfig, folder: Path, source: WorkFolder, seconds: float,
     """As `study run` does it, but for the training."""
     executor = InProcess(folder)
     executor._worker = Sleeper(source, seconds, folder)  # type: ignore[assignment]
-    driver.executor_for = lambda *given: executor
-    driver.drive(config, folder, watcher)
+    driving.executor_for = lambda *given: executor
+    driving.drive(config, folder, watcher)
 
 
 class Diary(Quiet):

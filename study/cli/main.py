@@ -209,7 +209,7 @@ def run(
     if trains or addresses_of(folder).tracking is not None:
         load_ahead(trains)  # while this process loads the same libraries
     from study.cli.progress import Bars
-    from study.engine.driver import drive
+    from study.engine.drive import drive
 
     started = time.monotonic()
     stop.listen(lambda: say("stopping with a checkpoint; once more stops at once"))

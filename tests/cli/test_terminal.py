@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from study.cli.main import app
 from study.config import StudyConfig, check_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.runs.choose import preferring
 from study.runs.compare import relative_differences
 from study.runs.lease import driver_of, only_driver

@@ -27,7 +27,8 @@ from tools import need
 import study.engine.ray_address
 from bench.workers import forgetful, replayed
 from study.config import StudyConfig, check_config
-from study.engine.driver import RAY_REMEDY, StudyOutcome, drive, executor_for, run_on
+from study.engine.drive import RAY_REMEDY, drive, executor_for, run_on
+from study.engine.driver import StudyOutcome
 from study.engine.executor import InProcess
 from study.engine.ray_address import check_address
 from study.engine.worker import Abandoned, Task
@@ -429,6 +430,6 @@ def test_a_ray_without_tokens_is_refused_and_taken_when_that_is_unset(
 
 
 def test_nothing_imports_ray_but_who_asks_for_it() -> None:
-    modules = "study.cli.main, study.engine.driver, study.engine.processes, study.report.page"
+    modules = "study.cli.main, study.engine.drive, study.engine.processes, study.report.page"
     code = f"import sys, {modules}; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -34,7 +34,7 @@ from bench.faults.rights import as_any_user
 from study.cli.main import app
 from study.cli.progress import Bars
 from study.config import StudyConfig, check_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.runs.faults import Exit
 from study.runs.reader import read_record
 from study.runs.run import Run
@@ -446,7 +446,7 @@ DYING = """
 import json, multiprocessing, os, signal, sys
 from pathlib import Path
 from study.config import check_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.engine.executor import Watcher
 
 class Dying(Watcher):

@@ -23,7 +23,8 @@ from optuna.trial import TrialState
 import study.engine.driver
 import study.engine.worker
 from study.config import StudyConfig, check_config
-from study.engine.driver import Driver, StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import Driver, StudyOutcome
 from study.engine.executor import InProcess
 from study.engine.processes import Processes
 from study.engine.worker import (

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from study.cli.main import app
 from study.config import StudyConfig, load_config
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.runs.reader import read_record
 from wake2vec import DAMAGED, Progress
 

@@ -24,7 +24,8 @@ import study.runs.postgres
 from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, pooler, postgres
 from study.cli.clean import clean
 from study.config import StudyConfig
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.runs.addresses import Addresses, addresses_of, keep
 from study.runs.faults import (
     ConnectionLostError,

@@ -10,7 +10,7 @@ from conftest import Silent
 from safetensors.torch import load_file, save_file
 
 from study.config import StudyConfig, check_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.runs.run import State
 from wake2vec import METRICS, ConfigError, RunConfig, Wake2VecError, prepare, run, undefined_figures
 from wake2vec.metrics.validation import losses_without_targets

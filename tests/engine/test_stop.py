@@ -21,7 +21,8 @@ import study.engine.driver
 from study.cli.options import continuing
 from study.cli.progress import Bars
 from study.config import StudyConfig
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.engine.stop import Stop, seconds_of
 from study.runs.lease import driver_of
 from study.runs.record import StudyRecord

@@ -19,7 +19,8 @@ from conftest import TRIALS, Silent
 from stored import children, metric_rows, records, results
 
 from study.config import StudyConfig, check_config
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.runs.run import State
 from study.tracking import Tracker, tracking_uri
 from wake2vec import METRICS, ConfigError, CorpusError, Progress

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from study.cli.progress import Bars
 from study.config import StudyConfig, check_config, load_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.export.export import export_trial
 from study.report.page import write_report
 from study.runs.reader import read_record

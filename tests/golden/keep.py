@@ -23,7 +23,7 @@ from make import ARCHIVE, STUDY, kept  # noqa: E402
 from stored import rewrite_arrays  # noqa: E402
 
 from study.config import check_config  # noqa: E402
-from study.engine.driver import drive  # noqa: E402
+from study.engine.drive import drive  # noqa: E402
 from wake2vec import Progress, TrialStopped, WorkFolder  # noqa: E402
 from wake2vec.result import RESULT_FORMAT  # noqa: E402
 

@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 from conftest import WORDS, Silent, build_base  # noqa: E402
 
 from study.config import check_config  # noqa: E402
-from study.engine.driver import drive  # noqa: E402
+from study.engine.drive import drive  # noqa: E402
 from study.runs.storage import load_study  # noqa: E402
 from wake2vec import Progress, TrialStopped  # noqa: E402
 from wake2vec.config import DEFAULT_FOLDER  # noqa: E402

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import wake2vec.config
 from study.cli.main import app
 from study.config import load_config
-from study.engine.driver import drive
+from study.engine.drive import drive
 from study.engine.measures import bring_up_to_date, stale_runs
 from study.runs.reader import read_record
 from study.runs.run import State

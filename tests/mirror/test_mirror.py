@@ -17,7 +17,8 @@ from training_folder import Training, complete, hashes, plain_mirror
 import study.mirror.copies
 from bench.faults.rights import as_any_user
 from study.config import StudyConfig
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.mirror.mirror import Mirror, check_mirror, restore
 from study.runs.study_database import study_database
 from study.tracking import tracking_uri

@@ -21,7 +21,8 @@ import study.runs.database
 import study.tracking.sync
 from study.cli.main import app
 from study.config import StudyConfig, check_config
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.runs.faults import DatabaseInUseError, Exit
 from study.runs.reader import read_record
 from study.runs.run import State

@@ -15,7 +15,8 @@ from stored import rewrite
 
 from bench.report import plant
 from study.config import StudyConfig, check_config, make_command, profile_text
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.format import signed
 from study.report.page import write_report
 from study.runs.compare import pair_of

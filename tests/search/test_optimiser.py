@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import study.search.proposal
 from study.config import StudyConfig, check_config
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.runs.objectives import violations
 from study.runs.reader import StudyReader, read_record
 from study.runs.record import StudyRecord

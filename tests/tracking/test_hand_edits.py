@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 import study.tracking.sync
 from study.cli.main import app
 from study.config import StudyConfig
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.runs.reader import read_record
 from study.tracking import Tracker, relocate, tracking_uri
 from wake2vec import Progress

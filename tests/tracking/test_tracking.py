@@ -14,7 +14,8 @@ from conftest import Silent
 
 from bench.report import plant
 from study.config import StudyConfig, check_config
-from study.engine.driver import StudyOutcome, drive
+from study.engine.drive import drive
+from study.engine.driver import StudyOutcome
 from study.format import shown
 from study.runs.judge import front_runs
 from study.runs.reader import read_record

@@ -10,7 +10,7 @@ from conftest import Silent
 from study.cli.progress import Pace, mean_steps
 from study.config import StudyConfig, check_config
 from study.engine import worker
-from study.engine.driver import drive
+from study.engine.drive import drive
 from wake2vec import RunConfig, WorkFolder, prepare, read_result
 from wake2vec.training.machine import measure_threads, quickest
 
