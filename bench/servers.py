@@ -177,11 +177,12 @@ class Mlflow:
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        words = ["--backend-store-uri", self.database, "--artifacts-destination", str(self.folder / "artifacts")]
+        words = ["--backend-store-uri", self.database]
+        words += self.words or ["--artifacts-destination", str(self.folder / "artifacts")]
         place = ["--host", self.host, "--port", str(self.port), "--workers", "1"]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *words, *place, *self.words],
+                [sys.executable, "-m", "mlflow", "server", *words, *place],
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,

@@ -8,14 +8,19 @@ import shlex
 import sqlite3
 import urllib.request
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient, __version__
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
@@ -23,6 +28,7 @@ from study.runs.addresses import addresses_of, belong, keep
 from study.runs.database import check_database, connect, database_url, make_database
 from study.runs.faults import OtherVersionError, UnreachableError, of_database, of_server, tool
 from study.runs.postgres import PostgresDatabase
+from wake2vec import ConfigError
 
 SECONDS_TO_ANSWER = 5.0
 
@@ -129,8 +135,32 @@ def join(folder: Path, storage: str | None, tracking: str | None) -> None:
     if asked.storage is not None:
         PostgresDatabase(asked.storage).check()
     if asked.tracking is not None:
-        client_of(asked.tracking)
+        _check_artifacts(client_of(asked.tracking), asked.tracking)
     keep(folder, asked)
+
+
+def _check_artifacts(client: MlflowClient, server: str) -> None:
+    """Raises ConfigError: clients are to write artifacts into a folder of the server's machine, which is none of theirs.
+
+    A client would do so without a word.
+    """
+    offered = http_request(
+        get_default_host_creds(server), "/api/2.0/mlflow-artifacts/artifacts", "GET", raise_on_status=False
+    )
+    if offered.status_code == HTTPStatus.OK:
+        return
+    (any_one,) = client.search_experiments(ViewType.ALL, max_results=1) or (None,)
+    if any_one is not None and is_local(any_one.artifact_location):
+        raise ConfigError(
+            f"MLflow's server must keep artifacts for its clients: {server} would have them in "
+            f"{any_one.artifact_location} of each machine; start it without --no-serve-artifacts, or with a "
+            "--default-artifact-root that all reach"
+        )
+
+
+def is_local(location: str) -> bool:
+    """Whether artifacts lie in a folder of the machine that asks."""
+    return urlsplit(location).scheme in ("", "file")
 
 
 @contextlib.contextmanager

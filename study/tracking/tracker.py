@@ -34,9 +34,9 @@ from study.runs.addresses import addresses_of
 from study.runs.run import Role, Run, State
 from study.runs.storage import study_run
 from study.settings import Range, Value
-from study.tracking.database import open_client
+from study.tracking.database import is_local, open_client
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view
-from wake2vec import UNREADABLE, Progress, RunConfig, flatten, private_folder, write_json
+from wake2vec import UNREADABLE, ConfigError, Progress, RunConfig, flatten, private_folder, write_json
 
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
 INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
@@ -326,6 +326,11 @@ class Tracker:
             location = self._folder / "artifacts" / name
             private_folder(location)  # MLflow would make it for all to read
             return self._client.create_experiment(name, artifact_location=location.as_uri())
+        if self._server is not None and is_local(experiment.artifact_location):
+            raise ConfigError(
+                f"MLflow's server must keep artifacts for its clients: those of its experiment {name} would lie in "
+                f"{experiment.artifact_location} of each machine; give study.name=<another>"
+            )
         if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
             self._client.restore_experiment(experiment.experiment_id)
         if experiment.name != name:

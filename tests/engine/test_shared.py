@@ -41,6 +41,7 @@ from study.runs.postgres import Connection, PostgresDatabase, check_direct
 from study.runs.reader import read_record
 from study.runs.storage import load_study
 from study.runs.study_database import study_database
+from study.tracking import Tracker
 from study.tracking.archive import Archive
 from study.tracking.database import join
 from wake2vec import ConfigError, Progress
@@ -213,6 +214,31 @@ def test_a_database_that_takes_nothing_more_is_told_and_goes_on_when_that_is_put
     assert database.names() == ["small"]
 
 
+def test_a_server_that_keeps_no_artifacts_is_refused(
+    addresses: Addresses, tmp_path: Path, study_config: StudyConfig
+) -> None:
+    """Its clients would write them into a folder of their own, without a word."""
+    database, root = f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "root")
+    server = Mlflow(tmp_path / "server", database, words=("--no-serve-artifacts", "--default-artifact-root", root))
+    folder = tmp_path / "results"
+    try:
+        server.start()
+        MlflowClient(server.address).create_experiment("small")
+        with pytest.raises(ConfigError, match="start it without --no-serve-artifacts"):
+            join(folder, None, server.address)
+        assert not folder.exists()
+        server.stop()
+        server.words = ()
+        server.start()
+        join(folder, None, server.address)
+        with pytest.raises(ConfigError, match=r"give study\.name=<another>"):
+            Tracker(folder, study_config)
+        another = study_config.study.model_copy(update={"name": "another"})
+        Tracker(folder, study_config.model_copy(update={"study": another}))
+    finally:
+        server.stop()
+
+
 def test_mlflows_server_lets_in_who_has_its_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {
         "default_permission": "READ",
@@ -224,7 +250,7 @@ def test_mlflows_server_lets_in_who_has_its_login(tmp_path: Path, monkeypatch: p
     lines = ["[mlflow]", *(f"{name} = {value}" for name, value in settings.items())]
     (tmp_path / "login.ini").write_text("\n".join(lines))
     environment = {"MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "login.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "any"}
-    words = ("--app-name", "basic-auth")
+    words = ("--app-name", "basic-auth", "--artifacts-destination", str(tmp_path / "artifacts"))
     with mlflow(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", words=words, environment=environment) as server:
         with pytest.raises(NotPermittedError, match="put the login into MLFLOW_TRACKING_USERNAME"):
             join(tmp_path / "results", None, server.address)

@@ -264,6 +264,7 @@ FOLLOWED: dict[str, str] = {
     "put it back there": (
         f"{SHARED_STUDY}::test_rows_that_the_archive_has_lost_are_told_and_brought_when_they_are_put_back"
     ),
+    "MLflow's server must keep artifacts": f"{SHARED_STUDY}::test_a_server_that_keeps_no_artifacts_is_refused",
     "must have two connections": FULL_DATABASE,
     "the study database must take what is written": FULL_DATABASE,
     "MLflow's server must let this user in": f"{SHARED_STUDY}::test_mlflows_server_lets_in_who_has_its_login",
