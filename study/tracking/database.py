@@ -140,7 +140,7 @@ def join(folder: Path, storage: str | None, tracking: str | None) -> None:
 
 
 def _check_artifacts(client: MlflowClient, server: str) -> None:
-    """Raises ConfigError: clients are to write artifacts into a folder of the server's machine, which is none of theirs.
+    """Raises ConfigError: clients are to write artifacts into a folder, of whatever machine they are on.
 
     A client would do so without a word.
     """
