@@ -2,9 +2,10 @@
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -34,14 +35,24 @@ def load_ahead(trains: bool = True) -> None:
 
 
 def start_process(target: Callable[..., None], *arguments: object, name: str | None = None) -> tuple[BaseProcess, Pipe]:
-    """A process that begins with `target(pipe, *arguments)`, and the pipe's other end. It hears no signals of the
-    driver's, and ends with it."""
+    """A process that begins with `target(pipe, *arguments)`, and the pipe's other end.
+
+    It has this process's environment variables, hears no signals of the driver's, and ends with it.
+    """
     pipe, other = PROCESSES.Pipe()
-    process = PROCESSES.Process(target=target, args=(other, *arguments), name=name, daemon=True)
+    given = (dict(os.environ), target, other, *arguments)
+    process = PROCESSES.Process(target=_begin, args=given, name=name, daemon=True)
     with _deaf():
         process.start()
     other.close()
     return process, pipe
+
+
+def _begin(environment: Mapping[str, str], target: Callable[..., None], *arguments: object) -> None:
+    """The fork server's own environment is of the time when it was started: a password set since isn't in it."""
+    os.environ.clear()
+    os.environ.update(environment)
+    target(*arguments)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from study.config import StudyConfig, check_config
 from study.engine.drive import drive
 from study.engine.driver import Driver, StudyOutcome
 from study.engine.executor import InProcess
+from study.engine.fork_server import Pipe, load_ahead, start_process
 from study.engine.processes import Processes
 from study.engine.worker import (
     EVENTS,
@@ -274,6 +275,18 @@ def test_a_worker_leaves_a_checkpoint_when_the_time_is_over(vary: Callable[..., 
     assert scheduler.outcomes == [Suspended()]
     assert list(tmp_path.glob("trials/*/checkpoints/step-*"))
     assert scheduler.asked == 4, "once for each idle worker at the start, and when a run has ended"
+
+
+def test_a_process_has_the_environment_of_its_start_not_of_the_fork_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_ahead()
+    monkeypatch.setenv("WAKE2VEC_SET_SINCE", "here")
+    process, pipe = start_process(_tell_environment)
+    assert pipe.poll(60) and pipe.recv() == "here"
+    process.join()
+
+
+def _tell_environment(pipe: Pipe) -> None:
+    pipe.send(os.environ.get("WAKE2VEC_SET_SINCE"))
 
 
 def test_what_a_worker_tells_is_the_same_when_it_was_taken_apart() -> None:
