@@ -17,6 +17,7 @@ from study.runs.run import Role, Run, State, config_of
 from study.runs.system import SYSTEM
 from study.show.sentences import sample_text
 from study.tracking import MARK, OBJECTIVE, Ended, RunLog, Tracker, objective_key
+from study.tracking.index import REMEASURED
 from study.tracking.note import experiment_note, study_note
 from wake2vec import DamagedError, Numbers, Progress, RunResult, WorkFolder, read_result, result_arrays, write_json
 
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 FILES = ("result.json", "audit.json", "embedding.png", "sample.txt")
 """Of a work folder, what MLflow shows."""
 HYPERVOLUME = "hypervolume"
-REMEASURED = "wake2vec.remeasured"
-"""A tag: when a newer version last measured figures of the run that MLflow has, in seconds since 1970."""
 CHOSEN = "chosen/"
 """Before the objectives of the chosen trial, on the study's own run."""
 

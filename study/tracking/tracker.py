@@ -35,17 +35,12 @@ from study.runs.run import Role, Run, State
 from study.runs.storage import study_run
 from study.settings import Range, Value
 from study.tracking.database import is_local, open_client
+from study.tracking.index import STATE, STATUS, Index, Known
 from study.tracking.views import LOG10, MARK, MOST_COMPARED, Links, links_into, objective_key, trials_view
 from wake2vec import UNREADABLE, ConfigError, Progress, RunConfig, flatten, private_folder, write_json
 
 ROWS_A_BATCH = 1000  # MLflow's limit for one request, tags included
 INPUTS = {"corpus.path": "corpus", "vocabulary.lexicon": "lexicon", "model.path": "base model"}
-STATUS = {
-    State.FINISHED: RunStatus.FINISHED,
-    State.STOPPED: RunStatus.KILLED,
-    State.FAILED: RunStatus.FAILED,
-}
-"""MLflow has no state for a trial that was ended early but KILLED."""
 STUDY = "study"
 """The label of the study's own run."""
 DOUBLES = 10
@@ -85,6 +80,7 @@ class Tracker:
         self._experiment = self._open_experiment()
         self.parent = self._open_parent()
         """Id of the study's own run."""
+        self._index = None if self._server is None else Index(self._client, self._experiment, self.parent)
         self._is_begun = False
         for key, value in trials_view(config, self.parent).items():
             if self._client.get_experiment(self._experiment).tags.get(key) != value:
@@ -113,9 +109,9 @@ class Tracker:
         if run.role is not Role.TRIAL:
             tags |= {"wake2vec.companion": run.label}
             tags |= {"wake2vec.repeats": str(run.number)} if run.role is Role.REPEAT else {}
-            return self._open_child(run, tags, {"wake2vec.state": State.RUNNING, **knobs}, began_s, anew)
+            return self._open_child(run, tags, {STATE: State.RUNNING, **knobs}, began_s, anew)
         more = {
-            "wake2vec.state": State.RUNNING,
+            STATE: State.RUNNING,
             "wake2vec.baseline": str(run.is_baseline).lower(),
             MARK: "baseline" if run.is_baseline else "",
             "wake2vec.front": "false",
@@ -138,7 +134,7 @@ class Tracker:
 
     def close(self, run_id: str, ended: Ended) -> None:
         """Log what is left of a trial or companion, and mark its run as ended."""
-        told = {**ended.tags, "wake2vec.state": ended.state}
+        told = {**ended.tags, STATE: ended.state}
         tags = [RunTag(key, plain(value)) for key, value in told.items()]
         rows = _rows(ended.records)
         # In their order: pages list figures as they came, and one that compares runs begins with the first, the loss.
@@ -152,17 +148,20 @@ class Tracker:
         self._client.set_terminated(run_id, RunStatus.to_string(STATUS[ended.state]), at_ms)
         self._tags.setdefault(run_id, {}).update(told)
         self._broken.discard(run_id)
+        self._keep_index(label for label, own in self._ids.items() if own == run_id)
 
     def points(self, run_id: str, address: str) -> set[tuple[int, int]]:
         """Of a figure of a run, all that MLflow has: steps, and times in milliseconds since 1970."""
         return {(at.step, at.timestamp) for at in self._client.get_metric_history(run_id, address)}
 
     def ended_runs(self, labels: Iterable[str]) -> dict[str, dict[str, str]]:
-        """The tags of those of the trials and companions, `trial 3`, `library default`, that are complete here."""
+        """Tags of those of the trials and companions, `trial 3`, `library default`, that are complete here: all, or
+        those that change."""
+        self._read_index()
         whole = {label: run_id for label, run_id in self._runs(labels).items() if run_id not in self._broken}
         tags = {label: self._tags[run_id] for label, run_id in whole.items()}
         running = State.RUNNING
-        return {label: own for label, own in tags.items() if own.get("wake2vec.state", running) != running}
+        return {label: own for label, own in tags.items() if own.get(STATE, running) != running}
 
     def is_study_finished(self) -> bool:
         """Whether the study's run is marked as finished: a driver that died leaves it running."""
@@ -200,6 +199,7 @@ class Tracker:
             if changed:
                 self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in changed.items()])
                 self._tags[run_id].update(changed)
+        self._keep_index(labels)
 
     def links(self, first_page: str = "/") -> Links:
         """Links into the UI whose first page has this address; without one, for the UI's own notes."""
@@ -240,7 +240,28 @@ class Tracker:
             for label, runs in found.items():
                 self._learn(label, self._one_of(runs))
             self._kept.keep(self._ids)
+            self._keep_index(found)
         return {label: self._ids[label] for label in wanted if label in self._ids}
+
+    def _read_index(self) -> None:
+        """What a server keeps of the runs, and what has changed since; others may have told it."""
+        if self._index is None or (changed := self._index.changed()) is None:
+            return
+        labels = {}
+        for known in self._index.read():
+            self._ids[known.label], self._tags[known.run_id] = known.run_id, dict(known.tags)
+            self._broken.discard(known.run_id)
+            labels[known.run_id] = known.label
+        for run in changed:
+            if (label := labels.get(run.info.run_id)) is not None:
+                self._learn(label, run)
+
+    def _keep_index(self, labels: Iterable[str]) -> None:
+        if self._index is not None:
+            known = ((label, self._ids[label]) for label in labels if label in self._ids)
+            self._index.write(
+                Known.of(label, run_id, self._tags[run_id]) for label, run_id in known if run_id not in self._broken
+            )
 
     def _learn(self, label: str, run: MlflowRun) -> None:
         run_id = str(run.info.run_id)
@@ -367,6 +388,8 @@ class Tracker:
         self._broken.add(run_id)
         self._kept.keep({run.label: run_id})  # from now on it is the one
         if old is not None and old.info.run_id != run_id:
+            if self._index is not None:
+                self._index.drop(run.label)
             self._client.delete_run(old.info.run_id)
         return run_id
 
@@ -435,7 +458,7 @@ def _is_whole(run: MlflowRun, label: str, parent: str) -> bool:
     tags = run.data.tags
     has_tags = tags.get("mlflow.parentRunId") == parent and "wake2vec.role" in tags and _label(run) == label
     states = {str(state): RunStatus.to_string(status) for state, status in STATUS.items()}
-    has_state = states.get(tags.get("wake2vec.state", "")) == run.info.status
+    has_state = states.get(tags.get(STATE, "")) == run.info.status
     return has_tags and has_state and not _is_deleted(run) and _is_named(run, label)
 
 

@@ -25,7 +25,8 @@ from study.engine.measures import bring_up_to_date, stale_runs
 from study.runs.reader import read_record
 from study.runs.run import State
 from study.tracking.database import tracking_uri
-from study.tracking.sync import REMEASURED, Projection
+from study.tracking.index import REMEASURED
+from study.tracking.sync import Projection
 from wake2vec import (
     METRICS,
     ConfigError,
