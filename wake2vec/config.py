@@ -163,6 +163,8 @@ class MachineConfig(Section):
     """Address of a PostgreSQL that several drivers share, `postgresql://host/database`; None: a file in the results."""
     tracking: str | None = Field(None, exclude=True)
     """Address of an MLflow server, `https://host`; None: a file in the results."""
+    archive_checkpoints: bool = Field(False, exclude=True)
+    """Whether checkpoints of a shared study go to that server too, so that any driver goes on from them."""
 
 
 class RunConfig(Section):

@@ -155,6 +155,10 @@ def run_on(
         if trains or addresses_of(projection.folder).tracking is not None:
             load_ahead(trains)
             mlflow = stack.enter_context(MlflowProcess(projection, watcher.mlflow_lacks, lease.fence()))
+        if archive is not None and projection.config.run.machine.archive_checkpoints:
+            stack.enter_context(
+                archive.sending_checkpoints(projection.config.run.machine.checkpoint_every_s, watcher.waiting)
+            )
         stack.enter_context(executor)  # last, so that open runs are left with a checkpoint before MLflow is waited for
         return Driver(study, projection, watcher, stop, lease, mlflow, archive).run(executor)
 

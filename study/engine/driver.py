@@ -27,7 +27,7 @@ from study.engine.worker import (
     ThreadsChosen,
 )
 from study.runs.choose import Choice
-from study.runs.faults import ConnectionLostError, UnreachableError
+from study.runs.faults import ConnectionLostError, StorageFault, UnreachableError
 from study.runs.judge import why_enough
 from study.runs.lease import OneDriver
 from study.runs.objectives import objective_values, violations
@@ -163,6 +163,7 @@ class Driver:
                     elsewhere = "other drivers have what is left to do: waiting for them"
                     waiting = SUSPENDED if not is_alone else elsewhere if is_elsewhere else ""
                 if task is not None:
+                    self._bring_checkpoint(task)
                     return task
             if self._open:
                 return None
@@ -173,6 +174,15 @@ class Driver:
             if not waiting:
                 return None
             self._wait(waiting)
+
+    def _bring_checkpoint(self, task: Task) -> None:
+        """What another driver left of the run, if the archive has it; where it can't be had, the run begins without."""
+        if self._archive is None:
+            return
+        try:
+            self._archive.checkpoints.bring(task.digest)
+        except StorageFault as fault:
+            self._wait(str(fault))
 
     def _next(self, record: StudyRecord) -> tuple[Task | None, bool]:
         """What this driver is to do next, claimed; None: nothing. And whether others have what it would do."""
@@ -374,9 +384,13 @@ class Driver:
 
     def _keep(self, run: Run) -> None:
         """In the archive of a shared study, before its database knows that the run has ended."""
-        if self._archive is None or (run.role is Role.TRIAL and run.state is State.FAILED):
+        if self._archive is None:
+            return
+        if run.role is Role.TRIAL and run.state is State.FAILED:
+            self._archive.checkpoints.drop(run.digest)
             return
         self._archive.put(run.digest)
+        self._archive.checkpoints.drop(run.digest)
         if run.role is not Role.TRIAL:
             self._study.set_user_attr(ENDED + run.digest, run.label)
 

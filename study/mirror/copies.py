@@ -20,6 +20,7 @@ from threading import Event
 from typing import BinaryIO, Literal
 
 from study.runs.database import opened
+from study.runs.system import RECORDS
 from wake2vec import ConfigError, is_named, sealed_hashes
 
 DatabaseName = Literal["mlflow.db", "optuna.db"]
@@ -28,7 +29,6 @@ DATABASES: tuple[DatabaseName, ...] = ("mlflow.db", "optuna.db")
 STAGE = ".mirror"
 
 RESULT = "result.json"
-RECORDS = ("progress.jsonl", "system.jsonl")
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 CLOCK_NS = 2_000_000_000  # drives round a file's time, FAT to two seconds

@@ -14,6 +14,8 @@ import psutil
 from wake2vec import Numbers, Progress, ProgressLog, WorkFolder
 
 SYSTEM = "system.jsonl"
+RECORDS = ("progress.jsonl", SYSTEM)
+"""Of a work folder: of the training, of the machine."""
 SECONDS_BETWEEN_SAMPLES = 10.0
 MEGABYTE = 1e6
 

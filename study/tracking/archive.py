@@ -5,7 +5,7 @@ A folder's result goes up last, and only then the study database is told. So wha
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -15,6 +15,7 @@ from study.runs.addresses import addresses_of
 from study.runs.archived import ARCHIVED, ROWS, has_rows_elsewhere, is_archived
 from study.runs.faults import of_server
 from study.runs.storage import RUN, ended_digests, load_study
+from study.tracking.checkpoints import Checkpoints, SendingCheckpoints
 from study.tracking.database import client_of
 from wake2vec import WorkFolder, private_folder
 
@@ -52,6 +53,7 @@ class Archive:
         self._folder, self._run = folder, run_id
         self._server = addresses_of(folder).tracking_server
         self._client = client_of(self._server)
+        self.checkpoints = Checkpoints(folder, run_id, self._server)
         self._here: set[str] = set()
         """Digests of work folders that are known to be whole here."""
 
@@ -65,6 +67,10 @@ class Archive:
             for path in sorted(files, key=lambda path: (path.name in LAST, path.suffix == ".safetensors", path.name)):
                 self._client.log_artifact(self._run, str(path), self._place(digest))
         self._mark(digest)
+
+    def sending_checkpoints(self, every_s: float, say: Callable[[str], None]) -> SendingCheckpoints:
+        """A context in which the archive gets the checkpoints of open runs."""
+        return SendingCheckpoints(lambda: Checkpoints(self._folder, self._run, self._server), every_s, say)
 
     def forget(self, digest: str) -> None:
         """The folder becomes another than the archive's."""

@@ -23,7 +23,7 @@ from tools import need
 import study.runs.postgres
 from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, pooler, postgres
 from study.cli.clean import clean
-from study.config import StudyConfig
+from study.config import StudyConfig, check_config
 from study.engine.drive import drive
 from study.engine.driver import StudyOutcome
 from study.runs.addresses import Addresses, addresses_of, keep
@@ -39,7 +39,7 @@ from study.runs.faults import (
 )
 from study.runs.postgres import Connection, PostgresDatabase, check_direct
 from study.runs.reader import read_record
-from study.runs.storage import load_study
+from study.runs.storage import load_study, study_run
 from study.runs.study_database import study_database
 from study.tracking import Tracker
 from study.tracking.archive import Archive
@@ -366,6 +366,44 @@ def test_a_pooler_is_refused_and_the_direct_address_taken(server: Postgres, addr
     with pooler(server, "session") as port:  # the control
         check_direct(address.replace(str(server.port), str(port)))
     check_direct(address)
+
+
+def test_a_trial_goes_on_from_the_checkpoint_that_another_driver_left_in_the_archive(
+    addresses: Addresses, tmp_path: Path, tree: dict[str, Any]
+) -> None:
+    steps = {"train.steps": {"low": 4, "high": 300}}
+    study = {"trials": 1, "space": tree["study"]["space"] | steps}
+    study["baseline"] = tree["study"]["baseline"] | {"train.steps": 300}
+    machine = {"checkpoint_every_s": 0, "archive_checkpoints": True, "threads": 1}
+    long = tree | {"study": tree["study"] | study, "machine": machine}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(long))
+    two, client = shared(tmp_path / "two", addresses), MlflowClient(addresses.tracking)
+
+    def names(place: str) -> list[str]:
+        run_id = study_run(two, "small")
+        return [] if run_id is None else [info.path for info in client.list_artifacts(run_id, place)]
+
+    def whole() -> list[str]:
+        """The checkpoints that the archive has."""
+        steps = [step for digest in names("open") for step in names(digest)]
+        return [step for step in steps if f"{step}/manifest.json" in names(step)]
+
+    with subprocess.Popen([*command(tmp_path / "one", tmp_path / "small.yaml", "run"), *at(addresses)]) as first:
+        until = time.monotonic() + 200
+        while not whole() and time.monotonic() < until and first.poll() is None:
+            time.sleep(0.05)
+        first.kill()
+    assert whole(), "it has left no checkpoint"
+    records: list[Progress] = []
+    drive(check_config(long), two, Silent(records.append))
+    began = next(record.step for record in records if "training.loss" in record.numbers)
+    assert began > 1
+    assert names("open") == [], "a run that has ended needs no checkpoints"
+    undisturbed: list[Progress] = []
+    drive(check_config(long), tmp_path / "three", Silent(undisturbed.append))
+    numbers = [record.numbers for record in undisturbed]
+    assert [record.numbers for record in records] == numbers[len(numbers) - len(records) :]
+    assert results(two, check_config(long)) == results(tmp_path / "three", check_config(long))
 
 
 def test_four_first_drivers_at_once_make_one_study(
