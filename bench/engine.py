@@ -45,7 +45,7 @@ from wake2vec.data.corpus import Corpus
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.rows import row_products
-from wake2vec.training.device import best_device, compute_dtype
+from wake2vec.training.device import compute_dtype, device_for
 from wake2vec.training.machine import measure_pass, peak_bytes
 from wake2vec.training.model import merged_model
 from wake2vec.training.optimizer import batch_at
@@ -86,7 +86,7 @@ def tiny_figures(steps: int) -> list[Figure]:
     training = start_training(config, material)
     memory = pass_memory(training, config.corpus.block_tokens)
     return [
-        Figure("tiny: precision", str(compute_dtype(config.train.precision, best_device())).removeprefix("torch."), ""),
+        Figure("tiny: precision", str(compute_dtype(config.train.precision, device_for())).removeprefix("torch."), ""),
         *_speed("tiny", "16 x 64 tokens", pairs, bar=3),
         Figure(
             f"tiny: largest difference of {steps} losses, in float32", difference, "", "<= 1e-5", difference <= 1e-5
@@ -105,7 +105,7 @@ def shape_figures(
         machine=MachineConfig(memory_gb=T4_BYTES / 1e9 if torch.cuda.is_available() else None),
     )
     name = f"TinyLlama's shape, {layers} layers"
-    dtype = compute_dtype(precision, best_device())
+    dtype = compute_dtype(precision, device_for())
     pairs, rates = [], [product_rate(dtype)]
     for _ in range(ROUNDS if torch.cuda.is_available() else 2):
         training = random_training(layers, config)
@@ -242,7 +242,7 @@ def timed_trainer(
 def product_rate(dtype: torch.dtype, product: Callable[[Tensor, Tensor], Tensor] = torch.matmul) -> float:
     """FLOP/s of a large matrix product on the device, the best of some, by torch's `@` or what is given."""
     size = 8192 if torch.cuda.is_available() else 2048
-    left, right = (torch.randn(size, size, device=best_device()).to(dtype) for _ in range(2))
+    left, right = (torch.randn(size, size, device=device_for()).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(12):
         started = time.perf_counter()

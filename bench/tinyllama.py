@@ -6,7 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from wake2vec import RunConfig
 from wake2vec.data.corpus import Corpus
-from wake2vec.training.device import best_device, compute_dtype
+from wake2vec.training.device import compute_dtype, device_for
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.machine import micro_batch_blocks
 from wake2vec.training.train import Training
@@ -28,7 +28,7 @@ def llama(layers: int, rows: int) -> PreTrainedModel:
         max_position_embeddings=2048,
         tie_word_embeddings=True,
     )
-    with torch.device(best_device()):
+    with torch.device(device_for()):
         return LlamaForCausalLM(config)
 
 
@@ -41,7 +41,7 @@ def random_corpus() -> Corpus:
 
 
 def random_training(layers: int, config: RunConfig) -> Training:
-    device = best_device()
+    device = device_for()
     body = llama(layers, 8).base_model.to(compute_dtype(config.train.precision, device))
     generator = torch.Generator().manual_seed(0)
     base, new = (0.0148 * torch.randn(n, DIM, generator=generator).to(device) for n in (BASE_ROWS, NEW_ROWS))

@@ -22,6 +22,7 @@ MOST_SCALE = 1e4
 MOST_BLOCKS, MOST_TEXTS, MOST_TOKENS = 65_536, 1_000, 16_384
 """Of a step, and of the samples: what a trial could still be waited for."""
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+DeviceName = Literal["auto", "cpu", "cuda"]
 Form = Literal["phase1", "word", "space"]
 Capitals = Literal["exact", "added"]
 InitialiserName = Literal["gaussian", "base_normal", "library_default", "mean", "sphere", "piece_mean", "similarity"]
@@ -149,6 +150,9 @@ class SampleConfig(Section):
 class MachineConfig(Section):
     """What this machine can bear: it moves no number by more than rounding, so a trial's digest leaves it out."""
 
+    device: DeviceName = "auto"
+    """What computes: the CPU, or a GPU that CUDA knows; one that isn't there is refused. `auto`: the GPU, if there is
+    one. With `train.precision` it keeps machines of a shared study alike."""
     micro_batch_blocks: int | None = Field(None, ge=1, le=MOST)
     """Most sequences in one forward pass; None: as many as the memory holds."""
     memory_gb: float | None = Field(None, gt=0)

@@ -117,7 +117,11 @@ def prepare(config: RunConfig, cache: Path | None = None, keep: bool = True) -> 
     """
     inputs = fingerprint_inputs(config)
     base = load_base(
-        resolve_folder(config.model.path), inputs["model.path"], config.train.precision, config.model.quantization
+        resolve_folder(config.model.path),
+        inputs["model.path"],
+        config.train.precision,
+        config.model.quantization,
+        config.machine.device,
     )
     retention = (config.retention, retention_hash(config) or "")
     material = _prepare(base, config.corpus, config.vocabulary, retention, tuple(inputs.items()), cache)

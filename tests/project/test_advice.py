@@ -91,6 +91,7 @@ FOLLOWED: dict[str, str] = {
     "each token of a tokenizer must have its row": AGAIN,
     "the form `space` needs": f"{FORMS}::test_a_refusal_names_its_own_reason_and_its_remedy_works",
     "would fail like this one": f"{SHARED}::test_too_little_memory_ends_the_study_and_the_same_command_goes_on",
+    "give machine.device=auto": "tests/runs/test_unlike_machines.py::test_a_demanded_device_is_refused_where_it_isnt",
     "`make study` trains": f"{DAMAGE}::test_what_is_damaged_is_trained_again_alone_and_gives_what_it_gave",
     "{} is in use: {} is held by {}": f"{CLI}::test_clean_takes_what_this_project_made_and_nothing_else",
     "more text, or looser limits": BY_PATH,

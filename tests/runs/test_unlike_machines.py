@@ -1,15 +1,18 @@
-"""Trials of one study that were computed on unlike machines are told."""
+"""Trials of one study that were computed on unlike machines are told; a profile may demand a device."""
 
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import Silent
 
 from study.config import StudyConfig
+from study.engine.drive import drive
 from study.engine.driver import StudyOutcome
 from study.runs.compare import shown_cautions
 from study.runs.reader import read_record
 from study.runs.record import StudyRecord
-from wake2vec import RunResult
+from wake2vec import ConfigError, RunResult
 
 
 def test_trials_of_another_device_or_precision_are_named(
@@ -32,3 +35,20 @@ def test_trials_of_another_device_or_precision_are_named(
         f"Trials were computed on {device} in float32, but trial 2 on {device} in float16: they differ by its "
         "rounding too."
     )
+
+
+def test_a_demanded_device_is_refused_where_it_isnt(
+    study_config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def on(device: str) -> StudyConfig:
+        machine = study_config.run.machine.model_copy(update={"device": device})
+        return study_config.model_copy(update={"run": study_config.run.model_copy(update={"machine": machine})})
+
+    folder = tmp_path / "mlruns"
+    with pytest.raises(ConfigError, match=r"torch finds none on this machine; .* or give machine\.device=auto"):
+        drive(on("cuda"), folder, Silent())
+    assert not folder.exists()
+    assert drive(on("auto"), folder, Silent()).added == study_config.study.trials
+    assert drive(on("cpu"), folder, Silent()).added == 0, "it is the same study"

@@ -18,7 +18,7 @@ from wake2vec.data.lexicon import read_text
 from wake2vec.data.tokenizer import base_kinds, new_texts, reference_rows
 from wake2vec.errors import ConfigError, CorpusError, ModelError
 from wake2vec.metrics.readings import Subject
-from wake2vec.training.device import best_device
+from wake2vec.training.device import device_for
 from wake2vec.training.model import load_tokenizer
 
 LEAST_ROWS = 2
@@ -89,7 +89,7 @@ def read_subject(source: Source) -> StoredSubject:
     border, rule = base_border(source.model, source.base_size, origin, before_size, tokenizer, int(ids[-1]) + 1)
     base_size = int((ids < border).sum())
     _check_groups(source, base_size, len(ids), len(matrix.rows), border)
-    device = best_device()
+    device = device_for()
     whole = len(ids) == len(matrix.rows)
     subject = Subject((matrix.rows if whole else matrix.rows[ids]).to(device), base_size)
     unknown: dict[str, str] = {}

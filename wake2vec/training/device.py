@@ -5,7 +5,8 @@ import platform
 
 import torch
 
-from wake2vec.config import Precision
+from wake2vec.config import DeviceName, Precision
+from wake2vec.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -16,9 +17,19 @@ START_LOSS_SCALE = {torch.float32: 1.0, torch.float16: 2.0**16, torch.bfloat16: 
 """What the gradient of the loss is multiplied by on its way back: float16 would lose what is below 6e-8."""
 
 
-def best_device() -> torch.device:
-    """The GPU if there is one that CUDA knows, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def device_for(name: DeviceName = "auto") -> torch.device:
+    """The device of that name; `auto`: the GPU if there is one that CUDA knows, else the CPU.
+
+    Raises:
+        ConfigError: there is no such GPU.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise ConfigError(
+            "machine.device=cuda needs a GPU that CUDA knows: torch finds none on this machine; take one that has it, "
+            "or give machine.device=auto"
+        )
+    return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:

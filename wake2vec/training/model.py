@@ -19,9 +19,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wake2vec.config import MADE_MODEL, OWN_HEAD, Precision, Quantization
+from wake2vec.config import MADE_MODEL, OWN_HEAD, DeviceName, Precision, Quantization
 from wake2vec.errors import ModelError
-from wake2vec.training.device import attention_for, best_device, compute_dtype, keep_freed_memory
+from wake2vec.training.device import attention_for, compute_dtype, device_for, keep_freed_memory
 from wake2vec.training.folder import (
     AGAIN,
     check_folder,
@@ -109,17 +109,20 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def load_model(
-    folder: Path, quantization: Quantization = "none", dtype: torch.dtype = torch.float32
+    folder: Path,
+    quantization: Quantization = "none",
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
 ) -> PreTrainedModel:
     """The base model, in float32 or `dtype`, checked: safetensors only, no code, all weights there and finite.
 
-    A quantized one lies on the device, any other on the CPU.
+    A quantized one lies on the device, by default the best, any other on the CPU.
 
     Raises:
         ModelError: with the reason.
     """
     check_model(folder)
-    options = loading_options(best_device()) if quantization == "nf4" else {}
+    options = loading_options(device or device_for()) if quantization == "nf4" else {}
     with quietly(f"{folder} can't be loaded as a causal language model"):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -182,18 +185,25 @@ class BaseModel:
 
 
 @lru_cache(maxsize=1)
-def load_base(folder: Path, contents: str, precision: Precision, quantization: Quantization = "none") -> BaseModel:
+def load_base(
+    folder: Path,
+    contents: str,
+    precision: Precision,
+    quantization: Quantization = "none",
+    device_name: DeviceName = "auto",
+) -> BaseModel:
     """Load a base model once a process; `contents` is its `fingerprint`, so that a changed folder is read again.
 
     Raises:
         ModelError: see `load_model`, `read_scales`.
+        ConfigError: there is no such device.
     """
-    device = best_device()
+    device = device_for(device_name)
     if device.type == "cpu":
         keep_freed_memory()
     # Sums of float16 products that are split over a GPU would be put together in float16.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    model = load_model(folder, quantization).requires_grad_(False)
+    model = load_model(folder, quantization, device=device).requires_grad_(False)
     compute_in(model, torch.float32)
     scales = read_scales(model, folder)
     head = model.get_output_embeddings().weight.detach().cpu() if has_own_head(folder) else None
