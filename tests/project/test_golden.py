@@ -1,7 +1,8 @@
 """What people are shown of one kept study, word for word: it changes on purpose, or not at all.
 
 A change that is meant: `GOLDEN=write make test`, or `GOLDEN=write .venv/bin/pytest tests/project/test_golden.py`, and
-read the diff before you commit it. The study was made by an earlier version (`tests/golden/make.py`): it must stay readable.
+read the diff before you commit it. The study was made by an earlier version (`tests/golden/make.py`): it must stay
+readable.
 """
 
 import difflib
