@@ -376,12 +376,14 @@ def test_a_stop_reaches_all_workers_and_the_same_call_goes_on(
     cluster: Any, tree: dict[str, Any], tmp_path: Path
 ) -> None:
     tree = {**tree, "machine": {**tree.get("machine", {}), "checkpoint_every_s": 3600}}
-    tree |= {"train": {**tree["train"], "evaluate_every_steps": 150}}
+    tree |= {"train": {**tree["train"], "evaluate_every_steps": 250}}
     long = {
-        "space": {**tree["study"]["space"], "train.steps": {"low": 250, "high": 300}},
-        "baseline": {**tree["study"]["baseline"], "train.steps": 300},
+        "space": {**tree["study"]["space"], "train.steps": {"low": 450, "high": 500}},
+        "baseline": {**tree["study"]["baseline"], "train.steps": 500},
     }
-    config = config_of(tree, trials=6, workers=SLOTS, order="free", sampler="random", stopping=None, bounds=[], **long)
+    config = config_of(
+        tree, trials=SLOTS + 1, workers=SLOTS, order="free", sampler="random", stopping=None, bounds=[], **long
+    )
 
     class Counting(Silent):
         """Knows which runs are open and have told of a step: a worker may need longer to begin than a run to end."""
