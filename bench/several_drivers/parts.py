@@ -35,6 +35,7 @@ from study.engine.executor import InProcess
 from study.engine.stop import Stop
 from study.engine.worker import Event, Outcome, Task
 from study.runs.addresses import Addresses, keep
+from study.runs.faults import UnreachableError
 from study.runs.postgres import PostgresDatabase
 from study.runs.run import Run
 from study.runs.storage import at_once, load_study
@@ -160,12 +161,16 @@ def kills(folder: Path) -> Iterator[Figure]:
         began = time.monotonic()
         living = {number: begin(number) for number in range(DRIVERS)}
         restarts = [lambda: restart(database), lambda: restart(tracking)]
-        limits, next_kill, codes = list(RESTARTED_AT), time.monotonic() + SECONDS_TO_A_KILL, []
+        limits, next_kill = list(RESTARTED_AT), time.monotonic() + SECONDS_TO_A_KILL
+        codes = Counter[int]()
         while living:
             for number, pid in list(living.items()):
-                if os.waitpid(pid, os.WNOHANG)[0]:
+                ended_pid, status = os.waitpid(pid, os.WNOHANG)
+                if ended_pid:
                     del living[number]
-                    codes.append(number)
+                    codes[os.waitstatus_to_exitcode(status)] += 1
+                    if status:  # a server was gone as it began: somebody types the command again
+                        living[number] = begin(number)
             ended = sum('"ended"' in line for line in diary.read_text(encoding="utf-8").splitlines())
             if limits and ended >= limits[0]:
                 limits.pop(0)
@@ -186,6 +191,9 @@ def kills(folder: Path) -> Iterator[Figure]:
         yield Figure(f"{TRIALS} trials of {SECONDS:g} s, {DRIVERS} drivers: wall", wall, "s")
         yield Figure("killed: drivers", len(lives.deaths), "")
         yield Figure("restarted: PostgreSQL, MLflow's server", len(RESTARTED_AT), "")
+        gone, faults = codes[UnreachableError.exit], codes.total() - codes[0] - codes[UnreachableError.exit]
+        yield Figure("drivers that began while a server was gone, and ended with one line", gone, "")
+        yield Figure("drivers that ended by another fault", faults, "", "= 0", faults == 0)
         ended_once = states[TrialState.COMPLETE]
         yield Figure("trials ended", ended_once, "", f"= {TRIALS}", ended_once == TRIALS == len(trials))
         yield Figure("told twice", lives.told_twice, "", "= 0", lives.told_twice == 0)
