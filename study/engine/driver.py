@@ -208,7 +208,10 @@ class Driver:
             return None, False
         for companion in self._not_own(self._due(record)):
             if self._lease.claim(companion.label):
-                if not self._lease.is_shared or companion.digest not in ended_digests(self._study):
+                told = (
+                    ended_digests(self._study, self._study.get_trials(deepcopy=False)) if self._lease.is_shared else []
+                )
+                if companion.digest not in told:
                     return self._begin(companion, record, None), False
                 self._lease.free(companion.label)
             is_elsewhere = True
@@ -221,9 +224,10 @@ class Driver:
 
     def _record(self) -> StudyRecord:
         """The study as it stands, with the results of other drivers. Raises UnreachableError: they can't be had."""
-        if self._archive is not None:
-            self._archive.bring(ended_digests(self._study))
-        return self._reader.record()
+        told = self._study.get_trials(deepcopy=False)
+        if self._archive is not None:  # for seconds: what ends meanwhile isn't here, and would look damaged
+            self._archive.bring(ended_digests(self._study, told))
+        return self._reader.record(told)
 
     def _wait(self, why: str) -> None:
         if why not in self._told:

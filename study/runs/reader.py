@@ -1,6 +1,7 @@
 """How a study is read: what Optuna holds of its trials, what their work folders hold, and what is damaged there."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,9 +56,10 @@ class StudyReader:
         self._baseline: RunResult | None = None
         self._kept = Kept()
 
-    def record(self) -> StudyRecord:
-        """Of one reading of the study database: no trial is in two states."""
-        trials = [self._run(frozen) for frozen in self._study.get_trials(deepcopy=False)]
+    def record(self, told: Sequence[FrozenTrial] | None = None) -> StudyRecord:
+        """Of one reading of the study database, `told` or one of now: no trial is in two states."""
+        told = self._study.get_trials(deepcopy=False) if told is None else told
+        trials = [self._run(frozen) for frozen in told]
         return StudyRecord(self._config, self._folder, self._judged(trials), self._inputs, self._kept)
 
     def _run(self, frozen: FrozenTrial) -> Run:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +174,10 @@ def study_run(folder: Path, name: str) -> str | None:
     return None if found is None else str(found)
 
 
-def ended_digests(study: optuna.Study) -> list[str]:
-    """Of all runs whose files the archive of a shared study has."""
+def ended_digests(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[str]:
+    """Of all runs whose files the archive of a shared study has; `trials` are the study's."""
     told = [
-        trial.user_attrs["digest"]
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.is_finished() and "digest" in trial.user_attrs
+        trial.user_attrs["digest"] for trial in trials if trial.state.is_finished() and "digest" in trial.user_attrs
     ]
     beside = [key.removeprefix(ENDED) for key in study.user_attrs if key.startswith(ENDED)]
     return list(dict.fromkeys([*told, *beside]))

@@ -31,8 +31,12 @@ def bring_results(folder: Path, name: str) -> int:
         StorageFault: a server doesn't answer, or doesn't let this user in.
     """
     study = load_study(folder, name)
-    run_id = study.user_attrs.get(RUN)
-    return 0 if run_id is None else Archive(folder, run_id).bring(ended_digests(study))
+    run_id, brought = study.user_attrs.get(RUN), 0
+    if run_id is not None:
+        archive = Archive(folder, run_id)
+        while more := archive.bring(ended_digests(study, study.get_trials(deepcopy=False))):  # others end meanwhile
+            brought += more
+    return brought
 
 
 def bring_rows(folder: Path, name: str, digest: str) -> None:

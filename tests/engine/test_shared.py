@@ -406,6 +406,30 @@ def test_a_trial_goes_on_from_the_checkpoint_that_another_driver_left_in_the_arc
     assert results(two, check_config(long)) == results(tmp_path / "three", check_config(long))
 
 
+def test_what_ends_elsewhere_while_results_are_brought_isnt_run_again(
+    addresses: Addresses, tmp_path: Path, study_config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files aren't here, though the study database says that it ended: as if they were damaged."""
+    one, two = (shared(tmp_path / name, addresses) for name in ("one", "two"))
+    of = [
+        study_config.model_copy(update={"study": study_config.study.model_copy(update={"trials": n})}) for n in (1, 2)
+    ]
+    drive(of[0], one, Silent())
+    bring, brought = Archive.bring, [0]
+
+    def slowly(archive: Archive, digests: list[str]) -> int:
+        brought[0] += 1
+        found = bring(archive, digests)
+        if brought[0] == 1:
+            drive(of[1], one, Silent())
+        return found
+
+    monkeypatch.setattr(Archive, "bring", slowly)
+    watcher = Silent()
+    monkeypatch.setattr(watcher, "remeasuring", pytest.fail)
+    assert drive(of[1], two, watcher).added == 0 and brought[0] > 1
+
+
 def test_four_first_drivers_at_once_make_one_study(
     addresses: Addresses, tmp_path: Path, study_config: StudyConfig
 ) -> None:
