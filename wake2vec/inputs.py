@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,13 +20,20 @@ from transformers import PreTrainedTokenizerFast
 from wake2vec.config import TRAINING_VERSION, CorpusConfig, RetentionConfig, RunConfig, VocabularyConfig
 from wake2vec.data.audit import audit
 from wake2vec.data.audit_record import Audit
-from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, retention_blocks, split_text
+from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, retention_blocks, split_text, targets_behind
 from wake2vec.data.forms import ExtendedVocabulary, NoFormError, base_pieces, extend, in_other_forms
 from wake2vec.data.lexicon import Lexicon, read_lexicon, read_text, with_capitals
+from wake2vec.data.places import (
+    Passages,
+    held_out_places,
+    passages_around,
+    with_words,
+)
 from wake2vec.data.tokenizer import ReferenceRows, base_kinds, base_texts, reference_rows
 from wake2vec.errors import CorpusError, DamagedError, ModelError
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
+from wake2vec.metrics.teaching import undefined_gaps
 from wake2vec.metrics.validation import target_counts
 from wake2vec.result import retention_hash
 from wake2vec.training.folder import check_model
@@ -61,6 +69,8 @@ class Material:
     """Blocks of the retention text, as the base tokenizer cuts it."""
     retention_hash: str
     """Of that text."""
+    passages: Mapping[str, Passages | None]
+    """Of the held-out text, around new words: `held_out` as they stand, `unseen` with words that training never met."""
     not_in_cache: str = ""
     """Its name there; empty where it was read from there."""
 
@@ -68,7 +78,8 @@ class Material:
     def constants(self) -> Numbers:
         """Figures that are the same for every trial of this material."""
         counts = target_counts(self.corpus, self.vocabulary.base_size)
-        return {**self.audit.numbers(), **counts, "sample.fused_recall": self.fused_recall}
+        recall = {"sample.fused_recall": self.fused_recall}
+        return {**self.audit.numbers(), **counts, **recall, **undefined_gaps(self.passages)}
 
     @property
     def device(self) -> torch.device:
@@ -192,6 +203,7 @@ def _prepare(
     key = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
     blocks, audited = encoded or encode(text, corpus, extended, lexicon)
+    blocks = replace(blocks, behind_new=targets_behind(validation_text, extended, corpus.block_tokens))
     words = stock_words(train_text, lexicon.words)
     return Material(
         base,
@@ -207,8 +219,19 @@ def _prepare(
         fused_recall=fused_recall(validation_text, words),
         retention=retention_blocks(known_text, extended, corpus.block_tokens),
         retention_hash=retention[1],
+        passages=_passages(validation_text, extended, blocks),
         not_in_cache="" if encoded else key,
     )
+
+
+def _passages(held_out: str, vocabulary: ExtendedVocabulary, corpus: Corpus) -> dict[str, Passages | None]:
+    places = held_out_places(held_out, vocabulary)
+    counts = corpus.new_counts_train.tolist()
+    unseen = [word for word, count in zip(vocabulary.words, counts, strict=True) if count == 0]
+    return {
+        "held_out": passages_around(places, vocabulary),
+        "unseen": passages_around(with_words(places, unseen), vocabulary),
+    }
 
 
 def _extended(tokenizer: PreTrainedTokenizerFast, lexicon: Lexicon, form: str, text: str) -> ExtendedVocabulary:

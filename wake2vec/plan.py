@@ -229,6 +229,8 @@ def _geometry_of_noise(material: Material, name: str, addresses: Collection[str]
 
 
 def _reason(address: str, numbers: Mapping[str, float | None], unknown: Mapping[str, str]) -> str:
+    if address.startswith("teaching."):
+        return "the held-out text has no new token that is a whole word, or none was never seen in training"
     if address.startswith("validation."):
         return "the held-out text has no such target"
     needs = ALL_METRICS[address].needs

@@ -29,7 +29,7 @@ from wake2vec.result import (
     write_result,
 )
 from wake2vec.training.machine import use_threads
-from wake2vec.trial import initialise, model_at_start, retention_of_base
+from wake2vec.trial import figures_of_base, gaps_of, initialise, model_at_start
 from wake2vec.workfolder import Numbers, WorkFolder, arrays_in_bytes
 
 
@@ -60,6 +60,12 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
         **material.constants,
     }
     content = stored_content(work)
+    if any(address.startswith(("retention.", "teaching.", "validation.")) for address in stale):
+        found |= figures_of_base(material)
+    if any(address.startswith("teaching.") for address in stale):
+        model = model_at_start(config, material)
+        model.take({name: torch.from_numpy(rows) for name, rows in trained.items()})
+        found |= gaps_of(model, material, result.computed.micro_batch_blocks)
     if any(address.startswith("retention.") for address in stale):
         found |= retention_again(config, material, trained, result.computed.micro_batch_blocks)
         content["config"]["retention"] = config.retention.model_dump()
@@ -98,7 +104,6 @@ def retention_again(
     return {
         **retention_numbers(retention_bits(model, material.retention, blocks_at_once), start),
         "retention.start_bits_per_byte": start,
-        "retention.base_bits_per_byte": retention_of_base(material),
     }
 
 

@@ -22,6 +22,8 @@ from wake2vec.metrics.measure import joined, measure_end, of_head, of_rows
 from wake2vec.metrics.registry import METRICS, check_keep_by
 from wake2vec.metrics.retention import retention_bits
 from wake2vec.metrics.spacing import sample_numbers
+from wake2vec.metrics.teaching import GAPS, hidden_gap, taught_by
+from wake2vec.metrics.validation import null_behind_new
 from wake2vec.nearest import nearest_tokens
 from wake2vec.result import (
     KEPT_STEP,
@@ -170,6 +172,8 @@ def _finish(
     with watch("sample"), material.base.with_matrix(model.operand, model.head.operand) as causal_model:
         samples = sample_texts(causal_model, material.vocabulary, config.sample, config.seed)
     numbers |= sample_numbers(samples, config.sample.prompt, material.words, material.spacing)
+    with watch("teaching"):
+        numbers |= training.evaluate(lambda passages: gaps_of(model, material, passages))
     with watch("geometry"):
         at_end = measure_end(material.subject(model.matrix), numbers)
         if model.has_own_head:
@@ -179,7 +183,7 @@ def _finish(
         kept = {name: matrix.trained_rows.detach().cpu().numpy() for name, matrix in model.trained.items()}
         written = {"rows": kept, "geometry": evaluate.arrays | at_end.arrays}
         hashes = {f"{name}.safetensors": folder.write_arrays(name, own) for name, own in written.items()}
-    numbers |= at_end.numbers | material.constants | {"retention.base_bits_per_byte": retention_of_base(material)}
+    numbers |= at_end.numbers | material.constants | figures_of_base(material)
     return RunResult(
         format=RESULT_FORMAT,
         digest=folder.path.name,
@@ -228,13 +232,41 @@ def initialise(config: RunConfig, material: Material, name: str = "rows") -> Flo
 
 
 @lru_cache(maxsize=1)
-def retention_of_base(material: Material) -> float:
-    """`retention.base_bits_per_byte`, of the base as it is, with its own head; once for all trials of a material."""
+def figures_of_base(material: Material) -> Numbers:
+    """What the base reads as it is, with its own head: nulls; once for all trials of a material."""
+    base = base_model(material)
+    untold = base_model(material, material.base_rows.mean(0).expand(len(material.vocabulary.words), -1))
+    return {
+        "retention.base_bits_per_byte": retention_bits(base, material.retention, blocks_at_once=1),
+        **null_behind_new(base, material.corpus, blocks_at_once=1),
+        **{f"{address}_null": gap for address, gap in gaps_of(untold, material, passages_at_once=1).items()},
+    }
+
+
+def base_model(material: Material, new_rows: Float[Tensor, "new dim"] | None = None) -> EmbeddingModel:
+    """The base as it was, with such rows for new tokens, by default none."""
     base, rows, head_rows = material.base, material.base_rows, material.head_rows
     none = rows[:0].to(material.device)
     head = None if head_rows is None else (head_rows, none)
-    model = EmbeddingModel(base.body, rows, none, "new", base.scales, head)
-    return retention_bits(model, material.retention, blocks_at_once=1)
+    new = none if new_rows is None else new_rows.to(material.device)
+    return EmbeddingModel(base.body, rows, new, "new", base.scales, head)
+
+
+def gaps_of(model: EmbeddingModel, material: Material, passages_at_once: int) -> Numbers:
+    """`teaching.hidden_gap*` of a model with new rows."""
+    found = {name: passages for name, passages in material.passages.items() if passages is not None}
+    return {
+        GAPS[name]: hidden_gap(model, passages, _taught(material, name), passages_at_once)
+        for name, passages in found.items()
+    }
+
+
+@lru_cache(maxsize=2)
+def _taught(material: Material, name: str) -> Float[Tensor, "positions dim"]:
+    """What the base gives at the passages of that name: the same for all trials of a material."""
+    passages = material.passages[name]
+    assert passages is not None
+    return taught_by(base_model(material), passages)
 
 
 def start_training(config: RunConfig, material: Material) -> Training:

@@ -114,7 +114,7 @@ def _layout(run: Run, client: MlflowClient) -> Iterator[str]:
     yield from (f"  tag {key} = {value}" for key, value in sorted(run.data.tags.items()) if "note" not in key)
     for key in sorted(run.data.metrics):
         steps = [metric.step for metric in client.get_metric_history(run.info.run_id, key)]
-        yield f"  metric {key} = {run.data.metrics[key]:.6g} at {steps[0]}..{steps[-1]}, {len(steps)}"
+        yield f"  metric {key} = {run.data.metrics[key]:.4g} at {steps[0]}..{steps[-1]}, {len(steps)}"
     yield from (f"  artifact {file.path}" for file in client.list_artifacts(run.info.run_id))
 
 
@@ -139,6 +139,7 @@ def masked(name: str, text: str) -> str:
     text = re.sub(r"remeasured = .*", "remeasured = <date>", text)
     text = re.sub(r"retention\.path = .*", "retention.path = <path>", text)
     text = re.sub(r"mlflow\.(user|source\.\w+) = .*", r"mlflow.\1 = <machine>", text)
+    text = re.sub(r"-?\d+\.\d{5,}(e-?\d+)?", lambda found: f"{float(found[0]):.4g}", text)  # processors round otherwise
     if name == "plan":
         text = re.sub(
             r"\s*Loading weights:.*it/s\]\s*", "\n  ", text, flags=re.DOTALL

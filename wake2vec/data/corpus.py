@@ -16,6 +16,23 @@ from wake2vec.data.mending import written_otherwise
 from wake2vec.errors import CorpusError, ModelError
 
 
+@dataclass(frozen=True, eq=False)
+class TargetsBehind:
+    """Base tokens right behind a new token that are targets in both cuts: the base ends a token where the new one ends.
+
+    Where a new token is the beginning of a word, as the form `phase1` finds them, the base has no such end.
+    """
+
+    places: Int[Tensor, " targets"]
+    """Among the targets of the held-out blocks, in new tokens."""
+    base_ids: Int[Tensor, "blocks tokens"]
+    """The held-out text in base tokens, cut into blocks of the same length."""
+    base_places: Int[Tensor, " targets"]
+    """Among the targets of these."""
+    new_ids: Int[Tensor, " targets"]
+    """The new token before each, from 0."""
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Blocks to train on and to validate on, with the columns `input_ids` and `target_bytes`.
@@ -31,6 +48,8 @@ class Corpus:
     new_counts_validation: Int[Tensor, " new"]
     base_ids_seen: Int[Tensor, " seen"]
     """Base ids that occur in the training blocks."""
+    behind_new: TargetsBehind | None = None
+    """Of the validation blocks; None: there are none."""
 
 
 def bos_id(tokenizer: PreTrainedTokenizerFast, choice: Literal["auto", "always", "never"]) -> int | None:
@@ -67,6 +86,7 @@ def split_text(text: str, validation_share: float) -> tuple[str, str]:
 
 MOST_RETENTION_BLOCKS, MOST_RETENTION_TOKENS = 32, 8192
 """What is read of a retention text at each evaluation, so that it costs little beside the validation."""
+HELD_OUT = "validation part of the corpus"
 Blocks = dict[str, np.ndarray]
 """`input_ids`, int64 [blocks, block_tokens], and `target_bytes`, int64 [blocks]."""
 
@@ -81,9 +101,7 @@ def build_corpus(train_text: str, validation_text: str, vocabulary: ExtendedVoca
         _encode_blocks(
             vocabulary.tokenizer, vocabulary.bos_id, train_text, block_tokens, "training part of the corpus"
         ),
-        _encode_blocks(
-            vocabulary.tokenizer, vocabulary.bos_id, validation_text, block_tokens, "validation part of the corpus"
-        ),
+        _encode_blocks(vocabulary.tokenizer, vocabulary.bos_id, validation_text, block_tokens, HELD_OUT),
         vocabulary,
     )
     if not corpus.new_counts_train.any():
@@ -139,9 +157,15 @@ def corpus_of(train: Blocks, validation: Blocks, vocabulary: ExtendedVocabulary)
     )
 
 
-def _encode_blocks(
+def cut_blocks(
     tokenizer: PreTrainedTokenizerFast, bos: int | None, text: str, block_tokens: int, part: str
-) -> Blocks:
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids [blocks, tokens] of a text, and behind which of its letters each token of the text ends: without a column for
+    the beginning-of-sequence token, where there is one.
+
+    Raises:
+        CorpusError: the text, which is that part, is shorter than one block.
+    """
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     length = block_tokens - (bos is not None)
     count = len(encoded["input_ids"]) // length
@@ -152,16 +176,66 @@ def _encode_blocks(
         )
     ids = np.asarray(encoded["input_ids"])[: count * length].reshape(count, length)
     ends = np.asarray(encoded["offset_mapping"])[: count * length, 1].reshape(count, length)
+    return ids if bos is None else np.insert(ids, 0, bos, axis=1), ends
+
+
+def _encode_blocks(
+    tokenizer: PreTrainedTokenizerFast, bos: int | None, text: str, block_tokens: int, part: str
+) -> Blocks:
+    ids, ends = cut_blocks(tokenizer, bos, text, block_tokens, part)
     bytes_before = np.concatenate([[0], np.cumsum([len(letter.encode()) for letter in text])])
     # Where the text of a block's targets begins: after its first token, or where the block before ends.
     starts = ends[:, 0] if bos is None else np.concatenate([[0], ends[:-1, -1]])
-    if bos is not None:
-        ids = np.insert(ids, 0, bos, axis=1)
     return {"input_ids": ids, "target_bytes": bytes_before[ends[:, -1]] - bytes_before[starts]}
 
 
 def _counts(ids: np.ndarray, vocabulary_size: int) -> Int[Tensor, " vocabulary"]:
     return torch.from_numpy(np.bincount(ids.ravel(), minlength=vocabulary_size))
+
+
+def targets_behind(text: str, vocabulary: ExtendedVocabulary, block_tokens: int) -> TargetsBehind | None:
+    """Of the held-out text; None: there are none."""
+    try:
+        own, base = (
+            _Targets.of(*cut_blocks(tokenizer, vocabulary.bos_id, text, block_tokens, HELD_OUT))
+            for tokenizer in (vocabulary.tokenizer, vocabulary.base_tokenizer)
+        )
+    except CorpusError:  # in base tokens it may be shorter than a block
+        return None
+    at = {span: place for place, span in enumerate(base.spans())}
+    before = own.before - vocabulary.base_size
+    pairs = [
+        (place, at[span], int(before[place]))
+        for place, span in enumerate(own.spans())
+        if before[place] >= 0 and span in at
+    ]
+    if not pairs:
+        return None
+    places, base_places, new_ids = torch.tensor(pairs, dtype=torch.long).view(-1, 3).unbind(1)
+    return TargetsBehind(places, torch.from_numpy(base.blocks), base_places, new_ids)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Of blocks: each target, the token before it in its block, and the letters between which it stands."""
+
+    blocks: np.ndarray
+    ids: np.ndarray
+    before: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, blocks: np.ndarray, ends: np.ndarray) -> "_Targets":
+        """`ends`: see `wake2vec.data.corpus.cut_blocks`."""
+        starts = np.concatenate([[0], ends.ravel()[:-1]]).reshape(ends.shape)
+        given = ends.shape[1] - (blocks.shape[1] - 1)  # tokens of the text that are no targets: 1, or 0 behind a bos
+        columns = blocks[:, 1:], blocks[:, :-1], starts[:, given:], ends[:, given:]
+        return cls(blocks, *(column.ravel() for column in columns))
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """Where each begins and ends, and its id."""
+        return list(zip(self.starts.tolist(), self.ends.tolist(), self.ids.tolist(), strict=True))
 
 
 def exposure_classes(counts: Int[Tensor, " *shape"]) -> dict[str, Bool[Tensor, " *shape"]]:

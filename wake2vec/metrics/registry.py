@@ -22,7 +22,7 @@ from wake2vec.config import HeadKind
 from wake2vec.data.audit_record import COUNT_CLASSES, FIGURES, Audit
 from wake2vec.errors import ConfigError
 
-SECTIONS = ("training", "validation", "geometry", "retention", "sample", "vocabulary")
+SECTIONS = ("training", "validation", "teaching", "geometry", "retention", "sample", "vocabulary")
 """The first words of addresses, in the order in which figures are shown; within one by file, then as declared."""
 FIRST_OF_ALL = 9
 """Figures whose place is up to this one are headlines: they stand in every table."""

@@ -158,6 +158,11 @@ class EmbeddingModel:
         hidden = _times(scales.logits, self._hidden(self._inputs(ids)).flatten(0, 1))
         return token_losses(hidden, self.head.operand, ids[:, 1:].flatten(), scales.cap).view(len(ids), -1)
 
+    @torch.no_grad()
+    def hidden_states(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens dim"]:
+        """What the body gives behind each token."""
+        return self._hidden(_times(self._input_factor, F.embedding(ids, self.operand)))
+
     def add_gradients(self, ids: Int[Tensor, "blocks tokens"], scale: float) -> Float[Tensor, ""]:
         """The sum of the blocks' `losses`; its gradient, times `scale`, is added to that of each trained matrix."""
         losses, of_inputs = self.gradients_of_pass(ids, scale)
