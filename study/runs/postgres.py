@@ -6,6 +6,7 @@ a process that died at once, those of a machine that vanished after half a minut
 """
 
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -101,6 +102,7 @@ class Connection:
         """Optuna's, on this connection. Raises StorageFault: its tables can't be used."""
         engine = {"creator": self._give, "poolclass": sqlalchemy.StaticPool}
         self._is_given = False
+        logging.getLogger("optuna.storages._rdb.storage").addFilter(_is_no_lost_connection)
         try:
             return RDBStorage(url_of(self._address), engine, skip_table_creation=not make_tables)
         except RuntimeError as fault:
@@ -113,6 +115,11 @@ class Connection:
             raise ConnectionLostError
         self._is_given = True
         return self._psycopg
+
+
+def _is_no_lost_connection(record: logging.LogRecord) -> bool:
+    """Optuna prints ten lines of SQL for one, and tries another query, whose fault is told in one line."""
+    return "Caught an error from sqlalchemy" not in record.getMessage()
 
 
 def check_direct(address: str) -> None:

@@ -479,7 +479,7 @@ def test_a_killed_drivers_trial_is_taken_over_at_once(server: Postgres) -> None:
     assert database.driver_of("small") is None
 
 
-def test_who_has_lost_the_locks_cant_write(server: Postgres) -> None:
+def test_who_has_lost_the_locks_cant_write(server: Postgres, caplog: pytest.LogCaptureFixture) -> None:
     """The server ends the connection, as it does to a machine that vanished, and another takes the trial."""
     database = PostgresDatabase(server.create("lost"))
     with database.hold("small") as lease:
@@ -491,7 +491,8 @@ def test_who_has_lost_the_locks_cant_write(server: Postgres) -> None:
         with psycopg.connect(database.address) as other:
             other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
         with pytest.raises(StorageInternalError) as refused:
-            own.tell(trial, 1.0)
+            own.get_trials(deepcopy=False)
+        assert "SQL" not in caplog.text, "who looks on is told in a line"
         assert isinstance(fault_of(refused.value), ConnectionLostError)
         with pytest.raises(ConnectionLostError):
             own.tell(trial, 1.0)
