@@ -3,20 +3,15 @@
 A folder's result goes up last, and only then the study database is told. So what it tells of can be brought.
 """
 
-import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-
-from mlflow.exceptions import MlflowException
-from requests import RequestException
 
 from study.runs.addresses import addresses_of
 from study.runs.archived import ARCHIVED, ROWS, has_rows_elsewhere, is_archived
-from study.runs.faults import of_server
 from study.runs.storage import RUN, ended_digests, load_study
 from study.tracking.checkpoints import Checkpoints, SendingCheckpoints
-from study.tracking.database import client_of
+from study.tracking.database import client_of, faults_told
 from wake2vec import WorkFolder, private_folder
 
 LAST = ("result.json", "fault.json")
@@ -67,7 +62,7 @@ class Archive:
         if (work.path / f"{ARCHIVED}{self._run}").exists():
             return
         files = [path for path in work.path.iterdir() if path.is_file() and not path.name.startswith(".")]
-        with self._told():
+        with faults_told(self._server):
             for path in sorted(files, key=lambda path: (path.name in LAST, path.suffix == ".safetensors", path.name)):
                 self._client.log_artifact(self._run, str(path), self._place(digest))
         self._mark(digest)
@@ -101,7 +96,7 @@ class Archive:
         work = self._work(digest)
         private_folder(self._folder / "cache")
         private_folder(work.path)
-        with tempfile.TemporaryDirectory(dir=self._folder / "cache") as beside, self._told():
+        with tempfile.TemporaryDirectory(dir=self._folder / "cache") as beside, faults_told(self._server):
             paths = [
                 Path(self._client.download_artifacts(self._run, f"{self._place(digest)}/{name}", beside))
                 for name in names
@@ -111,16 +106,8 @@ class Archive:
                 path.replace(work.path / path.name)
 
     def _files(self, digest: str) -> list[str]:
-        with self._told():
+        with faults_told(self._server):
             return [Path(info.path).name for info in self._client.list_artifacts(self._run, self._place(digest))]
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Raises StorageFault: the server failed."""
-        try:
-            yield
-        except (MlflowException, RequestException) as fault:
-            raise of_server(fault, self._server) from None
 
     def _mark(self, digest: str) -> None:
         (self._work(digest).path / f"{ARCHIVED}{self._run}").touch(mode=0o600)

@@ -10,19 +10,17 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from requests import RequestException
 
 from study.runs.archived import is_archived
-from study.runs.faults import StorageFault, of_server
+from study.runs.faults import StorageFault
 from study.runs.system import RECORDS
-from study.tracking.database import client_of
+from study.tracking.database import client_of, faults_told
 from wake2vec import WorkFolder, private_folder
 
 MANIFEST = "manifest.json"
@@ -82,7 +80,7 @@ class Checkpoints:
             for name in RECORDS:
                 if (work.path / name).exists():
                     shutil.copyfile(work.path / name, held / name)
-            with self._told():
+            with faults_told(self._server):
                 for file in sorted(held.iterdir(), key=lambda file: file.name == MANIFEST):
                     self._client.log_artifact(self._run, str(file), f"{place}/{checkpoint.name}")
         self._sent[work.path.name] = checkpoint.name
@@ -96,7 +94,7 @@ class Checkpoints:
         private_folder(work.path)
         private_folder(work.checkpoints_path)
         with tempfile.TemporaryDirectory(dir=self._folder / "cache") as beside:
-            with self._told():
+            with faults_told(self._server):
                 paths = [Path(self._client.download_artifacts(self._run, f"{place}/{name}", beside)) for name in files]
             whole = Path(beside) / "whole"
             whole.mkdir(mode=0o700)
@@ -107,21 +105,13 @@ class Checkpoints:
             whole.rename(work.checkpoints_path / Path(place).name)
 
     def _names(self, place: str) -> list[str]:
-        with self._told():
+        with faults_told(self._server):
             return [Path(info.path).name for info in self._client.list_artifacts(self._run, place)]
 
     def _delete(self, place: str) -> None:
-        with self._told():
+        with faults_told(self._server):
             uri = self._client.get_run(self._run).info.artifact_uri
             get_artifact_repository(uri, tracking_uri=self._server).delete_artifacts(place)
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Raises StorageFault: the server failed."""
-        try:
-            yield
-        except (MlflowException, RequestException) as fault:
-            raise of_server(fault, self._server) from None
 
 
 class SendingCheckpoints:

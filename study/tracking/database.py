@@ -21,6 +21,7 @@ from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from requests import RequestException
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
@@ -107,6 +108,15 @@ def open_client(folder: Path) -> MlflowClient:
     make_tracking(folder)
     check_version(folder / "mlflow.db")
     return MlflowClient(tracking_uri(folder))
+
+
+@contextlib.contextmanager
+def faults_told(server: str) -> Iterator[None]:
+    """Raises StorageFault: the server failed."""
+    try:
+        yield
+    except (MlflowException, RequestException) as fault:
+        raise of_server(fault, server) from None
 
 
 def client_of(server: str) -> MlflowClient:
