@@ -22,14 +22,16 @@ TRAININGS: dict[str, list[str]] = {
 }
 SHOWN = {
     "hidden gap": "teaching.hidden_gap",
+    "  its null": "teaching.hidden_gap_null",
     "hidden gap, never seen": "teaching.hidden_gap_unseen",
+    "  its null ": "teaching.hidden_gap_unseen_null",
     "loss behind new": "validation.loss_base_after_new",
 }
 
 
 def main() -> None:
-    null = figures_of_base(prepare(load_knobs("tiny")))
-    figures = [Figure(f"null: {what}", _shown([null[f"{address}_null"]]), "") for what, address in SHOWN.items()]
+    null = figures_of_base(prepare(load_knobs("tiny")))["validation.loss_base_after_new_null"]
+    figures = [Figure("null: loss behind new", _shown([null]), "")]
     for start, words in STARTS.items():
         for training, more in TRAININGS.items():
             both = [before_and_after(load_knobs("tiny", [*words, *more, f"seed={seed}"])) for seed in SEEDS]

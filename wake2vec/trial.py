@@ -22,7 +22,7 @@ from wake2vec.metrics.measure import joined, measure_end, of_head, of_rows
 from wake2vec.metrics.registry import METRICS, check_keep_by
 from wake2vec.metrics.retention import retention_bits
 from wake2vec.metrics.spacing import sample_numbers
-from wake2vec.metrics.teaching import GAPS, hidden_gap, taught_by
+from wake2vec.metrics.teaching import GAPS, hidden_gaps
 from wake2vec.metrics.validation import null_behind_new
 from wake2vec.nearest import nearest_tokens
 from wake2vec.result import (
@@ -234,39 +234,26 @@ def initialise(config: RunConfig, material: Material, name: str = "rows") -> Flo
 @lru_cache(maxsize=1)
 def figures_of_base(material: Material) -> Numbers:
     """What the base reads as it is, with its own head: nulls; once for all trials of a material."""
-    base = base_model(material)
-    untold = base_model(material, material.base_rows.mean(0).expand(len(material.vocabulary.words), -1))
-    return {
-        "retention.base_bits_per_byte": retention_bits(base, material.retention, blocks_at_once=1),
-        **null_behind_new(base, material.corpus, blocks_at_once=1),
-        **{f"{address}_null": gap for address, gap in gaps_of(untold, material, passages_at_once=1).items()},
-    }
-
-
-def base_model(material: Material, new_rows: Float[Tensor, "new dim"] | None = None) -> EmbeddingModel:
-    """The base as it was, with such rows for new tokens, by default none."""
     base, rows, head_rows = material.base, material.base_rows, material.head_rows
     none = rows[:0].to(material.device)
     head = None if head_rows is None else (head_rows, none)
-    new = none if new_rows is None else new_rows.to(material.device)
-    return EmbeddingModel(base.body, rows, new, "new", base.scales, head)
-
-
-def gaps_of(model: EmbeddingModel, material: Material, passages_at_once: int) -> Numbers:
-    """`teaching.hidden_gap*` of a model with new rows."""
-    found = {name: passages for name, passages in material.passages.items() if passages is not None}
+    model = EmbeddingModel(base.body, rows, none, "new", base.scales, head)
     return {
-        GAPS[name]: hidden_gap(model, passages, _taught(material, name), passages_at_once)
-        for name, passages in found.items()
+        "retention.base_bits_per_byte": retention_bits(model, material.retention, blocks_at_once=1),
+        **null_behind_new(model, material.corpus, blocks_at_once=1),
     }
 
 
-@lru_cache(maxsize=2)
-def _taught(material: Material, name: str) -> Float[Tensor, "positions dim"]:
-    """What the base gives at the passages of that name: the same for all trials of a material."""
-    passages = material.passages[name]
-    assert passages is not None
-    return taught_by(base_model(material), passages)
+def gaps_of(model: EmbeddingModel, material: Material, passages_at_once: int) -> Numbers:
+    """`teaching.*` of a model with new rows."""
+    base, base_rows = material.base, model.matrix[: material.vocabulary.base_size]
+    untold = base_rows.mean(0).expand(len(material.vocabulary.words), -1).to(material.device)
+    without = EmbeddingModel(base.body, base_rows, untold, "new", base.scales)
+    numbers: Numbers = {}
+    for name, passages in material.passages.items():
+        if passages is not None:
+            numbers[GAPS[name]], numbers[f"{GAPS[name]}_null"] = hidden_gaps(model, without, passages, passages_at_once)
+    return numbers
 
 
 def start_training(config: RunConfig, material: Material) -> Training:

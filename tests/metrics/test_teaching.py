@@ -72,9 +72,10 @@ def test_the_loss_behind_new_tokens_is_the_stock_models_and_so_is_its_null(form:
 def test_the_gap_is_that_of_the_stock_models_last_hidden_states(form: str, vary: Vary) -> None:
     config = vary(vocabulary={"form": form})
     material = prepare(config)
-    model = start_training(config, material).model
-    gaps = gaps_of(model, material, 5)
-    stock = {"new": merged_model(material.base.folder, model.matrix), "base": load_model(material.base.folder)}
+    training = start_training(config, material)
+    training.update()
+    model, gaps = training.model, gaps_of(training.model, material, 5)
+    stock = merged_model(material.base.folder, model.matrix)
     for name, address in (("held_out", "teaching.hidden_gap"), ("unseen", "teaching.hidden_gap_unseen")):
         passages = material.passages[name]
         if passages is None:
@@ -84,7 +85,7 @@ def test_the_gap_is_that_of_the_stock_models_last_hidden_states(form: str, vary:
         for passage, at, base_at in passages.positions.tolist():  # one by one: nothing right of it is read
             ends = {"new": passages.extended_ids[passage, : at + 1], "base": passages.base_ids[passage, : base_at + 1]}
             with torch.no_grad():
-                states = {words: stock[words].base_model(input_ids=ids[None]) for words, ids in ends.items()}
+                states = {words: stock.base_model(input_ids=ids[None]) for words, ids in ends.items()}
             last = [out.last_hidden_state[0, -1].double() for out in states.values()]
             squares.append((last[0] - last[1]).square().mean())
         assert gaps[address] == pytest.approx(torch.stack(squares).mean().item(), rel=1e-4)
@@ -95,8 +96,8 @@ def test_a_row_that_tells_nothing_reads_the_null_and_pieces_less(vary: Vary) -> 
     def gap(name: str, noise: float) -> tuple[float, float]:
         config = vary(init={"name": name, "noise_scale": noise})
         material = prepare(config)
-        found = gaps_of(start_training(config, material).model, material, 16)["teaching.hidden_gap"]
-        null = figures_of_base(material)["teaching.hidden_gap_null"]
+        numbers = gaps_of(start_training(config, material).model, material, 16)
+        found, null = numbers["teaching.hidden_gap"], numbers["teaching.hidden_gap_null"]
         assert found is not None and null is not None
         return found, null
 

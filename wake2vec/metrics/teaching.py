@@ -18,8 +18,7 @@ METRICS = (
     *with_null(
         Metric(
             "teaching.hidden_gap",
-            "distance of hidden states behind a new token from those of the base model behind the word's base tokens, "
-            "mean square",
+            "distance of hidden states behind a new token from those behind the word's base tokens, mean square",
             better="lower",
             when=When.END,
             shown=Shown("hidden gap", "hidden gap", first=24),
@@ -65,21 +64,21 @@ def states_behind(
     return torch.cat(found)
 
 
-def hidden_gap(model: Reader, passages: Passages, taught: Float[Tensor, "positions dim"], at_once: int) -> float:
+def hidden_gaps(model: Reader, without: Reader, passages: Passages, at_once: int) -> tuple[float, float]:
     """Mean over positions and dimensions of the squared difference of hidden states, those that the head is given.
 
-    `model` reads the new tokens, `taught` is what the base model, before any training, gave behind the same letters in
-    its own tokens: 0 is a row that says what the base tokens say. Positions are the word's end and the next three
-    tokens behind which both cuts have the same letters. Where base rows are trained, they move the gap too. It goes
-    with the scale of a model's hidden states: compare it with its null, not between base models.
+    Between `model` reading the new tokens and the same model reading the same letters in base tokens: 0 is a row that
+    says what its word's base tokens say there. Then the null, the same difference for `without`, the model with the
+    mean base row for every new token. Positions are the word's end and the next three tokens behind which both cuts
+    have the same letters. They go with the scale of a model's hidden states: compare a gap with its null, not between
+    models.
     """
-    own = states_behind(model, passages.extended_ids, passages.positions[:, :2], at_once)
-    return float((own.double() - taught.double()).square().mean())
-
-
-def taught_by(base: Reader, passages: Passages, at_once: int = 1) -> Float[Tensor, "positions dim"]:
-    """What the base model gives behind the same letters in base tokens."""
-    return states_behind(base, passages.base_ids, passages.positions[:, [0, 2]], at_once)
+    own, untold = (
+        states_behind(reader, passages.extended_ids, passages.positions[:, :2], at_once).double()
+        for reader in (model, without)
+    )
+    pieces = states_behind(model, passages.base_ids, passages.positions[:, [0, 2]], at_once).double()
+    return float((own - pieces).square().mean()), float((untold - pieces).square().mean())
 
 
 def undefined_gaps(passages: Mapping[str, Passages | None]) -> Numbers:
