@@ -102,6 +102,10 @@ class Diary(Quiet):
     def waiting(self, what: str) -> None:
         self._write("waits", what)
 
+    def cut_off(self) -> None:
+        """From now on nobody holds a run: locks go with the connections."""
+        self._write("cut off", "")
+
     def mlflow_lacks(self, what: str) -> None:
         self._write("lacks", what)
 
@@ -138,6 +142,8 @@ class Lives:
             elif what == "ended":
                 ends[label] += 1
                 held.pop(label, None)
+            elif what == "cut off":
+                held.clear()
         self.told_twice = sum(count - 1 for count in ends.values())
 
 
@@ -160,7 +166,12 @@ def kills(folder: Path) -> Iterator[Figure]:
 
         began = time.monotonic()
         living = {number: begin(number) for number in range(DRIVERS)}
-        restarts = [lambda: restart(database), lambda: restart(tracking)]
+
+        def restart_database() -> None:
+            Diary(diary).cut_off()
+            restart(database)
+
+        restarts = [restart_database, lambda: restart(tracking)]
         limits, next_kill = list(RESTARTED_AT), time.monotonic() + SECONDS_TO_A_KILL
         codes = Counter[int]()
         while living:
