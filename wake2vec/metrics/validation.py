@@ -170,7 +170,7 @@ def validate(model: LanguageModel, corpus: Corpus, base_size: int, blocks_at_onc
             f"validation.loss_{name}_targets": losses[members].mean().item() if members.any() else None
             for name, members in kinds.items()
         },
-        **_means_behind(losses[:0] if behind is None else losses.flatten()[behind.places], corpus),
+        **_means_behind(losses.flatten()[:0] if behind is None else losses.flatten()[behind.places], corpus),
     }
 
 
