@@ -25,8 +25,9 @@ from typer.testing import CliRunner, Result
 
 from bench.faults.rights import as_any_user
 from study.cli.main import app
-from study.config import StudyConfig
+from study.config import StudyConfig, load_config
 from study.engine.doctor import look_through, mend
+from study.engine.measures import bring_up_to_date
 from study.runs.system import SYSTEM
 from wake2vec import WorkFolder, write_json
 from wake2vec.workfolder import with_checksum
@@ -48,10 +49,13 @@ def picture() -> bytes:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kept study, with those files that its archive leaves out."""
+    """The kept study with the figures of today, and with those files that its archive leaves out."""
     home = tmp_path_factory.mktemp("whole")
     unpack(ARCHIVE, home)
     folder = home / "mlruns"
+    (profile,) = home.glob("*.yaml")
+    with contextlib.chdir(home):
+        bring_up_to_date(load_config(profile.name), folder, lambda said: None)
     work = WorkFolder(folder / "trials" / CHOSEN)
     (work.path / "embedding.png").write_bytes(picture())
     log = work.start_progress(SYSTEM)

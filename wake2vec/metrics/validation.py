@@ -198,9 +198,10 @@ def token_losses_of(
 def losses_without_targets(corpus: Corpus, base_size: int) -> list[str]:
     """Addresses of the losses that `validate` can't give, for any model: no target is of that kind."""
     kinds = _kinds_of_targets(corpus.validation["input_ids"][:][:, 1:], base_size, corpus)
+    behind = [f"validation.loss_base_after_{name}" for name, own in _classes_behind(corpus).items() if not own.any()]
     return [
         *(f"validation.loss_{name}_targets" for name, members in kinds.items() if not members.any()),
-        *(f"validation.loss_base_after_{name}" for name, own in _classes_behind(corpus).items() if not own.any()),
+        *(address for loss in behind for address in (loss, f"{loss}_null")),
     ]
 
 
