@@ -51,11 +51,17 @@ def picture() -> bytes:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The kept study with the figures of today, and with those files that its archive leaves out."""
     home = tmp_path_factory.mktemp("whole")
+    unpack(ARCHIVE.with_name("study-format-4.tar.xz"), home)  # whose inputs it has
+    for entry in home.iterdir():
+        if entry.name == "mlruns":
+            shutil.rmtree(entry)
+        elif entry.is_file():
+            entry.unlink()
     unpack(ARCHIVE, home)
     folder = home / "mlruns"
     (profile,) = home.glob("*.yaml")
     with contextlib.chdir(home):
-        bring_up_to_date(load_config(profile.name), folder, lambda said: None)
+        assert bring_up_to_date(load_config(profile.name), folder, lambda said: None)
     work = WorkFolder(folder / "trials" / CHOSEN)
     (work.path / "embedding.png").write_bytes(picture())
     log = work.start_progress(SYSTEM)
