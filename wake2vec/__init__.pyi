@@ -81,6 +81,7 @@ from .result import (
     stale_metrics,
     write_result,
 )
+from .training.device import check_device
 from .training.initialisers import INITIALISERS
 from .training.machine import AVAILABLE_THREADS, measure_threads, passes_in, powers_of_two, quickest, use_threads
 from .training.model import load_tokenizer, resolve_folder
@@ -168,6 +169,7 @@ __all__ = [
     "array_fault",
     "audit_lexicon",
     "cautions",
+    "check_device",
     "check_keep_by",
     "checked_arrays",
     "content_hash",

@@ -14,6 +14,7 @@ from wake2vec.metrics.readings import Measured
 from wake2vec.metrics.registry import ALL_METRICS, GEOMETRY, HEAD_METRICS, OF_HEAD
 from wake2vec.metrics.validation import losses_without_targets
 from wake2vec.probe import time_geometry, time_samples, time_step, time_validation
+from wake2vec.training.device import check_device
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import workspace_bytes
 from wake2vec.training.machine import (
@@ -95,6 +96,7 @@ def plan_trial(
     Raises:
         Wake2VecError: an input can't be used, or not even one block fits into the memory.
     """
+    check_device(config.machine.device)
     observe("loading model and texts")
     material = prepare(config, cache)
     observe("the number of threads")

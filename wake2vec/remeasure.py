@@ -60,14 +60,12 @@ def remeasure(work: WorkFolder, stale: list[str], now: RunConfig, cache: Path | 
         **material.constants,
     }
     content = stored_content(work)
-    if any(address.startswith(("retention.", "teaching.", "validation.")) for address in stale):
+    sections = {address.partition(".")[0] for address in stale}
+    if sections & {"retention", "validation"}:
         found |= figures_of_base(material)
-    if any(address.startswith("teaching.") for address in stale):
-        model = model_at_start(config, material)
-        model.take({name: torch.from_numpy(rows) for name, rows in trained.items()})
-        found |= gaps_of(model, material, result.computed.micro_batch_blocks)
-    if any(address.startswith("retention.") for address in stale):
-        found |= retention_again(config, material, trained, result.computed.micro_batch_blocks)
+    if sections & {"retention", "teaching"}:
+        found |= read_again(config, material, trained, result.computed.micro_batch_blocks)
+    if "retention" in sections:
         content["config"]["retention"] = config.retention.model_dump()
         content["fingerprints"][RETENTION] = material.retention_hash
     content["numbers"] |= {address: found[address] for address in stale}
@@ -94,16 +92,17 @@ def _write_geometry(work: WorkFolder, arrays: Mapping[str, np.ndarray]) -> dict[
     return {**known, file: after}
 
 
-def retention_again(
+def read_again(
     config: RunConfig, material: Material, trained: Mapping[str, np.ndarray], blocks_at_once: int
 ) -> Numbers:
-    """The retention at the end of a trial with these rows, and at its step 0, which its recipe makes again."""
+    """What the model with these rows reads: retention, also at step 0, which the recipe makes again, and teaching."""
     model = model_at_start(config, material)
     start = retention_bits(model, material.retention, blocks_at_once)
     model.take({name: torch.from_numpy(rows) for name, rows in trained.items()})
     return {
         **retention_numbers(retention_bits(model, material.retention, blocks_at_once), start),
         "retention.start_bits_per_byte": start,
+        **gaps_of(model, material, blocks_at_once),
     }
 
 

@@ -38,6 +38,7 @@ from wake2vec.result import (
     write_result,
 )
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
+from wake2vec.training.device import check_device
 from wake2vec.training.embedding_model import EmbeddingModel, TrainedMatrix
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial
@@ -73,6 +74,7 @@ def run(
         Wake2VecError: an input can't be used, or the disk is full.
     """
     use_threads(config.machine.threads)
+    check_device(config.machine.device)
     fingerprints = fingerprint_inputs(config)
     check_keep_by(config.train.keep_by, config.head(fingerprints))
     digest = find_digest(config, fingerprints, trials_folder)
@@ -246,13 +248,11 @@ def figures_of_base(material: Material) -> Numbers:
 
 def gaps_of(model: EmbeddingModel, material: Material, passages_at_once: int) -> Numbers:
     """`teaching.*` of a model with new rows."""
-    base, base_rows = material.base, model.matrix[: material.vocabulary.base_size]
-    untold = base_rows.mean(0).expand(len(material.vocabulary.words), -1).to(material.device)
-    without = EmbeddingModel(base.body, base_rows, untold, "new", base.scales)
+    size = material.vocabulary.base_size
     numbers: Numbers = {}
     for name, passages in material.passages.items():
         if passages is not None:
-            numbers[GAPS[name]], numbers[f"{GAPS[name]}_null"] = hidden_gaps(model, without, passages, passages_at_once)
+            numbers[GAPS[name]], numbers[f"{GAPS[name]}_null"] = hidden_gaps(model, size, passages, passages_at_once)
     return numbers
 
 

@@ -32,7 +32,7 @@ from study.tracking import fenced
 from study.tracking.archive import Archive, bring_results
 from study.tracking.database import check_tracking
 from study.tracking.sync import Projection
-from wake2vec import ConfigError, TrialStopped, fingerprint_inputs, prepare, use_threads
+from wake2vec import ConfigError, TrialStopped, check_device, fingerprint_inputs, prepare, use_threads
 
 RAY_REMEDY = "make .venv/cluster"
 SECONDS_BETWEEN_TRIES = 2
@@ -100,9 +100,10 @@ def _drive(
     database.check()
     if addresses_of(folder).tracking is not None:
         check_tracking(folder)
-    here = _as_seen_here(config, address)
-    material = prepare(here.run, folder / "cache", keep=False)
-    check_figures(here, folder)
+    if address in (None, LOCAL):  # a cluster's machines have the device, the driver's needn't
+        check_device(config.run.machine.device)
+    material = prepare(config.run, folder / "cache", keep=False)
+    check_figures(config, folder)
     watcher.study_started(material.audit)
     make_private(folder)
     with database.hold(config.study.name) as lease, fenced(folder, lease.check):
@@ -126,14 +127,6 @@ def _drive(
         if address in (None, LOCAL):
             use_threads(share_of_cores(config.study.workers))  # who waits for a proposal leaves so many cores to it
         return run_on(executor, study, projection, watcher, stop, lease, archive)
-
-
-def _as_seen_here(config: StudyConfig, address: str | None) -> StudyConfig:
-    """A cluster's machines have the device that a run needs; the driver's needn't."""
-    if address in (None, LOCAL):
-        return config
-    machine = config.run.machine.model_copy(update={"device": "auto"})
-    return config.model_copy(update={"run": config.run.model_copy(update={"machine": machine})})
 
 
 def _archive_of(study: optuna.Study, projection: Projection) -> Archive | None:

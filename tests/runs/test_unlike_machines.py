@@ -12,7 +12,18 @@ from study.engine.driver import StudyOutcome
 from study.runs.compare import shown_cautions
 from study.runs.reader import read_record
 from study.runs.record import StudyRecord
-from wake2vec import ConfigError, RunResult
+from wake2vec import (
+    ConfigError,
+    RunConfig,
+    RunResult,
+    WorkFolder,
+    export_folder,
+    read_result,
+    remeasure,
+    run,
+    write_result,
+)
+from wake2vec.result import stored_content
 
 
 def test_trials_of_another_device_or_precision_are_named(
@@ -52,3 +63,22 @@ def test_a_demanded_device_is_refused_where_it_isnt(
     assert not folder.exists()
     assert drive(on("auto"), folder, Silent()).added == study_config.study.trials
     assert drive(on("cpu"), folder, Silent()).added == 0, "it is the same study"
+
+
+def test_what_was_trained_on_a_demanded_gpu_is_measured_again_and_exported_without_one(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    demanding = config.model_copy(update={"machine": config.machine.model_copy(update={"device": "cuda"})})
+    with pytest.raises(ConfigError, match=r"machine\.device=cuda"):
+        run(demanding, tmp_path)
+    work = WorkFolder(tmp_path / run(config, tmp_path).digest)
+    content = stored_content(work)
+    content["config"]["machine"]["device"] = "cuda"
+    gap = content["numbers"].pop("teaching.hidden_gap")
+    write_result(work, content)
+    remeasure(work, ["teaching.hidden_gap"], demanding)
+    result = read_result(work)
+    assert (result.config.machine.device, result.numbers["teaching.hidden_gap"]) == ("cuda", gap)
+    export_folder(result, work, tmp_path / "out", "card")
+    assert (tmp_path / "out" / "model.safetensors").exists()

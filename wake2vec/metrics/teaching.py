@@ -47,37 +47,42 @@ class Reader(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def hidden_states(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens dim"]:
-        """What the head is given of each token."""
+    def hidden_states(
+        self, ids: Int[Tensor, "blocks tokens"], untold_from: int | None = None
+    ) -> Float[Tensor, "blocks tokens dim"]:
+        """What the head is given of each token; with the mean of the rows before `untold_from` for ids from it on."""
 
 
 @torch.no_grad()
 def states_behind(
-    model: Reader, ids: Int[Tensor, "passages tokens"], positions: Int[Tensor, "positions 2"], at_once: int
+    model: Reader,
+    ids: Int[Tensor, "passages tokens"],
+    positions: Int[Tensor, "positions 2"],
+    at_once: int,
+    untold_from: int | None = None,
 ) -> Float[Tensor, "positions dim"]:
-    """The hidden states at (passage, token), in float32 on the CPU; so many passages in one forward pass."""
+    """The hidden states at (passage, token), in float64 on the CPU; so many passages in one forward pass."""
     found = []
     for first in range(0, len(ids), at_once):
         passage, token = positions[(positions[:, 0] >= first) & (positions[:, 0] < first + at_once)].unbind(1)
-        states = model.hidden_states(ids[first : first + at_once].to(model.device))
-        found.append(states[(passage - first).to(states.device), token.to(states.device)].float().cpu())
+        states = model.hidden_states(ids[first : first + at_once].to(model.device), untold_from)
+        found.append(states[(passage - first).to(states.device), token.to(states.device)].cpu().double())
     return torch.cat(found)
 
 
-def hidden_gaps(model: Reader, without: Reader, passages: Passages, at_once: int) -> tuple[float, float]:
+def hidden_gaps(model: Reader, base_size: int, passages: Passages, at_once: int) -> tuple[float, float]:
     """Mean over positions and dimensions of the squared difference of hidden states, those that the head is given.
 
-    Between `model` reading the new tokens and the same model reading the same letters in base tokens: 0 is a row that
-    says what its word's base tokens say there. Then the null, the same difference for `without`, the model with the
-    mean base row for every new token. Positions are the word's end and the next three tokens behind which both cuts
-    have the same letters. They go with the scale of a model's hidden states: compare a gap with its null, not between
-    models.
+    Between `model` reading the new tokens, whose ids run from `base_size`, and the same model reading the same letters
+    in base tokens: 0 is a row that says what its word's base tokens say there. Then the null: the same with the mean
+    base row for every new token. Positions are the word's end and the next three tokens behind which both cuts have the
+    same letters. They go with the scale of a model's hidden states: compare a gap with its null, not between models.
     """
+    pieces = states_behind(model, passages.base_ids, passages.positions[:, [0, 2]], at_once)
     own, untold = (
-        states_behind(reader, passages.extended_ids, passages.positions[:, :2], at_once).double()
-        for reader in (model, without)
+        states_behind(model, passages.extended_ids, passages.positions[:, :2], at_once, untold_from)
+        for untold_from in (None, base_size)
     )
-    pieces = states_behind(model, passages.base_ids, passages.positions[:, [0, 2]], at_once).double()
     return float((own - pieces).square().mean()), float((untold - pieces).square().mean())
 
 

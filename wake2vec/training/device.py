@@ -18,18 +18,21 @@ START_LOSS_SCALE = {torch.float32: 1.0, torch.float16: 2.0**16, torch.bfloat16: 
 
 
 def device_for(name: DeviceName = "auto") -> torch.device:
-    """The device of that name; `auto`: the GPU if there is one that CUDA knows, else the CPU.
+    """The GPU if there is one that CUDA knows and `cpu` isn't asked for, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and name != "cpu" else "cpu")
+
+
+def check_device(name: DeviceName) -> None:
+    """Where something is to be trained; what was trained on a GPU may be read and exported anywhere.
 
     Raises:
-        ConfigError: there is no such GPU.
+        ConfigError: a GPU is demanded, and there is none that CUDA knows.
     """
-    has_gpu = torch.cuda.is_available()
-    if name == "cuda" and not has_gpu:
+    if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "machine.device=cuda needs a GPU that CUDA knows: torch finds none on this machine; take one that has it, "
             "or give machine.device=auto"
         )
-    return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:

@@ -159,9 +159,18 @@ class EmbeddingModel:
         return token_losses(hidden, self.head.operand, ids[:, 1:].flatten(), scales.cap).view(len(ids), -1)
 
     @torch.no_grad()
-    def hidden_states(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens dim"]:
-        """What the body gives behind each token."""
-        return self._hidden(_times(self._input_factor, F.embedding(ids, self.operand)))
+    def hidden_states(
+        self, ids: Int[Tensor, "blocks tokens"], untold_from: int | None = None
+    ) -> Float[Tensor, "blocks tokens dim"]:
+        """What the body gives behind each token; `untold_from` reads the mean of the rows before it for ids from it on.
+
+        So new tokens tell nothing of their words, without another matrix.
+        """
+        rows = F.embedding(ids, self.operand)
+        if untold_from is not None:
+            mean = self.operand[:untold_from].mean(0, dtype=torch.float32).to(rows.dtype)
+            rows = torch.where((ids >= untold_from).unsqueeze(-1), mean, rows)
+        return self._hidden(_times(self._input_factor, rows))
 
     def add_gradients(self, ids: Int[Tensor, "blocks tokens"], scale: float) -> Float[Tensor, ""]:
         """The sum of the blocks' `losses`; its gradient, times `scale`, is added to that of each trained matrix."""

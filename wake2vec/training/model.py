@@ -196,7 +196,6 @@ def load_base(
 
     Raises:
         ModelError: see `load_model`, `read_scales`.
-        ConfigError: there is no such device.
     """
     device = device_for(device_name)
     if device.type == "cpu":
