@@ -89,6 +89,7 @@ from .training.timing import Estimate
 from .trial import run
 from .workfolder import (
     DAMAGED,
+    MANIFEST,
     PROGRESS,
     UNREADABLE,
     Numbers,
@@ -115,6 +116,7 @@ __all__ = [
     "HEADLINE",
     "HEAD_METRICS",
     "INITIALISERS",
+    "MANIFEST",
     "METRICS",
     "PHASE1_ADDRESSES",
     "PHASE1_CAP",

@@ -19,6 +19,8 @@ from safetensors.numpy import load_file, save
 from wake2vec.errors import DamagedError, in_one_line
 
 PROGRESS = "progress.jsonl"
+MANIFEST = "manifest.json"
+"""Of a checkpoint: the SHA-256 of its files, by name."""
 DAMAGED = ".damaged"
 """Of what lies aside, as `result.json.<time>.damaged`: it is renamed, never deleted."""
 LONGEST_LINE = 1 << 16

@@ -19,7 +19,7 @@ from typing import Literal
 from optuna.trial import TrialState
 
 from study.config import StudyConfig
-from study.mirror.copies import DATABASES, MANIFEST, entries, hashes_of, sha256_of
+from study.mirror.copies import DATABASES, entries, hashes_of, sha256_of
 from study.runs.addresses import addresses_of
 from study.runs.archived import arrays_of
 from study.runs.database import HALF_MADE, opened
@@ -29,6 +29,7 @@ from study.runs.system import SYSTEM
 from study.show.sentences import sample_text
 from wake2vec import (
     DAMAGED,
+    MANIFEST,
     PROGRESS,
     UNREADABLE,
     ConfigError,

@@ -390,10 +390,8 @@ class Driver:
         """In the archive of a shared study, before its database knows that the run has ended."""
         if self._archive is None:
             return
-        if run.role is Role.TRIAL and run.state is State.FAILED:
-            self._archive.checkpoints.drop(run.digest)
-            return
-        self._archive.put(run.digest)
+        if run.role is not Role.TRIAL or run.state is not State.FAILED:
+            self._archive.put(run.digest)
         self._archive.checkpoints.drop(run.digest)
         if run.role is not Role.TRIAL:
             self._study.set_user_attr(ENDED + run.digest, run.label)

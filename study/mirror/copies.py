@@ -21,7 +21,7 @@ from typing import BinaryIO, Literal
 
 from study.runs.database import opened
 from study.runs.system import RECORDS
-from wake2vec import ConfigError, is_named, sealed_hashes
+from wake2vec import MANIFEST, ConfigError, is_named, sealed_hashes
 
 DatabaseName = Literal["mlflow.db", "optuna.db"]
 DATABASES: tuple[DatabaseName, ...] = ("mlflow.db", "optuna.db")
@@ -30,7 +30,6 @@ STAGE = ".mirror"
 
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
-MANIFEST = "manifest.json"
 CLOCK_NS = 2_000_000_000  # drives round a file's time, FAT to two seconds
 TRIES = 3  # checkpoints of one trial in one pass: a copy slower than training finds each deleted
 RESULT_FILE = r"^trials/[\w-]+/(result\.json|[\w-]+\.safetensors)$"

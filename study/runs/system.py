@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import psutil
 
-from wake2vec import Numbers, Progress, ProgressLog, WorkFolder
+from wake2vec import PROGRESS, Numbers, Progress, ProgressLog, WorkFolder
 
 SYSTEM = "system.jsonl"
-RECORDS = ("progress.jsonl", SYSTEM)
+RECORDS = (PROGRESS, SYSTEM)
 """Of a work folder: of the training, of the machine."""
 SECONDS_BETWEEN_SAMPLES = 10.0
 MEGABYTE = 1e6

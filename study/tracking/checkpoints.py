@@ -21,9 +21,8 @@ from study.runs.archived import is_archived
 from study.runs.faults import StorageFault
 from study.runs.system import RECORDS
 from study.tracking.database import client_of, faults_told
-from wake2vec import WorkFolder, private_folder
+from wake2vec import MANIFEST, WorkFolder, private_folder
 
-MANIFEST = "manifest.json"
 LEAST_S = 1.0
 """Between two looks for new checkpoints."""
 PATIENCE_S = 60.0
@@ -75,8 +74,8 @@ class Checkpoints:
         private_folder(self._folder / "cache")
         with tempfile.TemporaryDirectory(dir=self._folder / "cache") as beside:
             held = Path(beside)
-            for file in checkpoint.iterdir():  # linked, so that it stays when a newer one takes its place
-                os.link(file, held / file.name)
+            for file in checkpoint.iterdir():  # so that it stays when a newer one takes its place
+                link(file, held / file.name)
             for name in RECORDS:
                 if (work.path / name).exists():
                     shutil.copyfile(work.path / name, held / name)
@@ -156,6 +155,16 @@ class SendingCheckpoints:
             if is_last:
                 return
             wait_s = max(self._every_s, time.monotonic() - began)
+
+
+def link(file: Path, target: Path) -> None:
+    """Or copy, where the file system has no links."""
+    try:
+        os.link(file, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -1,12 +1,14 @@
 """Checkpoints on their way to the archive: what is amiss there is said in a line, and stops nobody."""
 
+import errno
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 import study.tracking.checkpoints
-from study.tracking.checkpoints import Checkpoints, SendingCheckpoints
+from study.tracking.checkpoints import Checkpoints, SendingCheckpoints, link
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -31,3 +33,15 @@ def test_an_archive_that_is_gone_is_told_once_and_what_it_lacks_at_the_end(
         "checkpoints don't reach the archive for now, the study goes on: MLflow's server must answer"
     )
     assert last == "the archive lacks the last checkpoints: they lie in this results folder"
+
+
+def test_where_the_file_system_has_no_links_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no links here") if source.exists() else FileNotFoundError(source)
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "state.json").write_text("{}")
+    link(tmp_path / "state.json", tmp_path / "held")
+    assert (tmp_path / "held").read_text() == "{}"
+    with pytest.raises(FileNotFoundError):  # another checkpoint has taken its place
+        link(tmp_path / "gone", tmp_path / "other")

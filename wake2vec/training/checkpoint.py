@@ -15,12 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wake2vec.errors import StorageError
-from wake2vec.workfolder import UNREADABLE, private_folder, set_aside, sync
+from wake2vec.workfolder import MANIFEST, UNREADABLE, private_folder, set_aside, sync
 
 KEPT = 2
 STATE_FORMAT = 1
 """Of a checkpoint's files. One of another format isn't used: training starts over, and says so."""
-MANIFEST = "manifest.json"
 
 logger = logging.getLogger(__name__)
 
