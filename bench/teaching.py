@@ -22,9 +22,7 @@ TRAININGS: dict[str, list[str]] = {
 }
 SHOWN = {
     "hidden gap": "teaching.hidden_gap",
-    "  its null": "teaching.hidden_gap_null",
     "hidden gap, never seen": "teaching.hidden_gap_unseen",
-    "  its null ": "teaching.hidden_gap_unseen_null",
     "loss behind new": "validation.loss_base_after_new",
 }
 

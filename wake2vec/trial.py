@@ -22,7 +22,7 @@ from wake2vec.metrics.measure import joined, measure_end, of_head, of_rows
 from wake2vec.metrics.registry import METRICS, check_keep_by
 from wake2vec.metrics.retention import retention_bits
 from wake2vec.metrics.spacing import sample_numbers
-from wake2vec.metrics.teaching import GAPS, hidden_gaps
+from wake2vec.metrics.teaching import GAPS, hidden_gap
 from wake2vec.metrics.validation import null_behind_new
 from wake2vec.nearest import nearest_tokens
 from wake2vec.result import (
@@ -249,11 +249,8 @@ def figures_of_base(material: Material) -> Numbers:
 def gaps_of(model: EmbeddingModel, material: Material, passages_at_once: int) -> Numbers:
     """`teaching.*` of a model with new rows."""
     size = material.vocabulary.base_size
-    numbers: Numbers = {}
-    for name, passages in material.passages.items():
-        if passages is not None:
-            numbers[GAPS[name]], numbers[f"{GAPS[name]}_null"] = hidden_gaps(model, size, passages, passages_at_once)
-    return numbers
+    found = {name: passages for name, passages in material.passages.items() if passages is not None}
+    return {GAPS[name]: hidden_gap(model, size, passages, passages_at_once) for name, passages in found.items()}
 
 
 def start_training(config: RunConfig, material: Material) -> Training:

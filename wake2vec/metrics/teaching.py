@@ -11,29 +11,26 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from wake2vec.data.places import Passages
-from wake2vec.metrics.registry import Metric, Shown, When, with_null
+from wake2vec.metrics.registry import Metric, Shown, When
 from wake2vec.workfolder import Numbers
 
 METRICS = (
-    *with_null(
-        Metric(
-            "teaching.hidden_gap",
-            "distance of hidden states behind a new token from those behind the word's base tokens, mean square",
-            better="lower",
-            when=When.END,
-            shown=Shown("hidden gap", "hidden gap", first=24),
-        ),
-        meaning="the same with the mean base row for every word",
+    Metric(
+        "teaching.hidden_gap",
+        "mean squared distance of hidden states behind a new token from those behind the word's base tokens, of the "
+        "mean base row's in its place",
+        better="lower",
+        null=1.0,
+        when=When.END,
+        shown=Shown("hidden gap", "hidden gap", first=24),
     ),
-    *with_null(
-        Metric(
-            "teaching.hidden_gap_unseen",
-            "the same of new words never seen in training, put into the same places",
-            better="lower",
-            when=When.END,
-            shown=Shown("hidden gap, never seen", "hidden gap, never seen", first=25),
-        ),
-        meaning="the same with the mean base row for every word",
+    Metric(
+        "teaching.hidden_gap_unseen",
+        "the same of new words never seen in training, put into the same places",
+        better="lower",
+        null=1.0,
+        when=When.END,
+        shown=Shown("hidden gap, never seen", "hidden gap, never seen", first=25),
     ),
 )
 GAPS = {"held_out": "teaching.hidden_gap", "unseen": "teaching.hidden_gap_unseen"}
@@ -70,23 +67,26 @@ def states_behind(
     return torch.cat(found)
 
 
-def hidden_gaps(model: Reader, base_size: int, passages: Passages, at_once: int) -> tuple[float, float]:
-    """Mean over positions and dimensions of the squared difference of hidden states, those that the head is given.
+def hidden_gap(model: Reader, base_size: int, passages: Passages, at_once: int) -> float | None:
+    """How far the model is from reading new tokens as it reads the base tokens of the same letters, from 0.
 
-    Between `model` reading the new tokens, whose ids run from `base_size`, and the same model reading the same letters
-    in base tokens: 0 is a row that says what its word's base tokens say there. Then the null: the same with the mean
-    base row for every new token. Positions are the word's end and the next three tokens behind which both cuts have the
-    same letters. They go with the scale of a model's hidden states: compare a gap with its null, not between models.
+    The squared difference of hidden states, those that the head is given, over that with the mean base row for every
+    new token, whose ids run from `base_size`. So 0 is a row that says what its word's base tokens say, 1 one that says
+    nothing of its word, in the same trained model; more misleads. Sums over positions and dimensions: the word's end,
+    and the next three tokens behind which both cuts have the same letters. None: base rows tell nothing either.
     """
     pieces = states_behind(model, passages.base_ids, passages.positions[:, [0, 2]], at_once)
     own, untold = (
-        states_behind(model, passages.extended_ids, passages.positions[:, :2], at_once, untold_from)
-        for untold_from in (None, base_size)
+        float(
+            (states_behind(model, passages.extended_ids, passages.positions[:, :2], at_once, first) - pieces)
+            .square()
+            .sum()
+        )
+        for first in (None, base_size)
     )
-    return float((own - pieces).square().mean()), float((untold - pieces).square().mean())
+    return own / untold if untold else None
 
 
 def undefined_gaps(passages: Mapping[str, Passages | None]) -> Numbers:
     """Figures that no trial has: there are no such passages."""
-    lacking = [GAPS[name] for name, found in passages.items() if found is None]
-    return {address: None for gap in lacking for address in (gap, f"{gap}_null")}
+    return {GAPS[name]: None for name, found in passages.items() if found is None}
