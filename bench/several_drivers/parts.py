@@ -1,22 +1,11 @@
 """The parts of `python -m bench.several_drivers`."""
 
-import contextlib
-import ctypes
-import json
 import os
-import random
-import shutil
-import signal
-import sqlite3
 import statistics
-import subprocess
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import optuna
 from mlflow import MlflowClient
@@ -24,31 +13,22 @@ from mlflow.entities import Metric
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from bench.cluster.sleeping import sleep_off, sleeping_study, trained
-from bench.faults.studies import code_of, fork
+from bench.cluster.sleeping import sleeping_study, trained
 from bench.figures import Figure, publish_parts
 from bench.scale import Quiet
-from bench.servers import PASSWORD, Mlflow, Postgres, mlflow, postgres
+from bench.servers import PASSWORD, mlflow, postgres
+from bench.several_drivers.kills import kills
+from bench.several_drivers.sleeping import drive, restart, rows_of
+from bench.several_drivers.takeover import takeover
 from study.config import StudyConfig
-from study.engine import drive as driving
-from study.engine.executor import InProcess
-from study.engine.stop import Stop
-from study.engine.worker import Event, Outcome, Task
 from study.runs.addresses import Addresses, keep
-from study.runs.faults import UnreachableError
 from study.runs.postgres import PostgresDatabase
-from study.runs.run import Run
-from study.runs.storage import at_once, load_study
+from study.runs.storage import at_once
 from study.tracking import Tracker
 from study.tracking.tracker import STUDY as STUDY_RUN
 from study.tracking.tracker import Ids
-from wake2vec import Progress, RunConfig, WorkFolder, prepare
+from wake2vec import Progress
 
-TRIALS, SECONDS = 60, 2.0
-DRIVERS = 3
-SECONDS_TO_A_KILL = 4.0
-RESTARTED_AT = (20, 35)
-"""Ended trials: PostgreSQL, then MLflow's server."""
 OUTAGE_S = 60.0
 MANY = 3_000
 RUNS, MARKED = 400, 8
@@ -58,186 +38,6 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     os.environ["PGPASSWORD"] = PASSWORD
     publish_parts("several_drivers", PARTS)
-
-
-@dataclass
-class Sleeper:
-    """In place of a `Worker`."""
-
-    source: WorkFolder
-    seconds: float
-    folder: Path
-
-    def run(self, task: Task, tell: Callable[[Event], None], stop: Callable[[], bool]) -> Outcome:
-        class Line:
-            def send(self, event: Event) -> None:
-                tell(event)
-
-            def asks_to_stop(self) -> bool:
-                return stop()
-
-        return sleep_off(self.source, self.seconds, task, self.folder, 1, Line(), Stop.at(None))
-
-
-def drive(config: StudyConfig, folder: Path, source: WorkFolder, seconds: float, watcher: Quiet) -> None:
-    """As `study run` does it, but for the training."""
-    executor = InProcess(folder)
-    executor._worker = Sleeper(source, seconds, folder)  # type: ignore[assignment]
-    driving.executor_for = lambda *given: executor
-    driving.drive(config, folder, watcher)
-
-
-class Diary(Quiet):
-    """Of a driver: a line for each run that begins or ends."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def run_started(self, run: Run, run_config: RunConfig, ended: int) -> None:
-        self._write("begun", run.label)
-
-    def run_ended(self, run: Run) -> None:
-        self._write("ended", run.label)
-
-    def waiting(self, what: str) -> None:
-        self._write("waits", what)
-
-    def cut_off(self) -> None:
-        """From now on nobody holds a run: locks go with the connections."""
-        self._write("cut off", "")
-
-    def mlflow_lacks(self, what: str) -> None:
-        self._write("lacks", what)
-
-    def _write(self, what: str, of: str) -> None:
-        with self._path.open("a", encoding="utf-8") as lines:  # a line is written at once
-            lines.write(json.dumps([time.time(), os.getpid(), what, of]) + "\n")
-
-
-@dataclass
-class Lives:
-    """What the diary says of who had which run when."""
-
-    deaths: dict[int, float] = field(default_factory=dict)
-    """Of killed drivers, by their processes' numbers."""
-    took_over_s: list[float] = field(default_factory=list)
-    told_twice: int = 0
-    begun_while_held: int = 0
-    begun_again: int = 0
-
-    def read(self, diary: Path) -> None:
-        held: dict[str, int] = {}
-        ends: Counter[str] = Counter()
-        lost_at: dict[str, float] = {}
-        for at_s, pid, what, label in sorted(map(json.loads, diary.read_text(encoding="utf-8").splitlines())):
-            if what == "begun":
-                before = held.get(label)
-                if before not in (None, pid):
-                    dead_at = self.deaths.get(before or 0)
-                    self.begun_while_held += dead_at is None or dead_at > at_s
-                    lost_at.setdefault(label, dead_at or at_s)
-                    self.took_over_s.append(at_s - lost_at.pop(label))
-                self.begun_again += before is not None
-                held[label] = pid
-            elif what == "ended":
-                ends[label] += 1
-                held.pop(label, None)
-            elif what == "cut off":
-                held.clear()
-        self.told_twice = sum(count - 1 for count in ends.values())
-
-
-def kills(folder: Path) -> Iterator[Figure]:
-    config = sleeping_study(TRIALS)
-    source = trained(sleeping_study(1), folder / "source")
-    prepare(config.run, folder / "cache")  # ten seconds of each driver's start
-    diary = folder / "diary"
-    diary.touch()
-    lives, chance = Lives(), random.Random(7)
-    with postgres() as database, mlflow(folder / "mlflow", f"sqlite:///{folder}/mlflow.db") as tracking:
-        addresses = Addresses(database.create("study"), tracking.address)
-        places = [folder / str(number) for number in range(DRIVERS)]
-        for place in places:
-            keep(place, addresses)
-            shutil.copytree(folder / "cache", place / "cache")
-
-        def begin(number: int) -> int:
-            return fork(lambda: drive(config, places[number], source, SECONDS, Diary(diary)), places[number])
-
-        began = time.monotonic()
-        living = {number: begin(number) for number in range(DRIVERS)}
-
-        def restart_database() -> None:
-            Diary(diary).cut_off()
-            restart(database)
-
-        restarts = [restart_database, lambda: restart(tracking)]
-        limits, next_kill = list(RESTARTED_AT), time.monotonic() + SECONDS_TO_A_KILL
-        codes = Counter[int]()
-        while living:
-            for number, pid in list(living.items()):
-                ended_pid, status = os.waitpid(pid, os.WNOHANG)
-                if ended_pid:
-                    del living[number]
-                    codes[os.waitstatus_to_exitcode(status)] += 1
-                    if status:  # a server was gone as it began: somebody types the command again
-                        living[number] = begin(number)
-            ended = sum('"ended"' in line for line in diary.read_text(encoding="utf-8").splitlines())
-            if limits and ended >= limits[0]:
-                limits.pop(0)
-                restarts.pop(0)()
-            if living and time.monotonic() >= next_kill and ended < TRIALS - DRIVERS:
-                number = chance.choice(list(living))
-                os.kill(living[number], signal.SIGKILL)
-                lives.deaths[living[number]] = time.time()
-                code_of(living[number])
-                living[number] = begin(number)
-                next_kill = time.monotonic() + SECONDS_TO_A_KILL
-            assert time.monotonic() - began < 1500, "it doesn't come to an end"
-            time.sleep(0.05)
-        wall = time.monotonic() - began
-        lives.read(diary)
-        trials = load_study(places[0], config.study.name).get_trials(deepcopy=False)
-        states = Counter(trial.state for trial in trials)
-        yield Figure(f"{TRIALS} trials of {SECONDS:g} s, {DRIVERS} drivers: wall", wall, "s")
-        yield Figure("killed: drivers", len(lives.deaths), "")
-        yield Figure("restarted: PostgreSQL, MLflow's server", len(RESTARTED_AT), "")
-        gone, faults = codes[UnreachableError.exit], codes.total() - codes[0] - codes[UnreachableError.exit]
-        yield Figure("drivers that began while a server was gone, and ended with one line", gone, "")
-        yield Figure("drivers that ended by another fault", faults, "", "= 0", faults == 0)
-        ended_once = states[TrialState.COMPLETE]
-        yield Figure("trials ended", ended_once, "", f"= {TRIALS}", ended_once == TRIALS == len(trials))
-        yield Figure("told twice", lives.told_twice, "", "= 0", lives.told_twice == 0)
-        held = lives.begun_while_held
-        yield Figure("begun while a living driver held them", held, "", "= 0", held == 0)
-        yield Figure("begun again", lives.begun_again, "")
-        if lives.took_over_s:
-            yield Figure("from a kill to another's beginning: median", statistics.median(lives.took_over_s), "s")
-            yield Figure("from a kill to another's beginning: longest", max(lives.took_over_s), "s")
-        yield from rows_of(folder / "mlflow.db", config, TRIALS)
-
-
-def restart(server: Postgres | Mlflow) -> None:
-    server.stop()
-    time.sleep(1.0)
-    server.start()
-
-
-def rows_of(database: Path, config: StudyConfig, trials: int) -> Iterator[Figure]:
-    """Of MLflow: each trial has one run, and no figure stands there twice."""
-    with closing(sqlite3.connect(database)) as opened:
-        active = "FROM runs WHERE lifecycle_stage = 'active' AND name LIKE 'trial %'"
-        runs = opened.execute(f"SELECT name, status {active}").fetchall()
-        figures = opened.execute(
-            "SELECT name, key, step, count(*) FROM metrics JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active' "
-            "AND name LIKE 'trial %' AND key NOT LIKE 'system%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
-        ).fetchall()
-    names = Counter(name for name, _ in runs)
-    whole = sum(status == "FINISHED" for _, status in runs)
-    yield Figure("MLflow: trials' runs that are finished", whole, "", f"= {trials}", whole == trials == len(names))
-    double = sum(count - 1 for count in names.values())
-    yield Figure("MLflow: runs that are there twice", double, "", "= 0", double == 0)
-    yield Figure("MLflow: figures that are there twice", len(figures), "", "= 0", not figures)
 
 
 class Pace(Quiet):
@@ -364,99 +164,6 @@ def _looked_for(config: StudyConfig, place: Path) -> tuple[float, float]:
     changed = {number: {"wake2vec.front": f"{began}"} for number in range(MARKED)}
     tracker.mark_trials(changed | {number: {} for number in range(MARKED, RUNS)})
     return looked_s, time.monotonic() - began
-
-
-def takeover(folder: Path) -> Iterator[Figure]:
-    """A driver waits for the trial of another, which is killed; and of one whose link is cut, in a network of its own.
-
-    Needs root, for that network.
-    """
-    with network() as (here, there):
-        for what, bar_s in (("a kill", 5), ("the cut of the link", 60)):
-            took_s = _took_over(folder / what.replace(" ", "-"), here, there if bar_s == 60 else None)
-            yield Figure(f"from {what} to the trial's beginning elsewhere", took_s, "s", f"<= {bar_s}", took_s <= bar_s)
-
-
-def _took_over(folder: Path, host: str, cut: "Link | None") -> float:
-    config, diary = sleeping_study(1), folder / "diary"
-    source = trained(sleeping_study(1), folder / "source")
-    with postgres(host) as database, mlflow(folder / "mlflow", f"sqlite:///{folder}/mlflow.db", host=host) as tracking:
-        database.create("study")
-        addresses = Addresses(database.address("study", host), tracking.address)
-        for name in ("first", "second"):
-            keep(folder / name, addresses)
-        diary.touch()
-
-        def lines(what: str) -> list[list[Any]]:
-            told = map(json.loads, diary.read_text(encoding="utf-8").splitlines())
-            return [line for line in told if line[2] == what]
-
-        def first() -> None:
-            if cut is not None:
-                cut.enter()
-            drive(config, folder / "first", source, 600.0, Diary(diary))
-
-        one = fork(first, folder)
-        wait_for(lambda: len(lines("begun")) == 1)
-        two = fork(lambda: drive(config, folder / "second", source, 1.0, Diary(diary)), folder)
-        wait_for(lambda: len(lines("waits")) == 1)
-        lost_s = time.time()
-        if cut is None:
-            os.kill(one, signal.SIGKILL)
-        else:
-            cut.cut()
-        wait_for(lambda: len(lines("begun")) == 2)
-        took_s: float = lines("begun")[1][0] - lost_s
-        code_of(two)
-        if cut is not None:
-            os.kill(one, signal.SIGKILL)
-        code_of(one)
-    return took_s
-
-
-def wait_for(it: Callable[[], bool]) -> None:
-    until = time.monotonic() + 180
-    while not it():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-@dataclass
-class Link:
-    """To a network of its own, which ends here in `device`."""
-
-    name: str
-    device: str
-
-    def enter(self) -> None:
-        """This process is in that network from now on."""
-        with open(f"/run/netns/{self.name}", "rb") as place:
-            assert ctypes.CDLL(None, use_errno=True).setns(place.fileno(), 0) == 0
-
-    def cut(self) -> None:
-        subprocess.run(["ip", "link", "set", self.device, "down"], check=True)
-
-
-@contextlib.contextmanager
-def network() -> Iterator[tuple[str, Link]]:
-    """This machine's address in it, and the way into it."""
-    link = Link("wake2vec", "wake2vec0")
-    here, there = "10.77.0.1", "10.77.0.2"
-    commands = [
-        f"netns add {link.name}",
-        f"link add {link.device} type veth peer name wake2vec1 netns {link.name}",
-        f"addr add {here}/24 dev {link.device}",
-        f"link set {link.device} up",
-        f"-n {link.name} addr add {there}/24 dev wake2vec1",
-        f"-n {link.name} link set wake2vec1 up",
-        f"-n {link.name} link set lo up",
-    ]
-    try:
-        for command in commands:
-            subprocess.run(["ip", *command.split()], check=True)
-        yield here, link
-    finally:
-        subprocess.run(["ip", "netns", "del", link.name], check=False)
 
 
 PARTS = {"kills": kills, "takeover": takeover, "outage": outage, "growth": growth, "tracking": tracking}

@@ -17,8 +17,8 @@ from wake2vec.workfolder import Numbers
 METRICS = (
     Metric(
         "teaching.hidden_gap",
-        "mean squared distance of hidden states behind a new token from those behind the word's base tokens, of the "
-        "mean base row's in its place",
+        "squared distance of hidden states behind a new token from those behind its word's base tokens, as a share of "
+        "the mean base row's",
         better="lower",
         null=1.0,
         when=When.END,
