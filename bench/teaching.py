@@ -1,7 +1,10 @@
-"""`python -m bench.teaching`: what new rows tell of their words on the profile `tiny`, at the start and after training.
+"""`python -m bench.teaching [SETTING ...]`: what new rows tell of their words on the profile `tiny`, before and after
+training; with settings such as `train.precision=float32`, under those.
 
 Three seeds each, with 95 % intervals of their means: of initialisation and batch order.
 """
+
+import sys
 
 from bench.figures import Figure, publish
 from study.config import load_knobs
@@ -28,11 +31,12 @@ SHOWN = {
 
 
 def main() -> None:
-    null = figures_of_base(prepare(load_knobs("tiny")))["validation.loss_base_after_new_null"]
+    asked = sys.argv[1:]
+    null = figures_of_base(prepare(load_knobs("tiny", asked)))["validation.loss_base_after_new_null"]
     figures = [Figure("null: loss behind new", _shown([null]), "")]
     for start, words in STARTS.items():
         for training, more in TRAININGS.items():
-            both = [before_and_after(load_knobs("tiny", [*words, *more, f"seed={seed}"])) for seed in SEEDS]
+            both = [before_and_after(load_knobs("tiny", [*words, *more, *asked, f"seed={seed}"])) for seed in SEEDS]
             first = training == next(iter(TRAININGS))
             for when, side in ((f"{start}, step 0", 0), (f"{start}, {training}", 1)):
                 if side or first:  # the start is one for all trainings
@@ -40,7 +44,7 @@ def main() -> None:
                         Figure(f"{when}: {what}", _shown([one[side][address] for one in both]), "")
                         for what, address in SHOWN.items()
                     ]
-    publish("teaching", "python -m bench.teaching", figures)
+    publish("-".join(["teaching", *asked]), " ".join(["python -m bench.teaching", *asked]), figures)
 
 
 def before_and_after(config: RunConfig) -> tuple[Numbers, Numbers]:
