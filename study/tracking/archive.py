@@ -69,7 +69,7 @@ class Archive:
 
     def sending_checkpoints(self, every_s: float, say: Callable[[str], None]) -> SendingCheckpoints:
         """A context in which the archive gets the checkpoints of open runs."""
-        return SendingCheckpoints(lambda: Checkpoints(self._folder, self._run, self._server), every_s, say)
+        return SendingCheckpoints(self.checkpoints, every_s, say)
 
     def forget(self, digest: str) -> None:
         """The folder becomes another than the archive's."""

@@ -4,6 +4,7 @@ Each stands there with the record of progress that reaches it. Its manifest goes
 """
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from study.runs.archived import is_archived
@@ -30,17 +32,20 @@ PATIENCE_S = 60.0
 
 
 class Checkpoints:
-    """Of the study whose run on the server has that id; `folder` is this driver's results folder. For one thread.
+    """Of the study whose run on the server has that id; `folder` is this driver's results folder.
 
-    Raises:
-        StorageFault: the server doesn't answer, or doesn't let this user in.
+    One thread sends, another brings and drops. All raise StorageFault: the server doesn't answer, or doesn't let this
+    user in.
     """
 
     def __init__(self, folder: Path, run_id: str, server: str) -> None:
         self._folder, self._run, self._server = folder, run_id, server
-        self._client = client_of(server)
         self._sent: dict[str, str] = {}
         """The newest of each run that the archive has from here, by digest."""
+        self._dropped: set[str] = set()
+        """Digests of runs that have ended: a file sent after that would stand in the archive for good."""
+        self._writing = threading.Lock()
+        """Held for each change of the archive, and to look at `_dropped` before it."""
 
     def send_new(self) -> None:
         """The newest checkpoint of each open run of this folder, unless the archive has it."""
@@ -53,7 +58,8 @@ class Checkpoints:
                     self._send(work, newest)
 
     def bring(self, digest: str) -> None:
-        """The newest checkpoint that another driver left of a run, if it is ahead of what is here."""
+        """The newest checkpoint that another driver left of a run that begins, if it is ahead of what is here."""
+        self._dropped.discard(digest)
         work, place = WorkFolder(self._folder / "trials" / digest), f"open/{digest}"
         here = max((path.name for path in _newest_first(work.checkpoints_path)), default="")
         for name in sorted(self._names(place), reverse=True):
@@ -65,9 +71,11 @@ class Checkpoints:
                 return
 
     def drop(self, digest: str) -> None:
-        """The run has ended."""
-        if self._names(f"open/{digest}"):
-            self._delete(f"open/{digest}")
+        """The run has ended. Waits for the one file that is on its way."""
+        with self._writing:
+            self._dropped.add(digest)
+            if self._names(f"open/{digest}"):
+                self._delete(f"open/{digest}")
 
     def _send(self, work: WorkFolder, checkpoint: Path) -> None:
         place = f"open/{work.path.name}"
@@ -79,14 +87,16 @@ class Checkpoints:
             for name in RECORDS:
                 if (work.path / name).exists():
                     shutil.copyfile(work.path / name, held / name)
-            with faults_told(self._server):
-                for file in sorted(held.iterdir(), key=lambda file: file.name == MANIFEST):
+            for file in sorted(held.iterdir(), key=lambda file: file.name == MANIFEST):
+                with self._writing, faults_told(self._server):
+                    if work.path.name in self._dropped:
+                        return
                     self._client.log_artifact(self._run, str(file), f"{place}/{checkpoint.name}")
         self._sent[work.path.name] = checkpoint.name
-        for name in self._names(place):
-            has_ended = work.has_ended or not work.checkpoints_path.exists()  # meanwhile
-            if has_ended or name < checkpoint.name:
-                self._delete(f"{place}/{name}")
+        with self._writing:
+            for name in self._names(place):
+                if name < checkpoint.name:
+                    self._delete(f"{place}/{name}")
 
     def _bring(self, work: WorkFolder, place: str, files: list[str]) -> None:
         private_folder(self._folder / "cache")
@@ -102,6 +112,10 @@ class Checkpoints:
                 path.replace((work.path if path.name in RECORDS else whole) / path.name)  # the record stands first
             shutil.rmtree(work.checkpoints_path / Path(place).name, ignore_errors=True)
             whole.rename(work.checkpoints_path / Path(place).name)
+
+    @functools.cached_property
+    def _client(self) -> MlflowClient:
+        return client_of(self._server)
 
     def _names(self, place: str) -> list[str]:
         with faults_told(self._server):
@@ -120,8 +134,8 @@ class SendingCheckpoints:
     takes none, once until it does again. Leaving waits for the last ones for `PATIENCE_S`.
     """
 
-    def __init__(self, make: Callable[[], Checkpoints], every_s: float, say: Callable[[str], None]) -> None:
-        self._make, self._every_s, self._say = make, max(every_s, LEAST_S), say
+    def __init__(self, checkpoints: Checkpoints, every_s: float, say: Callable[[str], None]) -> None:
+        self._checkpoints, self._every_s, self._say = checkpoints, max(every_s, LEAST_S), say
         self._closing = threading.Event()
         self._is_whole = False
         self._thread = threading.Thread(target=self._keep, name="checkpoints", daemon=True)
@@ -139,13 +153,12 @@ class SendingCheckpoints:
             self._say("the archive lacks the last checkpoints: they lie in this results folder")
 
     def _keep(self) -> None:
-        checkpoints, said, wait_s = None, "", self._every_s
+        said, wait_s = "", self._every_s
         while True:
             is_last = self._closing.wait(wait_s)
             began = time.monotonic()
             try:
-                checkpoints = checkpoints or self._make()
-                checkpoints.send_new()
+                self._checkpoints.send_new()
                 self._is_whole, said = True, ""
             except (StorageFault, OSError) as fault:
                 self._is_whole = False
