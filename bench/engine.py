@@ -45,12 +45,12 @@ from wake2vec.data.corpus import Corpus
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.rows import row_products
+from wake2vec.start import start_training
 from wake2vec.training.device import compute_dtype, device_for
 from wake2vec.training.machine import measure_pass, peak_bytes
 from wake2vec.training.model import merged_model
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Training
-from wake2vec.trial import start_training
 
 CHECKPOINT_EVERY_S = 300
 ROUNDS = 3

@@ -12,8 +12,8 @@ from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.inputs import Material
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.validation import validate
+from wake2vec.start import initialise, start_training
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial, similarity
-from wake2vec.trial import initialise, start_training
 
 TRAINING = ["train.steps=100", "train.lr=0.0089"]
 """One setting that trains well: the rate of a trial that a study of the profile `tiny` chose (`docs/log.md`)."""

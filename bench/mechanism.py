@@ -20,9 +20,9 @@ from wake2vec.metrics.measure import measure
 from wake2vec.metrics.mutual import mutual_collapse
 from wake2vec.metrics.rows import covariance, principal_axes, read_group
 from wake2vec.metrics.validation import validate
+from wake2vec.start import start_training
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Training
-from wake2vec.trial import start_training
 
 SETTINGS: dict[str, list[str]] = {
     "baseline": [],

@@ -11,7 +11,8 @@ from study.config import load_knobs
 from study.noise import interval
 from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.metrics.validation import validate
-from wake2vec.trial import figures_of_base, gaps_of, start_training
+from wake2vec.start import start_training
+from wake2vec.trial import figures_of_base, gaps_of
 
 SEEDS = (42, 43, 44)
 STARTS: dict[str, list[str]] = {

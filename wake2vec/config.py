@@ -25,8 +25,14 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 Form = Literal["phase1", "word", "space"]
 Capitals = Literal["exact", "added"]
-InitialiserName = Literal["gaussian", "base_normal", "library_default", "mean", "sphere", "piece_mean", "similarity"]
+InitialiserName = Literal[
+    "gaussian", "base_normal", "library_default", "mean", "sphere", "piece_mean", "similarity", "distilled"
+]
 OptimizerName = Literal["adafactor", "adamw"]
+Contexts = Literal["own", "spellings", "any"]
+Distilled = Literal["map", "rows"]
+DistilledNorm = Literal["base", "free"]
+DistilLoss = Literal["states", "cosine", "next_token"]
 HeadName = Literal["native", "tied"]
 Quantization = Literal["none", "nf4"]
 HeadKind = Literal["shared", "own", "replaced"]
@@ -38,6 +44,12 @@ EARLIER_VERSIONS: tuple[int, ...] = ()
 """The training versions before it whose results are read, newest first, from 4 on. (It was the format of results.)"""
 ADDED_KNOBS: dict[str, Any] = {
     "corpus.bos": "never",
+    "init.distil_contexts": "any",
+    "init.distil_loss": "states",
+    "init.distil_norm": "base",
+    "init.distil_rate": 0.4,
+    "init.distil_steps": 30,
+    "init.distil_what": "map",
     "model.head": "tied",
     "model.quantization": "none",
     "train.keep": "last",
@@ -97,6 +109,20 @@ class InitConfig(Section):
     """`gaussian`, `base_normal`: noise in standard deviations of the base rows."""
     radius_factor: float = Field(1.0, gt=0, le=MOST_SCALE)
     """`sphere`: norm of the new rows in mean norms of the base rows."""
+    distil_steps: int = Field(30, ge=0, le=MOST)
+    """`distilled`: steps of `wake2vec.training.distil.CONTEXTS` passages of the training text each."""
+    distil_what: Distilled = "map"
+    """`distilled`: what is learnt: a linear map from a word's pieces to its row, one for all words, or the rows."""
+    distil_rate: float = Field(0.4, gt=0, le=MOST_SCALE)
+    """`distilled`: peak learning rate: of a map in 1 / its width, of rows in the base rows' root mean square."""
+    distil_norm: DistilledNorm = "base"
+    """`distilled`: whether rows have the mean norm of the base rows, or that which they learn."""
+    distil_contexts: Contexts = "any"
+    """`distilled`: where a word may stand in a lesson: in its `own` places; also in those of its `spellings` in other
+    capitals, where it has none; or, where it has none of these either, in those of `any` new word."""
+    distil_loss: DistilLoss = "states"
+    """`distilled`: what is made small: the squared difference of hidden states, one less their cosine, or the
+    divergence of the next token's distribution."""
 
 
 class TrainConfig(Section):

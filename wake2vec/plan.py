@@ -13,7 +13,8 @@ from wake2vec.metrics.measure import of_head as as_of_head
 from wake2vec.metrics.readings import Measured
 from wake2vec.metrics.registry import ALL_METRICS, GEOMETRY, HEAD_METRICS, OF_HEAD
 from wake2vec.metrics.validation import losses_without_targets
-from wake2vec.probe import time_geometry, time_samples, time_step, time_validation
+from wake2vec.probe import time_geometry, time_samples, time_start, time_step, time_validation, with_distil_steps
+from wake2vec.start import start_training, with_own_head
 from wake2vec.training.device import check_device
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import workspace_bytes
@@ -30,7 +31,7 @@ from wake2vec.training.machine import (
 from wake2vec.training.quantized import stored_bytes, weight_count
 from wake2vec.training.timing import Estimate, total
 from wake2vec.training.train import Training
-from wake2vec.trial import device_name, start_training, with_own_head
+from wake2vec.trial import device_name
 from wake2vec.workfolder import Numbers
 
 Observe = Callable[[str], None]
@@ -68,6 +69,8 @@ class TrialPlan:
     """By part; what lies there all the time, and what a pass adds."""
     peak_bytes: int
     """Most that lies there at once: in the pass or in the optimizer's step, whichever takes more."""
+    start: Estimate
+    """The making of the new rows."""
     step: Estimate
     evaluation: Estimate
     ending: Estimate
@@ -78,7 +81,7 @@ class TrialPlan:
     def trial(self, steps: float, evaluate_every_steps: int) -> Estimate:
         """Time of a trial of so many steps."""
         evaluations = 1 + steps / evaluate_every_steps
-        return self.step * steps + self.evaluation * evaluations + self.ending
+        return self.start + self.step * steps + self.evaluation * evaluations + self.ending
 
 
 @memory_faults_told()
@@ -102,7 +105,7 @@ def plan_trial(
     observe("the number of threads")
     use_threads(config.machine.threads or _quickest_threads(config, material, most_threads))
     observe("the memory of a pass")
-    training = start_training(config, material)
+    training = start_training(with_distil_steps(config, min(1, config.init.distil_steps)), material)
     model = training.model
     trained = sum(matrix.trained_rows.numel() for matrix in model.trained.values())
     start_losses, start_norms = _start_losses(training, material, config), _start_norms(model, material)
@@ -117,6 +120,8 @@ def plan_trial(
     targets = training.micro_batch_blocks * (config.corpus.block_tokens - 1)
     workspace = workspace_bytes(targets, len(model.matrix), model.operand.dtype, model.device)
     passing = {"activations of a pass": pass_bytes - workspace, "workspace of the loss": workspace}
+    observe("the making of the new rows")
+    start = time_start(config, material)
     observe("a part of a step")
     step = time_step(training, config.train.batch_blocks)
     observe("a part of an evaluation")
@@ -137,6 +142,7 @@ def plan_trial(
         start_norms=start_norms,
         memory={**lasting, **passing, "workspace of the optimizer": optimizer_bytes},
         peak_bytes=sum(lasting.values()) + max(pass_bytes, optimizer_bytes),
+        start=start,
         step=step,
         evaluation=total([validation, *(now for now, _ in geometries)]),
         ending=total([samples, *(end for _, end in geometries)]),

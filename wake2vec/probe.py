@@ -12,12 +12,13 @@ from wake2vec.config import RunConfig
 from wake2vec.inputs import Material
 from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.readings import Subject
+from wake2vec.start import initialise
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.timing import Estimate, foretell, seconds_of
 from wake2vec.training.train import Training
 from wake2vec.workfolder import Numbers
 
-PASSES_S, ROWS_S, VALIDATION_S, GEOMETRY_S, LAST_GEOMETRY_S, SAMPLES_S = 16.0, 4.0, 5.0, 6.0, 2.0, 3.0
+START_S, PASSES_S, ROWS_S, VALIDATION_S, GEOMETRY_S, LAST_GEOMETRY_S, SAMPLES_S = 6.0, 16.0, 4.0, 5.0, 6.0, 2.0, 3.0
 """What each of the measurements may take; the least that each has to do may take longer on a busy machine."""
 LEAST_TARGETS = 16
 SHARES = 32
@@ -25,6 +26,21 @@ SHARES = 32
 LEAST_ROWS = 256
 """Of base rows and of new rows: figures of fewer are undefined, and take no time."""
 LEAST_TOKENS = 1
+
+
+def time_start(config: RunConfig, material: Material) -> Estimate:
+    """The making of the new rows, where it is more than a draw."""
+    if config.init.name != "distilled":
+        return Estimate(0.0, 0.0, 0.0)
+    return foretell(
+        lambda steps: seconds_of(lambda: initialise(with_distil_steps(config, steps), material), material.device),
+        _doublings(min(1, config.init.distil_steps), config.init.distil_steps),
+        START_S,
+    )
+
+
+def with_distil_steps(config: RunConfig, steps: int) -> RunConfig:
+    return config.model_copy(update={"init": config.init.model_copy(update={"distil_steps": steps})})
 
 
 def time_step(training: Training, batch_blocks: int) -> Estimate:

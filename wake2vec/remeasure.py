@@ -28,8 +28,9 @@ from wake2vec.result import (
     stored_content,
     write_result,
 )
+from wake2vec.start import initialise, model_at_start
 from wake2vec.training.machine import use_threads
-from wake2vec.trial import figures_of_base, gaps_of, initialise, model_at_start
+from wake2vec.trial import figures_of_base, gaps_of
 from wake2vec.workfolder import Numbers, WorkFolder, arrays_in_bytes
 
 

@@ -9,10 +9,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from wake2vec.config import RunConfig
 from wake2vec.errors import DamagedError, TrialAbandoned, TrialFailedError, TrialStopped
@@ -37,13 +34,13 @@ from wake2vec.result import (
     versions_of_metrics,
     write_result,
 )
+from wake2vec.start import start_training, with_own_head
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.training.device import check_device
-from wake2vec.training.embedding_model import EmbeddingModel, TrainedMatrix
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.generate import sample_texts
-from wake2vec.training.initialisers import INITIALISERS, InitMaterial
 from wake2vec.training.keep import BestRows
-from wake2vec.training.machine import memory_faults_told, micro_batch_blocks, use_threads
+from wake2vec.training.machine import memory_faults_told, use_threads
 from wake2vec.training.train import Stopwatch, Training, train
 from wake2vec.workfolder import Numbers, Progress, WorkFolder, set_aside
 
@@ -87,6 +84,7 @@ def run(
     watch = Stopwatch()
     with watch("load"):
         material = prepare(config, cache)
+    with watch("start"):
         training = start_training(config, material)
     try:
         evaluate = Evaluator(training, material, lambda: with_own_head(training.model, material, config), watch)
@@ -205,34 +203,6 @@ def _finish(
     )
 
 
-HEAD_STREAM = 1
-"""Of the draws for the head's new rows, beside those for the input's, which are the seed's own."""
-
-
-def initialise(config: RunConfig, material: Material, name: str = "rows") -> Float[Tensor, "new dim"]:
-    """The new rows at step 0, drawn on the CPU: the same on every device.
-
-    Those of `head_rows` are made by the same rule from the base rows of the head, with random numbers of their own.
-    """
-    seed = config.seed
-    if name != "rows":
-        seed = int(np.random.SeedSequence(seed, spawn_key=(HEAD_STREAM,)).generate_state(1, np.uint64)[0])
-    generator = torch.Generator().manual_seed(seed)
-    init = config.init
-    rows = INITIALISERS[init.name](
-        InitMaterial(
-            base_rows=material.base_rows_of(name),
-            base_texts=material.base_texts,
-            words=material.vocabulary.words,
-            pieces=material.pieces,
-            noise_scale=init.noise_scale,
-            radius_factor=init.radius_factor,
-            generator=generator,
-        )
-    )
-    return rows.to(material.device)
-
-
 @lru_cache(maxsize=1)
 def figures_of_base(material: Material) -> Numbers:
     """What the base reads as it is, with its own head: nulls; once for all trials of a material."""
@@ -251,29 +221,6 @@ def gaps_of(model: EmbeddingModel, material: Material, passages_at_once: int) ->
     size = material.vocabulary.base_size
     found = {name: passages for name, passages in material.passages.items() if passages is not None}
     return {GAPS[name]: hidden_gap(model, size, passages, passages_at_once) for name, passages in found.items()}
-
-
-def start_training(config: RunConfig, material: Material) -> Training:
-    """A trial at step 0, with as many blocks in one pass as the memory holds."""
-    model = model_at_start(config, material)
-    blocks = micro_batch_blocks(model, config.corpus.block_tokens, config.train.batch_blocks, config.machine)
-    return Training(model, material.corpus, config, blocks)
-
-
-def model_at_start(config: RunConfig, material: Material) -> EmbeddingModel:
-    """What a trial begins with."""
-    base, new_rows, head = material.base, initialise(config, material), None
-    if base.head_rows is not None and config.model.head == "native":
-        head = material.base_rows_of("head_rows"), initialise(config, material, "head_rows")
-    return EmbeddingModel(base.body, material.base_rows, new_rows, config.train.rows, base.scales, head)
-
-
-def with_own_head(model: EmbeddingModel, material: Material, config: RunConfig) -> EmbeddingModel | None:
-    """The model at step 0 with the head that is thrown away for its input embedding; None: it throws none away."""
-    if material.head_rows is None or model.has_own_head:
-        return None
-    base, new = material.base_rows_of("head_rows"), initialise(config, material, "head_rows")
-    return model.with_head(TrainedMatrix(base, new, "new", model.operand.dtype))
 
 
 def summary(records: list[Progress], kept_step: int) -> Numbers:

@@ -118,6 +118,7 @@ def _cost_table(plan: TrialPlan, config: StudyConfig, pace: Pace | None) -> Tabl
     trials, beside = config.study.trials, companion_runs(config)
     results = f"{size((trials + beside) * plan.result_bytes)} ({size(plan.result_bytes)} a trial)"
     rows = [
+        *([("the new rows", in_words(plan.start))] if plan.start.seconds else []),
         ("a step", in_words(plan.step)),
         ("an evaluation", in_words(plan.evaluation)),
         *((f"{name}, {count:,} steps", in_words(plan.trial(float(count), every))) for name, count in steps.items()),
@@ -129,4 +130,4 @@ def _cost_table(plan: TrialPlan, config: StudyConfig, pace: Pace | None) -> Tabl
         ("disk: results", results),
         ("disk: checkpoints", size(CHECKPOINTS_AT_ONCE * plan.checkpoint_bytes)),
     ]
-    return replace(facts("time and disk", rows), strong={2 + len(steps)})
+    return replace(facts("time and disk", rows), strong={len(rows) - 3 - bool(pace)})

@@ -30,8 +30,8 @@ from wake2vec.inputs import Material
 from wake2vec.metrics.retention import retention_bits
 from wake2vec.remeasure import matrix_of
 from wake2vec.result import stored_content
+from wake2vec.start import initialise, start_training
 from wake2vec.training.model import load_model, merged_model
-from wake2vec.trial import initialise, start_training
 from wake2vec.workfolder import Progress
 
 Vary = Callable[..., RunConfig]

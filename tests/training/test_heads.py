@@ -17,10 +17,10 @@ from wake2vec.config import ADDED_KNOBS, OWN_HEAD
 from wake2vec.inputs import Material
 from wake2vec.metrics.validation import validate
 from wake2vec.result import stored_content
+from wake2vec.start import initialise, start_training
 from wake2vec.training.model import merged_model
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Training
-from wake2vec.trial import initialise, start_training
 
 Vary = Callable[..., RunConfig]
 Twins = dict[str, Path]

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from wake2vec import RunConfig, prepare
+from wake2vec.start import initialise
 from wake2vec.training.initialisers import INITIALISERS, NGRAMS, SHARPNESS, InitMaterial, sparsemax
-from wake2vec.trial import initialise
 
 BASE, DIM, NEW = 500, 16, 4000
 TURN = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(2))).Q
@@ -102,6 +102,7 @@ DOCUMENTED: dict[str, Callable[[], Moments]] = {
     "sphere": lambda: Moments(torch.zeros(DIM).double(), RADIUS**2 / DIM * torch.eye(DIM).double()),
     "piece_mean": lambda: moments(torch.stack([BASE_ROWS.double()[ids].mean(0) for ids in material().pieces])),
     "similarity": lambda: moments(similarity_in_numpy(WORDS)),
+    "distilled": lambda: moments(torch.stack([BASE_ROWS.double()[ids].mean(0) for ids in material().pieces])),
 }
 
 

@@ -19,9 +19,9 @@ from wake2vec.metrics.measure import measure, of_head
 from wake2vec.metrics.registry import ALL_METRICS, cost_of
 from wake2vec.metrics.validation import validate
 from wake2vec.remeasure import matrix_of
+from wake2vec.start import model_at_start, start_training
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.keep import BestRows
-from wake2vec.trial import model_at_start, start_training
 
 Vary = Callable[..., RunConfig]
 RISING = {"steps": 6, "optimizer": "adamw", "lr": 0.3, "warmup_share": 0.99, "evaluate_every_steps": 1}

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wake2vec import RunConfig, prepare
+from wake2vec.start import start_training
 from wake2vec.training import loss
 from wake2vec.training.device import DTYPES, LOSS_TOLERANCE
 from wake2vec.training.loss import CHUNK_TOKENS, add_loss_gradients, token_losses
 from wake2vec.training.model import merged_model
 from wake2vec.training.train import Training
-from wake2vec.trial import start_training
 
 Vary = Callable[..., RunConfig]
 HALF = ["float16", "bfloat16"]

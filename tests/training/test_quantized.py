@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 
 from wake2vec import ModelError, RunConfig, WorkFolder, export_folder, prepare, run
 from wake2vec.config import ADDED_KNOBS
+from wake2vec.start import start_training
 from wake2vec.training import quantized
 from wake2vec.training.model import load_base, load_model
-from wake2vec.trial import start_training
 
 ROOT = Path(__file__).parents[2]
 Vary = Callable[..., RunConfig]

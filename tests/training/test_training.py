@@ -18,12 +18,13 @@ from wake2vec.errors import CorpusError, TrainingDivergedError
 from wake2vec.inputs import Material, prepare
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.validation import target_counts, validate
+from wake2vec.start import initialise, start_training
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import PART_ELEMENTS
 from wake2vec.training.model import load_model, merged_model
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Stopwatch, Training, train
-from wake2vec.trial import initialise, run, start_training
+from wake2vec.trial import run
 
 Vary = Callable[..., RunConfig]
 

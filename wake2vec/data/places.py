@@ -37,7 +37,9 @@ class Passages:
         return len(self.extended_ids)
 
 
-def passages_around(places: Sequence[tuple[str, str, str]], vocabulary: ExtendedVocabulary) -> Passages | None:
+def passages_around(
+    places: Sequence[tuple[str, str, str]], vocabulary: ExtendedVocabulary, most_positions: int = MOST_POSITIONS
+) -> Passages | None:
     """Of these texts before a word, words and texts behind it; None: in none of them the word is a new token."""
     texts = ["".join(place) for place in places]
     extended: list[Tensor] = []
@@ -57,7 +59,7 @@ def passages_around(places: Sequence[tuple[str, str, str]], vocabulary: Extended
         first = bisect_right(ends, word_end) - 1
         if first < 0 or ends[first] != word_end or ids[first] < vocabulary.base_size:
             continue
-        behind = range(first, min(first + MOST_POSITIONS, len(ids)))
+        behind = range(first, min(first + most_positions, len(ids)))
         whole = [at for at in behind if at + 1 == len(ids) or ends[at + 1] > ends[at]]  # not amid a letter's bytes
         positions += [
             (len(extended), len(before) + at, len(before) + base_at[ends[at]]) for at in whole if ends[at] in base_at
@@ -81,7 +83,7 @@ def held_out_places(text: str, vocabulary: ExtendedVocabulary) -> list[tuple[str
     ]
     whole = [(start, end) for start, end in spans if start < end and _is_word(text, start, end)]
     chosen = sorted({*np.linspace(0, len(whole) - 1, MOST_PASSAGES).astype(int).tolist()}) if whole else []
-    return [_passage(text, *whole[at]) for at in chosen]
+    return [passage_at(text, *whole[at]) for at in chosen]
 
 
 def with_words(places: Sequence[tuple[str, str, str]], words: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -101,8 +103,8 @@ def _is_word(text: str, start: int, end: int) -> bool:
     return (start == 0 or text[start - 1].isspace()) and not text[end : end + 1].isalnum()
 
 
-def _passage(text: str, start: int, end: int) -> tuple[str, str, str]:
-    """From a word's beginning on."""
+def passage_at(text: str, start: int, end: int) -> tuple[str, str, str]:
+    """What stands before a word, the word, and what stands behind it; it begins with a word."""
     left = text[max(0, start - LEFT) : start]
     cut = left.find(" ") if start > LEFT else -1
     return left[cut + 1 :] if cut + 1 < len(left) else left, text[start:end], text[end : end + RIGHT]

@@ -1,7 +1,7 @@
 """The model that is trained: a frozen body between the input embedding and the head, in one matrix or in two."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -103,7 +103,7 @@ class EmbeddingModel:
         self.head = self.input if head is None else TrainedMatrix(*head, rows, dtype)
         # The embedding module rounds its factor to its type.
         self._input_factor = torch.tensor(scales.inputs, dtype=dtype).item()
-        self._scales = scales
+        self.scales = scales
 
     @property
     def trained(self) -> dict[str, TrainedMatrix]:
@@ -154,7 +154,7 @@ class EmbeddingModel:
     @torch.no_grad()
     def losses(self, ids: Int[Tensor, "blocks tokens"]) -> Float[Tensor, "blocks tokens-1"]:
         """Cross-entropy in nats of each token but a block's first, given those before it."""
-        scales = self._scales
+        scales = self.scales
         hidden = _times(scales.logits, self._hidden(self._inputs(ids)).flatten(0, 1))
         return token_losses(hidden, self.head.operand, ids[:, 1:].flatten(), scales.cap).view(len(ids), -1)
 
@@ -183,7 +183,7 @@ class EmbeddingModel:
         self, ids: Int[Tensor, "blocks tokens"], scale: float
     ) -> tuple[Float[Tensor, " targets"], Float[Tensor, "targets dim"]]:
         """`losses`, and the gradient for the rows that were read, which is left to add; that of the head is added."""
-        scales = self._scales
+        scales = self.scales
         inputs = self._inputs(ids).requires_grad_()
         hidden = self._hidden(inputs)
         losses, hidden_gradients = add_loss_gradients(
@@ -197,6 +197,22 @@ class EmbeddingModel:
         hidden.backward(_times(scales.logits, hidden_gradients).view_as(hidden))
         assert inputs.grad is not None
         return losses, _times(self._input_factor, inputs.grad.flatten(0, 1))
+
+    def add_gradients_of(
+        self,
+        ids: Int[Tensor, "blocks tokens"],
+        of: Callable[[Float[Tensor, "blocks tokens dim"]], Float[Tensor, ""]],
+        scale: float,
+    ) -> float:
+        """A number made of `hidden_states`; its gradient, times `scale`, is added to that of the input's rows alone."""
+        with torch.enable_grad():
+            inputs = _times(self._input_factor, F.embedding(ids, self.operand)).requires_grad_()
+            number = of(self._hidden(inputs))
+            (scale * number).backward()
+        assert inputs.grad is not None
+        gradients, of_inputs = self.input.gradient, _times(self._input_factor, inputs.grad.flatten(0, 1))
+        _add_rows(gradients, ids.flatten(), of_inputs, len(self.operand) - len(gradients))
+        return number.item()
 
     def pass_body(self, ids: Int[Tensor, "blocks tokens"]) -> None:
         """Forward and backward through the body alone, to no effect: what it takes is measured."""

@@ -36,6 +36,9 @@ class InitMaterial:
     noise_scale: float
     radius_factor: float
     generator: torch.Generator
+    distil: Callable[[Float[Tensor, "new dim"]], Float[Tensor, "new dim"]] | None = None
+    """What the frozen model makes of such rows by `wake2vec.training.distil`; None: rows of a head, which it doesn't
+    read."""
 
 
 def gaussian(material: InitMaterial) -> Float[Tensor, "new dim"]:
@@ -149,6 +152,18 @@ def sparsemax(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return np.maximum(scores - (sums[support] - 1) / (support + 1), 0)
 
 
+def distilled(material: InitMaterial) -> Float[Tensor, "new dim"]:
+    """`piece_mean`, taught until the frozen model makes of a row what it makes of its word's base pieces.
+
+    Token Distillation (Dobler, Elliott, de Melo 2025, arXiv 2505.20133): hidden states behind the new token are brought
+    near those behind the pieces, in passages of the training text. By default one linear map from a word's pieces to
+    its row is learnt for all words, and rows have the base rows' mean norm: norm gap 0: `wake2vec.training.distil`.
+    Rows of a head of its own, which no text reads, are those of `piece_mean`.
+    """
+    start = piece_mean(material)
+    return start if material.distil is None else material.distil(start)
+
+
 INITIALISERS: dict[InitialiserName, Callable[[InitMaterial], Float[Tensor, "new dim"]]] = {
     "gaussian": gaussian,
     "base_normal": base_normal,
@@ -157,6 +172,7 @@ INITIALISERS: dict[InitialiserName, Callable[[InitMaterial], Float[Tensor, "new 
     "sphere": sphere,
     "piece_mean": piece_mean,
     "similarity": similarity,
+    "distilled": distilled,
 }
 
 

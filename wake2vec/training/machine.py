@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psutil
 import torch
@@ -36,6 +36,7 @@ from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import CHUNK_TOKENS
 from wake2vec.training.quantized import is_quantized, weight_count
 
+T = TypeVar("T")
 COUNTED_FROM = 10**11
 """Multiplications of a pass of some 500 tokens: about a second of two cores."""
 CANT_BE_COUNTED = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
@@ -183,6 +184,28 @@ def micro_batch_blocks(model: EmbeddingModel, block_tokens: int, batch_blocks: i
         except torch.OutOfMemoryError:  # the measurement's own passes, of some blocks, don't fit
             most = 1
     return math.ceil(batch_blocks / math.ceil(batch_blocks / most))
+
+
+def in_fewer_at_once(work: Callable[[int], T], at_once: int) -> tuple[T, int]:
+    """`work(at_once)`, with that halved until the memory holds it: the same mathematics; and what it came to.
+
+    Raises:
+        MemoryExhaustedError: the memory doesn't hold one at a time.
+    """
+    while True:
+        try:
+            return work(at_once), at_once
+        except torch.OutOfMemoryError as fault:
+            reason = in_one_line(fault)
+        # Only here, out of the handler, is the memory of the failed pass let go.
+        if at_once == 1:
+            raise MemoryExhaustedError(
+                f"one block at a time must fit into the device's memory, and doesn't: {reason}; "
+                "lower corpus.block_tokens, or choose a smaller model"
+            )
+        at_once = (at_once + 1) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def free_bytes(device: torch.device, machine: MachineConfig) -> float:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from wake2vec.config import OptimizerName, RunConfig, TrainConfig
 from wake2vec.data.corpus import Corpus
-from wake2vec.errors import MemoryExhaustedError, TrainingDivergedError, in_one_line
+from wake2vec.errors import TrainingDivergedError
 from wake2vec.training.checkpoint import State
 from wake2vec.training.device import START_LOSS_SCALE
 from wake2vec.training.embedding_model import EmbeddingModel
+from wake2vec.training.machine import in_fewer_at_once
 from wake2vec.training.optimizer import Adafactor, batch_at, lr_at
 from wake2vec.workfolder import Numbers
 
@@ -208,20 +209,12 @@ class Training:
 
     def _fitting(self, work: Callable[[], T]) -> T:
         """`work()`, with the micro-batch halved until the memory holds it: the same mathematics."""
-        while True:
-            try:
-                return work()
-            except torch.OutOfMemoryError as fault:
-                reason = in_one_line(fault)
-            # Only here, out of the handler, is the memory of the failed pass let go.
-            if self.micro_batch_blocks == 1:
-                raise MemoryExhaustedError(
-                    f"one block at a time must fit into the device's memory, and doesn't: {reason}; "
-                    "lower corpus.block_tokens, or choose a smaller model"
-                )
-            self.micro_batch_blocks = (self.micro_batch_blocks + 1) // 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+
+        def with_blocks(blocks: int) -> T:
+            self.micro_batch_blocks = blocks
+            return work()
+
+        return in_fewer_at_once(with_blocks, self.micro_batch_blocks)[0]
 
 
 def _norm_of(gradients: list[Tensor]) -> Tensor:

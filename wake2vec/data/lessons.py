@@ -1,0 +1,70 @@
+"""Lessons on new words: passages of the training text in which each stands, in new tokens and in base tokens."""
+
+import re
+from collections import defaultdict
+
+import numpy as np
+
+from wake2vec.config import Contexts
+from wake2vec.data.forms import ExtendedVocabulary
+from wake2vec.data.places import Passages, passage_at, passages_around
+from wake2vec.errors import CorpusError
+
+Span = tuple[int, int]
+WHOLE = 1_000
+"""Positions of a passage: all that it has."""
+
+
+class Lessons:
+    """Drawn by a seed: each word in turn, in a new order each time round, at one of its own places.
+
+    A word that has none stands where it does in other capitals, and else where another new word does, as far as
+    `contexts` lets it; the others have no lesson.
+    """
+
+    def __init__(self, text: str, vocabulary: ExtendedVocabulary, contexts: Contexts, seed: int) -> None:
+        """Raises CorpusError: none of the words has a lesson."""
+        self._text, self._vocabulary = text, vocabulary
+        own = whole_places(text, set(vocabulary.words))
+        spellings: dict[str, list[Span]] = defaultdict(list)
+        anywhere = [span for spans in own.values() for span in spans]
+        if contexts != "own":
+            for word, spans in whole_places(text, {word.casefold() for word in vocabulary.words}, fold=True).items():
+                spellings[word] = spans
+        rest = anywhere if contexts == "any" else []
+        places = {number: own.get(word) or spellings[word.casefold()] for number, word in enumerate(vocabulary.words)}
+        self._places = {number: found or rest for number, found in places.items() if found or rest}
+        self._random = np.random.default_rng(seed)
+        self._left: list[int] = []
+        if not self._places or self.draw(len(self._places)) is None:
+            raise CorpusError(
+                "init.name=distilled needs new words that stand in the training text as whole words: none does in this "
+                "form; give init.name=piece_mean"
+            )
+        self._random, self._left = np.random.default_rng(seed), []
+
+    def draw(self, count: int) -> Passages | None:
+        """Of the next so many words; None: none of them is a new token where it stands."""
+        return passages_around([self._next() for _ in range(count)], self._vocabulary, WHOLE)
+
+    def _next(self) -> tuple[str, str, str]:
+        if not self._left:
+            self._left = self._random.permutation(list(self._places)).tolist()
+        number = self._left.pop()
+        spans = self._places[number]
+        left, _, right = passage_at(self._text, *spans[self._random.integers(len(spans))])
+        return left, self._vocabulary.words[number], right
+
+
+def whole_places(text: str, words: set[str], fold: bool = False) -> dict[str, list[Span]]:
+    """Where each of these words stands between white space and what isn't a letter or digit; `fold`: in any capitals.
+
+    Words are then to be given, and are named, as `str.casefold` makes them.
+    """
+    found: dict[str, list[Span]] = defaultdict(list)
+    for match in re.finditer(r"\S+", text):
+        start, chunk = match.start(), match.group()
+        for word in {re.split(r"[\W_]", chunk, maxsplit=1)[0], re.sub(r"[\W_]+$", "", chunk)}:
+            if (name := word.casefold() if fold else word) in words:
+                found[name].append((start, start + len(word)))
+    return found
