@@ -1,73 +1,169 @@
-"""`python -m bench.teaching [SETTING ...]`: what new rows tell of their words on the profile `tiny`, before and after
-training; with settings such as `train.precision=float32`, under those.
+"""`python -m bench.teaching [PART ...]`: what new rows tell of their words, and what teaching them is worth.
 
-Three seeds each, with 95 % intervals of their means: of initialisation and batch order.
+Parts: `starts` before any training, `ablation` of distillation, `slow` and `fast`: trained at two rates, each start
+given the same time. On the profile `tiny`, three seeds each, of initialisation, lessons and batch order, with 95 %
+intervals of their means. `smollm2`: the start alone on the model of that profile, one seed.
 """
 
-import sys
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
-from bench.figures import Figure, publish
+from bench.figures import Figure, publish_parts
 from study.config import load_knobs
 from study.noise import interval
 from wake2vec import Numbers, RunConfig, prepare
+from wake2vec.inputs import Material
+from wake2vec.metrics.measure import measure
 from wake2vec.metrics.validation import validate
-from wake2vec.start import start_training
+from wake2vec.start import initialise, start_training
+from wake2vec.training.train import Training
 from wake2vec.trial import figures_of_base, gaps_of
 
 SEEDS = (42, 43, 44)
 STARTS: dict[str, list[str]] = {
     "gaussian, noise .1 (Phase 1)": ["init.name=gaussian", "init.noise_scale=0.1"],
     "gaussian, noise 1": ["init.name=gaussian", "init.noise_scale=1.0"],
+    "similarity": ["init.name=similarity"],
     "piece_mean": ["init.name=piece_mean"],
+    "piece_mean, scaled": ["init.name=distilled", "init.distil_steps=0"],
+    "distilled": ["init.name=distilled"],
 }
-TRAININGS: dict[str, list[str]] = {
-    "60 steps at .0011 (Phase 1)": ["train.steps=60", "train.lr=0.0011"],
-    "60 steps at .01": ["train.steps=60", "train.lr=0.01"],
-}
-SHOWN = {
+TOLD = {
     "hidden gap": "teaching.hidden_gap",
     "hidden gap, never seen": "teaching.hidden_gap_unseen",
     "loss behind new": "validation.loss_base_after_new",
 }
+TRAINED = {
+    "loss": "validation.loss",
+    "norm gap d": "geometry.norm_gap_d",
+    "isotropy": "geometry.isotropy_new",
+    "collapse": "geometry.collapse_share",
+    "collapse, never seen": "geometry.collapse_share_unseen",
+    "loss on targets seen once": "validation.loss_seen_1_targets",
+    "loss on targets never seen": "validation.loss_new_unseen_targets",
+    **TOLD,
+}
+STEPS = 120
+VARIANTS: dict[str, list[str]] = {
+    "as it is": [],
+    "10 steps": ["init.distil_steps=10"],
+    "100 steps": ["init.distil_steps=100"],
+    "rate .2": ["init.distil_rate=0.2"],
+    "rate .8": ["init.distil_rate=0.8"],
+    "free norm": ["init.distil_norm=free"],
+    "own places alone": ["init.distil_contexts=own"],
+    "own places and spellings": ["init.distil_contexts=spellings"],
+    "cosine": ["init.distil_loss=cosine"],
+    "next token": ["init.distil_loss=next_token"],
+    "rows by themselves": ["init.distil_what=rows", "init.distil_rate=0.2"],
+    "rows by themselves, 120 steps": ["init.distil_what=rows", "init.distil_rate=0.2", "init.distil_steps=120"],
+}
+Measured = dict[str, list[Numbers]]
+"""By arm, one for each seed."""
 
 
-def main() -> None:
-    asked = sys.argv[1:]
-    null = figures_of_base(prepare(load_knobs("tiny", asked)))["validation.loss_base_after_new_null"]
-    figures = [Figure("null: loss behind new", _shown([null]), "")]
-    for start, words in STARTS.items():
-        for training, more in TRAININGS.items():
-            both = [before_and_after(load_knobs("tiny", [*words, *more, *asked, f"seed={seed}"])) for seed in SEEDS]
-            first = training == next(iter(TRAININGS))
-            for when, side in ((f"{start}, step 0", 0), (f"{start}, {training}", 1)):
-                if side or first:  # the start is one for all trainings
-                    figures += [
-                        Figure(f"{when}: {what}", _shown([one[side][address] for one in both]), "")
-                        for what, address in SHOWN.items()
-                    ]
-    publish("-".join(["teaching", *asked]), " ".join(["python -m bench.teaching", *asked]), figures)
+def starts(profile: str, seeds: Sequence[int], arms: dict[str, list[str]], folder: Path) -> Iterator[Figure]:
+    """Before any training."""
+    null = figures_of_base(prepare(load_knobs(profile)))["validation.loss_base_after_new_null"]
+    yield Figure("null: loss behind new", _shown([null]), "")
+    found: Measured = {}
+    for arm, words in arms.items():
+        configs = [load_knobs(profile, [*words, f"seed={seed}"]) for seed in seeds]
+        began = time.process_time()
+        trainings = [start_training(config, prepare(config)) for config in configs]
+        yield Figure(f"{arm}: CPU time", (time.process_time() - began) / len(seeds), "s")
+        found[arm] = [_told(training, prepare(config)) for training, config in zip(trainings, configs, strict=True)]
+        yield from _figures(arm, found[arm], TOLD)
+    never = "teaching.hidden_gap_unseen"
+    if {"piece_mean", "distilled"} <= found.keys():
+        share = _mean(found["distilled"], never) / _mean(found["piece_mean"], never)
+        yield Figure("hidden gap, never seen: distilled / piece_mean", share, "", "<= .55", share <= 0.55)
 
 
-def before_and_after(config: RunConfig) -> tuple[Numbers, Numbers]:
+def trained(rate: float, folder: Path) -> Iterator[Figure]:
+    """At equal time: starts that take none are trained for as many steps more as distillation lasts."""
+    extra, cost = steps_of_distillation(rate)
+    yield Figure("distillation", cost, "training steps")
+    found: Measured = {}
+    for arm, words in STARTS.items():
+        steps = STEPS if arm == "distilled" else STEPS + extra
+        name = f"{arm}, {steps} steps"
+        found[arm] = [
+            _after_training(load_knobs("tiny", [*words, f"train.lr={rate}", f"train.steps={steps}", f"seed={seed}"]))
+            for seed in SEEDS
+        ]
+        yield from _figures(name, found[arm], TRAINED)
+    best = min(found.keys() - {"distilled"}, key=lambda arm: _mean(found[arm], "validation.loss"))
+    apart = [
+        (one["validation.loss"] or 0.0) - (other["validation.loss"] or 0.0)
+        for one, other in zip(found["distilled"], found[best], strict=True)
+    ]
+    known = interval(apart)
+    yield Figure(f"loss: distilled less {best}, the best other", _shown(apart), "", "< 0 beyond noise", known.high < 0)
+    gap, collapse = (abs(_mean(found["distilled"], f"geometry.{name}")) for name in ("norm_gap_d", "collapse_share"))
+    yield Figure("distilled: |d|", gap, "", "<= .3", gap <= 0.3)
+    yield Figure("distilled: collapse", collapse, "", "<= .1", collapse <= 0.1)
+
+
+def steps_of_distillation(rate: float) -> tuple[int, float]:
+    """As many training steps as distillation takes CPU time, rounded up, and not."""
+    config = load_knobs("tiny", [*STARTS["distilled"], f"train.lr={rate}", "train.steps=20"])
+    material = prepare(config)
+    initialise(config, material)  # warms up
+    began = time.process_time()
+    initialise(config, material)
+    start = time.process_time() - began
+    training = start_training(config, material)
+    training.update()
+    began = time.process_time()
+    for _ in range(10):
+        training.update()
+    cost = start / ((time.process_time() - began) / 10)
+    return math.ceil(cost), cost
+
+
+def _after_training(config: RunConfig) -> Numbers:
     material = prepare(config)
     training = start_training(config, material)
-    model, size = training.model, material.vocabulary.base_size
-
-    def numbers() -> Numbers:
-        losses = training.evaluate(lambda blocks: validate(model, material.corpus, size, blocks))
-        return losses | training.evaluate(lambda passages: gaps_of(model, material, passages))
-
-    before = numbers()
+    before = training.model.input.new_rows.clone()
     while not training.is_done:
         training.update()
-    return before, numbers()
+    geometry = measure(material.subject(training.model.matrix, before)).numbers
+    return geometry | _told(training, material)
 
 
-def _shown(values: list[float | None]) -> str:
+def _told(training: Training, material: Material) -> Numbers:
+    model, size = training.model, material.vocabulary.base_size
+    losses = training.evaluate(lambda blocks: validate(model, material.corpus, size, blocks))
+    return losses | training.evaluate(lambda passages: gaps_of(model, material, passages))
+
+
+def _figures(arm: str, found: list[Numbers], shown: dict[str, str]) -> Iterable[Figure]:
+    return [Figure(f"{arm}: {what}", _shown([one[at] for one in found]), "") for what, at in shown.items()]
+
+
+def _mean(found: list[Numbers], address: str) -> float:
+    return interval([value for one in found if (value := one[address]) is not None]).mean
+
+
+def _shown(values: Sequence[float | None]) -> str:
     """Mean and half the width of its interval, where there are several."""
     known = interval([value for value in values if value is not None])
     return f"{known.mean:.3f}" if known.count == 1 else f"{known.mean:.3f} ± {known.high - known.mean:.3f}"
 
 
+PARTS = {
+    "starts": partial(starts, "tiny", SEEDS, STARTS),
+    "ablation": partial(
+        starts, "tiny", SEEDS, {name: [*STARTS["distilled"], *words] for name, words in VARIANTS.items()}
+    ),
+    "slow": partial(trained, 0.0011),
+    "fast": partial(trained, 0.01),
+    "smollm2": partial(starts, "smollm2", SEEDS[:1], {name: STARTS[name] for name in ("piece_mean", "distilled")}),
+}
+
 if __name__ == "__main__":
-    main()
+    publish_parts("teaching", PARTS)

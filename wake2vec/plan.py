@@ -120,7 +120,8 @@ def plan_trial(
     targets = training.micro_batch_blocks * (config.corpus.block_tokens - 1)
     workspace = workspace_bytes(targets, len(model.matrix), model.operand.dtype, model.device)
     passing = {"activations of a pass": pass_bytes - workspace, "workspace of the loss": workspace}
-    observe("the making of the new rows")
+    if config.init.name == "distilled":
+        observe("the making of the new rows")
     start = time_start(config, material)
     observe("a part of a step")
     step = time_step(training, config.train.batch_blocks)

@@ -212,6 +212,36 @@ def spacing(sides: Sequence[Side]) -> list[Panel]:
     return [replace(panel, size_in=(4.2, 1.4)) for panel in _each(sides, "Spacing artefacts", draw)]
 
 
+EXPOSURES = {"seen_5_up": "5 times up", "seen_2_4": "2 to 4 times", "seen_1": "once", "unseen": "never"}
+"""Classes of new tokens by how often training met them, the lowest of the picture first, and their names there."""
+
+
+def untaught(sides: Sequence[Side]) -> list[Panel]:
+    """The loss on base tokens right behind a new one, by how often training met that, and the base model's own."""
+    address = "validation.loss_base_after_{}"
+    losses = {
+        side.title: [[side.number(address.format(name) + end) for name in EXPOSURES] for end in ("", "_null")]
+        for side in sides
+    }
+    every = np.array([loss for both in losses.values() for row in both for loss in row if loss is not None])
+
+    def draw(side: Side, ax: Axes) -> None:
+        label_axes(ax, "loss behind a new token, nats", "met in training")
+        for row, marker, colour, label in zip(
+            losses[side.title], ("o", "|"), (VERMILLION, INK), ("trial", "base, behind the pieces"), strict=True
+        ):
+            known = [(loss, at) for at, loss in enumerate(row) if loss is not None]
+            if known:
+                ax.plot(*zip(*known, strict=True), marker, color=colour, markersize=8, label=label)
+        if every.size:
+            ax.set_xlim(*window(every, every))
+        ax.set(ylim=(-0.6, len(EXPOSURES) + 0.4), yticks=range(len(EXPOSURES)), yticklabels=EXPOSURES.values())
+        if ax.get_legend_handles_labels()[1]:
+            ax.legend(loc="upper right", ncols=2)
+
+    return [replace(panel, size_in=(4.2, 2.0)) for panel in _each(sides, "Loss behind new tokens", draw)]
+
+
 def _each(sides: Sequence[Side], what: str, draw: Callable[[Side, Axes], None]) -> list[Panel]:
     return [Panel(f"{what} of {side.title}", partial(draw, side), size_in=SIZE_IN) for side in sides]
 

@@ -81,8 +81,17 @@ KNOWN = (
         more="of the nearest rows {geometry.neighbour_word_share} are words, {geometry.neighbour_piece_share} pieces "
         "of words, {geometry.neighbour_byte_share} bytes",
     ),
+    KnownIssue(
+        "Untaught rows",
+        "What a new row tells of its word, beside the word's base tokens: at 1 nothing, at 0 all that they tell. The "
+        "picture has the loss on the token behind it, by how often training met the new one.",
+        "teaching.hidden_gap",
+        "0",
+        "of words never seen in training {teaching.hidden_gap_unseen}; loss behind new tokens "
+        "{validation.loss_base_after_new}, the base reads {validation.loss_base_after_new_null} behind their pieces",
+    ),
 )
-"""The objectives first, then in the order of Phase 1's report."""
+"""The objectives first, then in the order of Phase 1's report, then what was found since."""
 
 
 def reading(issue: KnownIssue, numbers: Numbers, base_count: int, new_count: int) -> Reading:

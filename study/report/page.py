@@ -179,6 +179,7 @@ DRAW: dict[str, Callable[[Sequence[Side]], list[Panel]]] = {
     "geometry.top1_share_new": run_charts.spectra,
     "sample.spacing_rate": run_charts.spacing,
     "geometry.neighbour_cosine_mean": run_charts.neighbours,
+    "teaching.hidden_gap": run_charts.untaught,
 }
 """The picture of each known issue, on the same axes for all sides."""
 
