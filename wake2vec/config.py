@@ -33,11 +33,11 @@ Contexts = Literal["own", "spellings", "any"]
 Distilled = Literal["map", "rows"]
 DistilledNorm = Literal["base", "free"]
 DistilLoss = Literal["states", "cosine", "next_token"]
-HeadName = Literal["native", "tied"]
+HeadName = Literal["native", "tied", "untied"]
 Quantization = Literal["none", "nf4"]
 HeadKind = Literal["shared", "own", "replaced"]
-"""What a trial's head is: the input embedding itself, as the base has it; a matrix of its own, as the base has it; the
-input embedding, in place of the base's own head."""
+"""What a trial's head is: the input embedding itself, as the base has it; a matrix of its own, as the base has it or
+made of the input embedding; the input embedding, in place of the base's own head."""
 TRAINING_VERSION = 4
 """Raised when a change to the code makes trainings of equal configurations differ, and so all digests."""
 EARLIER_VERSIONS: tuple[int, ...] = ()
@@ -74,7 +74,8 @@ class ModelConfig(Section):
     """Folder of a Hugging Face causal language model, or its name on the hub."""
     head: HeadName = "native"
     """`native`: where the base has a head of its own, it is kept, and its rows are trained beside those of the input
-    embedding. `tied`: it is thrown away for the input embedding, as in Phase 1. One and the same on a tied base."""
+    embedding. `tied`: it is thrown away for the input embedding, as in Phase 1. One and the same on a tied base.
+    `untied`: as `native`, and a tied base gets a head of its own, which begins as a copy of its input embedding."""
     quantization: Quantization = "none"
     """`nf4`: the weights of the frozen body take 4 bits, so that 7B to 14B of them fit into a small GPU; rows and head
     aren't quantized: `wake2vec.training.quantized`. It needs the extra `quantized`."""
@@ -256,8 +257,8 @@ def _goes_without_saying(address: str, value: Any) -> bool:
 def head_kind(head: HeadName, fingerprints: Mapping[str, str]) -> HeadKind:
     """What a trial's head is by its knob and the hash of its base model."""
     if not fingerprints.get("model.path", "").endswith(OWN_HEAD):
-        return "shared"
-    return "own" if head == "native" else "replaced"
+        return "own" if head == "untied" else "shared"
+    return "replaced" if head == "tied" else "own"
 
 
 def content_hash(fingerprint: str) -> str:

@@ -37,7 +37,7 @@ from wake2vec.metrics.teaching import undefined_gaps
 from wake2vec.metrics.validation import target_counts
 from wake2vec.result import retention_hash
 from wake2vec.training.folder import check_model
-from wake2vec.training.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder
+from wake2vec.training.model import BaseModel, file_hash, fingerprint, load_base, load_tokenizer, resolve_folder, untied
 from wake2vec.workfolder import Numbers, checked_arrays, with_checksum, write_atomic
 
 logger = logging.getLogger(__name__)
@@ -134,6 +134,8 @@ def prepare(config: RunConfig, cache: Path | None = None, keep: bool = True) -> 
         config.model.quantization,
         config.machine.device,
     )
+    if config.model.head == "untied":
+        base = untied(base)
     retention = (config.retention, retention_hash(config) or "")
     material = _prepare(base, config.corpus, config.vocabulary, retention, tuple(inputs.items()), cache)
     if cache and keep and material.not_in_cache:

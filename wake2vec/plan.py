@@ -164,10 +164,11 @@ def _lasting_memory(training: Training, material: Material) -> dict[str, int]:
     what = "embedding matrix and head" if model.has_own_head else "embedding matrix"
     type_ = str(model.operand.dtype).removeprefix("torch.")
     beside = sum(matrix.bytes_beside_operand for matrix in matrices)
-    before = [rows.nbytes for rows in (material.base.rows, material.base.head_rows) if rows is not None]
+    before = {id(rows): rows.nbytes for rows in (material.base.rows, material.base.head_rows) if rows is not None}
+    on_cpu = model.device.type == "cpu"  # where the rows before training stay
     return {
         "frozen body": stored_bytes(material.base.body),
-        **({"base rows before training": sum(before)} if model.device.type == "cpu" else {}),  # they stay on the CPU
+        **({"base rows before training": sum(before.values())} if on_cpu else {}),
         f"{what}, {type_}": sum(matrix.operand.nbytes for matrix in matrices),
         **({"trained rows, float32": beside} if beside else {}),
         "gradient of the trained rows": sum(matrix.gradient.nbytes for matrix in matrices),
@@ -193,7 +194,7 @@ def _start_norms(model: EmbeddingModel, material: Material) -> StartNorms:
 
 HEAD_REASONS: dict[HeadKind, str] = {
     "shared": "the head is the input matrix",
-    "own": "the base's own head is kept",
+    "own": "the head is a matrix of its own",
     "replaced": "the head is the input matrix, by model.head=tied",
 }
 """Why a trial lacks the figures of those that have another head."""

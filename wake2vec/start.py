@@ -58,7 +58,7 @@ def start_training(config: RunConfig, material: Material) -> Training:
 def model_at_start(config: RunConfig, material: Material) -> EmbeddingModel:
     """What a trial begins with."""
     base, new_rows, head = material.base, initialise(config, material), None
-    if base.head_rows is not None and config.model.head == "native":
+    if base.head_rows is not None and config.model.head != "tied":
         head = material.base_rows_of("head_rows"), initialise(config, material, "head_rows")
     return EmbeddingModel(base.body, material.base_rows, new_rows, config.train.rows, base.scales, head)
 

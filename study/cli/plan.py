@@ -88,7 +88,7 @@ def _model_table(plan: TrialPlan, config: StudyConfig) -> Table:
 
 def _head_told(plan: TrialPlan) -> str:
     if plan.start_losses is None:
-        return "the base's own, kept and trained beside the input embedding"
+        return "a matrix of its own, trained beside the input embedding"
     before, after = plan.start_losses
     return (
         "the base's own is thrown away for the input embedding (model.head=tied): loss of some held-out blocks at step "

@@ -117,9 +117,9 @@ def kept_told(record: StudyRecord, *runs: Run) -> str:
 
 
 def head_told(result: RunResult) -> str:
-    """What became of a head that is a matrix of its own; empty where the base has none."""
+    """What became of a head that is a matrix of its own; empty where there is none."""
     if result.head == "own":
-        return "the base's own, kept and trained beside the input embedding"
+        return "a matrix of its own, trained beside the input embedding"
     before, after = (result.numbers.get(f"validation.{name}") for name in ("start_loss_own_head", "start_loss"))
     return tying_told(before, after) if result.head == "replaced" else ""
 

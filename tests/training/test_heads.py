@@ -132,6 +132,38 @@ def test_stopped_an_untied_trial_goes_on_bit_equal(
     assert outcome(other, tmp_path / "cut") != expected
 
 
+def test_untied_a_tied_base_begins_as_it_was_and_its_gradient_parts_in_two(vary: Vary, twins: Twins) -> None:
+    def start(base: str, head: str) -> Training:
+        config = vary(model={"path": str(twins[base]), "head": head}, init={"name": "piece_mean"})
+        return start_training(config, prepare(config))
+
+    ids = start("tied", "native").corpus.train[:4]["input_ids"]
+    losses = {}
+    for head in ("native", "untied"):
+        training = start("tied", head)
+        assert training.model.has_own_head == (head == "untied")
+        losses[head] = training.model.add_gradients(ids, 1.0), [of.gradient for of in training.model.trained.values()]
+    assert losses["untied"][0] == losses["native"][0]
+    (whole,), parts = (gradients for _, gradients in losses.values())
+    torch.testing.assert_close(sum(parts), whole, rtol=1e-4, atol=1e-4)
+    assert apart(parts[0], whole) > 0.1, "the control"
+    training = start("tied", "untied")
+    training.update()
+    training.update()
+    assert not torch.equal(training.model.matrix, training.model.head.matrix)
+
+
+def test_untied_is_native_where_the_base_has_a_head_and_a_trial_of_its_own_where_it_has_none(
+    vary: Vary, twins: Twins
+) -> None:
+    def digest(base: str, head: str) -> str:
+        config = vary(model={"path": str(twins[base]), "head": head})
+        return config.digest(fingerprint_inputs(config))
+
+    assert digest("untied", "untied") == digest("untied", "native")
+    assert len({digest("tied", head) for head in ("untied", "native", "tied")}) == 2
+
+
 def test_a_digest_is_todays_where_nothing_changed_and_another_where_two_matrices_are_trained(
     vary: Vary, twins: Twins
 ) -> None:

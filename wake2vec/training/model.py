@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -223,6 +223,12 @@ def load_base(
     )
 
 
+@lru_cache(maxsize=1)
+def untied(base: BaseModel) -> BaseModel:
+    """The same with a head of its own: where it is tied, one that begins as the input embedding is."""
+    return base if base.head_rows is not None else replace(base, head_rows=base.rows)
+
+
 def _set_matrices(
     model: PreTrainedModel, matrix: Float[Tensor, "vocabulary dim"], head: Float[Tensor, "vocabulary dim"]
 ) -> None:
@@ -272,7 +278,9 @@ def merged_model(
     with torch.no_grad():
         model.get_input_embeddings().weight.copy_(matrix)
         if head is not None:
-            model.get_output_embeddings().weight.copy_(head)
+            output = model.get_output_embeddings()
+            output.weight = nn.Parameter(torch.empty_like(output.weight))  # of a tied base it is the input's
+            output.weight.copy_(head)
     if head is None:
         model.get_output_embeddings().weight = model.get_input_embeddings().weight
     return model
