@@ -1,8 +1,9 @@
 """`python -m bench.teaching [PART ...]`: what new rows tell of their words, and what teaching them is worth.
 
 Parts: `starts` before any training, `ablation` of distillation, `slow` and `fast`: trained at two rates, each start
-given the same time. On the profile `tiny`, three seeds each, of initialisation, lessons and batch order, with 95 %
-intervals of their means. `smollm2`: the start alone on the model of that profile, one seed.
+given the same time, `heads`: with the head tied and untied. On the profile `tiny`, three seeds each, of initialisation,
+lessons and batch order, with 95 % intervals of their means. `smollm2`: the start alone on the model of that profile,
+one seed.
 """
 
 import math
@@ -15,11 +16,11 @@ from bench.figures import Figure, publish_parts
 from study.config import load_knobs
 from study.noise import interval
 from wake2vec import Numbers, RunConfig, prepare
+from wake2vec.evaluator import Evaluator
 from wake2vec.inputs import Material
-from wake2vec.metrics.measure import measure
 from wake2vec.metrics.validation import validate
 from wake2vec.start import initialise, start_training
-from wake2vec.training.train import Training
+from wake2vec.training.train import Stopwatch, Training
 from wake2vec.trial import figures_of_base, gaps_of
 
 SEEDS = (42, 43, 44)
@@ -38,6 +39,7 @@ TOLD = {
 }
 TRAINED = {
     "loss": "validation.loss",
+    "loss on base tokens": "validation.loss_base_targets",
     "norm gap d": "geometry.norm_gap_d",
     "isotropy": "geometry.isotropy_new",
     "collapse": "geometry.collapse_share",
@@ -45,6 +47,11 @@ TRAINED = {
     "loss on targets seen once": "validation.loss_seen_1_targets",
     "loss on targets never seen": "validation.loss_new_unseen_targets",
     **TOLD,
+}
+OF_HEADS = {
+    f"{name}, head": address.replace("geometry.", "geometry.head.")
+    for name, address in TRAINED.items()
+    if address.startswith("geometry.")
 }
 STEPS = 120
 VARIANTS: dict[str, list[str]] = {
@@ -108,6 +115,16 @@ def trained(rate: float, folder: Path) -> Iterator[Figure]:
     yield Figure("distilled: collapse", collapse, "", "<= .1", collapse <= 0.1)
 
 
+def heads(rate: float, folder: Path) -> Iterator[Figure]:
+    """One matrix or two: what a row that is never right does where the head is its own."""
+    for start in ("gaussian, noise 1", "piece_mean", "distilled"):
+        for head in ("native", "untied"):
+            words = [*STARTS[start], f"model.head={head}", f"train.lr={rate}", f"train.steps={STEPS}"]
+            found = [_after_training(load_knobs("tiny", [*words, f"seed={seed}"])) for seed in SEEDS]
+            shown = OF_HEADS if head == "untied" else {}
+            yield from _figures(f"{start}, {'tied' if head == 'native' else head}", found, TRAINED | shown)
+
+
 def steps_of_distillation(rate: float) -> tuple[int, float]:
     """As many training steps as distillation takes CPU time, rounded up, and not."""
     config = load_knobs("tiny", [*STARTS["distilled"], f"train.lr={rate}", "train.steps=20"])
@@ -128,11 +145,10 @@ def steps_of_distillation(rate: float) -> tuple[int, float]:
 def _after_training(config: RunConfig) -> Numbers:
     material = prepare(config)
     training = start_training(config, material)
-    before = training.model.input.new_rows.clone()
+    evaluate = Evaluator(training, material, lambda: None, Stopwatch())
     while not training.is_done:
         training.update()
-    geometry = measure(material.subject(training.model.matrix, before)).numbers
-    return geometry | _told(training, material)
+    return evaluate() | _told(training, material)
 
 
 def _told(training: Training, material: Material) -> Numbers:
@@ -162,6 +178,7 @@ PARTS = {
     ),
     "slow": partial(trained, 0.0011),
     "fast": partial(trained, 0.01),
+    "heads": partial(heads, 0.01),
     "smollm2": partial(starts, "smollm2", SEEDS[:1], {name: STARTS[name] for name in ("piece_mean", "distilled")}),
 }
 
