@@ -51,6 +51,9 @@ ADDED_KNOBS: dict[str, Any] = {
     "init.distil_steps": 30,
     "init.distil_what": "map",
     "model.head": "tied",
+    "train.finish_rare": 1,
+    "train.finish_share": 0.3,
+    "train.finish_steps": 0,
     "model.quantization": "none",
     "train.keep": "last",
     "train.keep_by": "validation.loss",
@@ -144,6 +147,13 @@ class TrainConfig(Section):
     where the device multiplies it natively, else float16 on a GPU and float32 on a CPU: `wake2vec.training.device`."""
     evaluate_every_steps: int = Field(300, ge=1, le=MOST)
     """Validation and geometry are measured at step 0, every so many steps, and at the end."""
+    finish_steps: int = Field(0, ge=0, le=MOST)
+    """After the last update, steps in which rows that training hardly reached are made anew of their words' pieces:
+    `wake2vec.training.finish`. 0: they stay, as in Phase 1."""
+    finish_rare: int = Field(1, ge=0, le=MOST)
+    """Rows that the training blocks hold at most so often are made anew."""
+    finish_share: float = Field(0.3, ge=0, le=MOST_SCALE)
+    """Of the next-token loss beside distillation, in gradients of the same length."""
     keep: Literal["last", "best"] = "last"
     """Which rows are the trial's: those after its last update, as in Phase 1, or those of its best evaluation."""
     keep_by: str = "validation.loss"

@@ -13,7 +13,15 @@ from wake2vec.metrics.measure import of_head as as_of_head
 from wake2vec.metrics.readings import Measured
 from wake2vec.metrics.registry import ALL_METRICS, GEOMETRY, HEAD_METRICS, OF_HEAD
 from wake2vec.metrics.validation import losses_without_targets
-from wake2vec.probe import time_geometry, time_samples, time_start, time_step, time_validation, with_distil_steps
+from wake2vec.probe import (
+    time_finish,
+    time_geometry,
+    time_samples,
+    time_start,
+    time_step,
+    time_validation,
+    with_distil_steps,
+)
 from wake2vec.start import start_training, with_own_head
 from wake2vec.training.device import check_device
 from wake2vec.training.embedding_model import EmbeddingModel
@@ -74,7 +82,7 @@ class TrialPlan:
     step: Estimate
     evaluation: Estimate
     ending: Estimate
-    """Samples and last measurements of a trial."""
+    """Finish, samples and last measurements of a trial."""
     checkpoint_bytes: int
     result_bytes: int
 
@@ -130,6 +138,9 @@ def plan_trial(
     geometries = [time_geometry(material.subject(of.matrix, name=name)) for name, of in model.trained.items()]
     observe("the beginning of a sample")
     samples = time_samples(training, material, config)
+    if config.train.finish_steps:
+        observe("the finish")
+    finish = time_finish(training, material, config)
     return TrialPlan(
         device=device_name(model.device),
         precision=str(model.operand.dtype).removeprefix("torch."),
@@ -146,7 +157,7 @@ def plan_trial(
         start=start,
         step=step,
         evaluation=total([validation, *(now for now, _ in geometries)]),
-        ending=total([samples, *(end for _, end in geometries)]),
+        ending=total([finish, samples, *(end for _, end in geometries)]),
         checkpoint_bytes=sum(tensor.nbytes for tensor in state.tensors.values()) + best_bytes,
         result_bytes=sum(matrix.trained_rows.nbytes for matrix in model.trained.values()),
     )

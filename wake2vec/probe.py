@@ -12,13 +12,14 @@ from wake2vec.config import RunConfig
 from wake2vec.inputs import Material
 from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.readings import Subject
-from wake2vec.start import initialise
+from wake2vec.start import finisher, initialise
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.timing import Estimate, foretell, seconds_of
 from wake2vec.training.train import Training
 from wake2vec.workfolder import Numbers
 
-START_S, PASSES_S, ROWS_S, VALIDATION_S, GEOMETRY_S, LAST_GEOMETRY_S, SAMPLES_S = 6.0, 16.0, 4.0, 5.0, 6.0, 2.0, 3.0
+START_S, FINISH_S, SAMPLES_S = 6.0, 6.0, 3.0
+PASSES_S, ROWS_S, VALIDATION_S, GEOMETRY_S, LAST_GEOMETRY_S = 16.0, 4.0, 5.0, 6.0, 2.0
 """What each of the measurements may take; the least that each has to do may take longer on a busy machine."""
 LEAST_TARGETS = 16
 SHARES = 32
@@ -41,6 +42,19 @@ def time_start(config: RunConfig, material: Material) -> Estimate:
 
 def with_distil_steps(config: RunConfig, steps: int) -> RunConfig:
     return config.model_copy(update={"init": config.init.model_copy(update={"distil_steps": steps})})
+
+
+def time_finish(training: Training, material: Material, config: RunConfig) -> Estimate:
+    """What is done after the last update, if anything is; it changes rows."""
+    steps = config.train.finish_steps
+    if not steps:
+        return Estimate(0.0, 0.0, 0.0)
+
+    def seconds_with(few: int) -> float:
+        fewer = config.model_copy(update={"train": config.train.model_copy(update={"finish_steps": few})})
+        return seconds_of(finisher(fewer, material, training), material.device)
+
+    return foretell(seconds_with, _doublings(1, steps), FINISH_S)
 
 
 def time_step(training: Training, batch_blocks: int) -> Estimate:

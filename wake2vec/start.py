@@ -1,5 +1,6 @@
 """What a trial begins with: its new rows, its model, its training at step 0."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from wake2vec.errors import CorpusError
 from wake2vec.inputs import Material
 from wake2vec.training.distil import CONTEXTS, distil
 from wake2vec.training.embedding_model import EmbeddingModel, TrainedMatrix
+from wake2vec.training.finish import finish
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial
 from wake2vec.training.machine import micro_batch_blocks
 from wake2vec.training.train import Training
 
-HEAD_STREAM, LESSON_STREAM = 1, 2
-"""Of the draws for the head's new rows and for distillation, beside those for the input's, which are the seed's own."""
+HEAD_STREAM, LESSON_STREAM, FINISH_STREAM = 1, 2, 3
+"""Of the draws for the head's new rows, for distillation and for the finish; those for the input's new rows are the
+seed's own."""
 
 
 def initialise(config: RunConfig, material: Material, name: str = "rows") -> Float[Tensor, "new dim"]:
@@ -71,12 +74,37 @@ def with_own_head(model: EmbeddingModel, material: Material, config: RunConfig) 
     return model.with_head(TrainedMatrix(base, new, "new", model.operand.dtype))
 
 
+def finisher(config: RunConfig, material: Material, training: Training) -> Callable[[], None]:
+    """What is to be done after the last update, once or again: `wake2vec.training.finish`, or nothing.
+
+    Raises:
+        CorpusError: it is asked for, and no row that it makes anew stands in the text.
+    """
+    rare = torch.nonzero(material.corpus.new_counts_train <= config.train.finish_rare).flatten()
+    if not config.train.finish_steps or not len(rare):
+        return lambda: None
+    chosen = rare.tolist()
+    _lessons(config, material, FINISH_STREAM, chosen)  # now, and not when all is trained
+
+    def work() -> None:
+        at_once = min(CONTEXTS, max(1, training.micro_batch_blocks * config.corpus.block_tokens // (LEFT + RIGHT)))
+        lessons = _lessons(config, material, FINISH_STREAM, chosen)
+        pieces = [material.pieces[number] for number in chosen]
+        finish(training, rare, pieces, lessons, config.init, config.train, at_once)
+
+    return work
+
+
+def _lessons(config: RunConfig, material: Material, stream: int, chosen: list[int] | None = None) -> Lessons:
+    corpus = config.corpus
+    text, _ = split_text(read_text(Path(corpus.path), "corpus", CorpusError), corpus.validation_share)
+    only = None if chosen is None else set(chosen)
+    return Lessons(text, material.vocabulary, config.init.distil_contexts, _stream(config.seed, stream), only)
+
+
 def _distil(config: RunConfig, material: Material, start: Float[Tensor, "new dim"]) -> Float[Tensor, "new dim"]:
     """These rows of the input embedding, taught in passages of the training text."""
-    corpus, base = config.corpus, material.base
-    text, _ = split_text(read_text(Path(corpus.path), "corpus", CorpusError), corpus.validation_share)
-    seed = _stream(config.seed, LESSON_STREAM)
-    lessons = Lessons(text, material.vocabulary, config.init.distil_contexts, seed)
+    base, lessons = material.base, _lessons(config, material, LESSON_STREAM)
     model = EmbeddingModel(base.body, material.base_rows, start.to(material.device), "new", base.scales)
     at_once = micro_batch_blocks(model, LEFT + RIGHT, CONTEXTS, config.machine)
     return distil(model, material.base_rows, material.head_rows, material.pieces, lessons, config.init, at_once)

@@ -34,7 +34,7 @@ from wake2vec.result import (
     versions_of_metrics,
     write_result,
 )
-from wake2vec.start import start_training, with_own_head
+from wake2vec.start import finisher, start_training, with_own_head
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.training.device import check_device
 from wake2vec.training.embedding_model import EmbeddingModel
@@ -86,9 +86,10 @@ def run(
         material = prepare(config, cache)
     with watch("start"):
         training = start_training(config, material)
+        finish = finisher(config, material, training)
     try:
         evaluate = Evaluator(training, material, lambda: with_own_head(training.model, material, config), watch)
-        numbers = _train(training, evaluate, config, folder, observe, stop, watch)
+        numbers = _train(training, evaluate, finish, config, folder, observe, stop, watch)
     except (TrialFailedError, TrialAbandoned):
         discard_checkpoints(folder.checkpoints_path)
         raise
@@ -115,6 +116,7 @@ def _ended_before(folder: WorkFolder) -> RunResult | None:
 def _train(
     training: Training,
     evaluate: Evaluator,
+    finish: Callable[[], None],
     config: RunConfig,
     folder: WorkFolder,
     observe: Observer,
@@ -130,7 +132,7 @@ def _train(
             training.restore(state)
             best.restore(state)
         written_at = time.monotonic()
-        for step, numbers in train(training, evaluate, watch):
+        for step, numbers in train(training, evaluate, finish, watch):
             best.offer(step, numbers, training.model)
             observe(log.add(step, numbers))
             stopping = stop()

@@ -185,6 +185,8 @@ def computed(record: StudyRecord) -> str:
     parts = {"train": "training", "validate": "validation", "geometry": "geometry", "sample": "samples"}
     if result.config.init.name == "distilled":
         parts = {"start": "new rows", **parts}
+    if result.config.train.finish_steps:
+        parts["finish"] = "the finish"
     total = result.seconds.get("total", 0.0) or 1.0
     shares = ", ".join(f"{words} {result.seconds.get(key, 0.0) / total:.0%}" for key, words in parts.items())
     times = [own.time_s for trial in record.trained for own in record.progress(trial.digest)]

@@ -63,5 +63,5 @@ def test_each_word_comes_once_a_round() -> None:
 
 
 def test_without_any_whole_word_what_helps_is_said() -> None:
-    with pytest.raises(CorpusError, match=r"give init\.name=piece_mean"):
+    with pytest.raises(CorpusError, match=r"give init\.name=piece_mean and train\.finish_steps=0"):
         Lessons("nothing of the list stands here", vocabulary_of("riverrun"), "any", 0)

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Container
 
 import numpy as np
 
@@ -22,8 +23,19 @@ class Lessons:
     `contexts` lets it; the others have no lesson.
     """
 
-    def __init__(self, text: str, vocabulary: ExtendedVocabulary, contexts: Contexts, seed: int) -> None:
-        """Raises CorpusError: none of the words has a lesson."""
+    def __init__(
+        self,
+        text: str,
+        vocabulary: ExtendedVocabulary,
+        contexts: Contexts,
+        seed: int,
+        chosen: Container[int] | None = None,
+    ) -> None:
+        """`chosen`: the words that have lessons, by number; None: all.
+
+        Raises:
+            CorpusError: none of them has one.
+        """
         self._text, self._vocabulary = text, vocabulary
         own = whole_places(text, set(vocabulary.words))
         spellings: dict[str, list[Span]] = defaultdict(list)
@@ -32,14 +44,18 @@ class Lessons:
             for word, spans in whole_places(text, {word.casefold() for word in vocabulary.words}, fold=True).items():
                 spellings[word] = spans
         rest = anywhere if contexts == "any" else []
-        places = {number: own.get(word) or spellings[word.casefold()] for number, word in enumerate(vocabulary.words)}
+        places = {
+            number: own.get(word) or spellings[word.casefold()]
+            for number, word in enumerate(vocabulary.words)
+            if chosen is None or number in chosen
+        }
         self._places = {number: found or rest for number, found in places.items() if found or rest}
         self._random = np.random.default_rng(seed)
         self._left: list[int] = []
         if not self._places or self.draw(len(self._places)) is None:
             raise CorpusError(
-                "init.name=distilled needs new words that stand in the training text as whole words: none does in this "
-                "form; give init.name=piece_mean"
+                "distillation needs new words that stand in the training text as whole words: none does in this form; "
+                "give init.name=piece_mean and train.finish_steps=0"
             )
         self._random, self._left = np.random.default_rng(seed), []
 

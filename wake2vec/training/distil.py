@@ -57,7 +57,7 @@ def distil(
     learner: nn.Module
     optimizer: torch.optim.Optimizer
     if config.distil_what == "map":
-        learner, rate = SharedMap(start, base_rows, pieces), config.distil_rate / width
+        learner, rate = SharedMap(base_rows, pieces), config.distil_rate / width
         optimizer = torch.optim.Adam(learner.parameters(), lr=rate, betas=BETAS)
     else:
         learner = nn.Embedding.from_pretrained(start.clone(), freeze=False, sparse=True)
@@ -80,9 +80,8 @@ def distil(
         rows = rows_of(ids)
         model.input.new_rows[ids] = rows.detach()
         model.refresh()
-        gradient, at_once, scale = _finite_gradient(model, passages, distance, at_once, scale, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / config.distil_steps)
+        gradient, at_once, scale = finite_gradient(model, passages, distance, at_once, scale, step)
+        set_rate(optimizer, rate, step, config.distil_steps)
         optimizer.zero_grad()
         rows.backward(gradient)
         optimizer.step()
@@ -91,30 +90,39 @@ def distil(
         return torch.cat([rows_of(part) for part in parts])
 
 
+def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
+    """Of the step, from 0: linear up to the peak, then linear to 0 after the last one."""
+    for group in optimizer.param_groups:
+        group["lr"] = peak * min(1.0, (step + 1) / WARMUP_STEPS) * (1 - step / steps)
+
+
 class SharedMap(nn.Module):
-    """row = start + [mean of the pieces' rows, the first one's, the last one's, a constant] @ weight, weight from 0.
+    """row = mean of the pieces' rows + [that mean, the first's, the last's, a constant] @ weight; weight from 0.
 
     The constant is as large as the entries of a row, so that a step means the same on every model.
     """
 
-    def __init__(
-        self,
-        start: Float[Tensor, "new dim"],
-        base_rows: Float[Tensor, "base dim"],
-        pieces: Sequence[Sequence[int]],
-    ) -> None:
+    def __init__(self, base_rows: Float[Tensor, "base dim"], pieces: Sequence[Sequence[int]]) -> None:
+        """`pieces`: base ids of each word, at least one; the base rows are read where they lie."""
         super().__init__()
-        self._start, self._base_rows, self._pieces = start, base_rows, pieces
+        self._base_rows, device, width = base_rows, base_rows.device, base_rows.shape[1]
+        lists = [torch.tensor(ids) for ids in pieces]
+        self._pieces = nn.utils.rnn.pad_sequence(lists, batch_first=True).to(device)
+        self._counts = torch.tensor([len(ids) for ids in pieces], device=device)
         self._constant = base_rows.square().mean().sqrt()
-        self.weight = nn.Parameter(torch.zeros(3 * start.shape[1] + 1, start.shape[1]))
+        self.weight = nn.Parameter(torch.zeros(3 * width + 1, width))
 
-    def forward(self, ids: Int[Tensor, " some"]) -> Float[Tensor, "some dim"]:
-        features = torch.stack([self._features(self._pieces[number]) for number in ids.tolist()])
-        return self._start[ids] + features.to(self._start.device) @ self.weight
+    def forward(self, words: Int[Tensor, " some"]) -> Float[Tensor, "some dim"]:
+        features = self._features(words.to(self._base_rows.device)).to(self.weight.device)
+        return features[:, : self.weight.shape[1]] + features @ self.weight
 
-    def _features(self, pieces: Sequence[int]) -> Float[Tensor, " features"]:
-        rows = self._base_rows[list(pieces)]
-        return torch.cat([rows.mean(0), rows[0], rows[-1], self._constant[None]])
+    def _features(self, words: Int[Tensor, " some"]) -> Float[Tensor, "some features"]:
+        pieces, counts = self._pieces[words], self._counts[words]
+        is_piece = torch.arange(pieces.shape[1], device=pieces.device) < counts[:, None]
+        means = F.embedding_bag(pieces[is_piece], self._base_rows, counts.cumsum(0) - counts, mode="mean")
+        last = pieces.gather(1, counts[:, None] - 1).squeeze(1)
+        constant = self._constant.expand(len(words), 1)
+        return torch.cat([means, self._base_rows[pieces[:, 0]], self._base_rows[last], constant], dim=1)
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,7 @@ class Distance:
         return (logits if cap is None else cap * (logits / cap).tanh()).log_softmax(1)
 
 
-def _finite_gradient(
+def finite_gradient(
     model: EmbeddingModel, passages: Passages, distance: Distance, at_once: int, scale: float, step: int
 ) -> tuple[Float[Tensor, "some dim"], int, float]:
     """Of the mean distance, for the new rows that are read; with how many passages at once, at which loss scale."""
@@ -173,10 +181,11 @@ def distance_and_gradient(
 ) -> tuple[float, Float[Tensor, "some dim"]]:
     """The mean over the positions, and its gradient for the rows of `new_ids`: made of `scale` times the mean.
 
-    The model's base rows are those of the teacher, and aren't trained.
+    The teacher is the same model reading base tokens.
     """
     total, device, count, ids = 0.0, model.device, len(passages.positions), new_ids(model, passages)
-    model.input.gradient[ids] = 0
+    of_new = model.input.gradient[len(model.input.gradient) - len(model.input.new_rows) :]
+    of_new[ids] = 0
     for first in range(0, passages.count, at_once):
         held = passages.positions[:, 0].ge(first) & passages.positions[:, 0].lt(first + at_once)
         passage, at, base_at = passages.positions[held].to(device).unbind(1)
@@ -187,4 +196,4 @@ def distance_and_gradient(
             lambda states, place=(passage - first, at), taught=taught: distance(states[place], taught),  # type: ignore[misc]
             scale / count,
         )
-    return total / count, model.input.gradient[ids] / scale
+    return total / count, of_new[ids] / scale

@@ -104,9 +104,7 @@ class Training:
         """
         config = self._config
         lr = lr_at(self.step, steps=config.steps, peak=config.lr, warmup_share=config.warmup_share)
-        batch = batch_at(self.step, blocks=len(self.corpus.train), batch_blocks=config.batch_blocks, seed=self._seed)
-        ids = self.corpus.train[batch]["input_ids"].to(self.model.device)
-        loss, grad_norm = self._fitting(lambda: self._finite_gradient(ids, lr))
+        loss, grad_norm = self.next_token_gradient(self.step, lr)
         for optimizer in self._optimizers.values():
             optimizer.param_groups[0]["lr"] = lr
         self.optimizer_step()
@@ -114,6 +112,13 @@ class Training:
         if self._dtype is torch.float16 and self.step % STEPS_TO_RAISE_SCALE == 0:
             self._loss_scale = min(2 * self._loss_scale, HIGHEST_LOSS_SCALE)
         return {"training.lr": lr, "training.loss": loss, "training.grad_norm": grad_norm}
+
+    def next_token_gradient(self, step: int, lr: float) -> tuple[float, float]:
+        """Put the gradient of that step's batch, clipped, where the optimizers look; give its loss and norm."""
+        config = self._config
+        batch = batch_at(step, blocks=len(self.corpus.train), batch_blocks=config.batch_blocks, seed=self._seed)
+        ids = self.corpus.train[batch]["input_ids"].to(self.model.device)
+        return self._fitting(lambda: self._finite_gradient(ids, lr))
 
     def optimizer_step(self) -> None:
         """Move the rows by the gradient that stands there."""
@@ -224,12 +229,18 @@ def _norm_of(gradients: list[Tensor]) -> Tensor:
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
 
 
-def train(training: Training, evaluate: Callable[[], Numbers], watch: Stopwatch) -> Iterator[tuple[int, Numbers]]:
+def train(
+    training: Training, evaluate: Callable[[], Numbers], finish: Callable[[], None], watch: Stopwatch
+) -> Iterator[tuple[int, Numbers]]:
     """Train to the end, and yield (updates done, figures): `evaluate()` when it is due, `training.*` after each update.
 
-    Evaluation is due at step 0, every `evaluate_every_steps`, and after the last update.
+    Evaluation is due at step 0, every `evaluate_every_steps`, and after the last update. Before that one `finish()` is
+    called, again where a trial goes on that had ended with it: it is idempotent.
     """
     while True:
+        if training.is_done:
+            with watch("finish"):
+                finish()
         if training.is_evaluation_due:
             yield training.step, evaluate()
         if training.is_done:
