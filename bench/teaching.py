@@ -1,14 +1,14 @@
 """`python -m bench.teaching [PART ...]`: what new rows tell of their words, and what teaching them is worth.
 
 Parts: `starts` before any training, `ablation` of distillation, `slow` and `fast`: trained at two rates, each start
-given the same time, `heads`: with the head tied and untied. On the profile `tiny`, three seeds each, of initialisation,
-lessons and batch order, with 95 % intervals of their means. `smollm2`: the start alone on the model of that profile,
-one seed.
+given the same time, `finish`: rare rows made anew after training, against more training; `heads`: with the head tied
+and untied. On the profile `tiny`, three seeds each, of initialisation, lessons and batch order, with 95 % intervals of
+their means. `smollm2`: the start alone on the model of that profile, one seed.
 """
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.evaluator import Evaluator
 from wake2vec.inputs import Material
 from wake2vec.metrics.validation import validate
-from wake2vec.start import initialise, start_training
+from wake2vec.start import finisher, initialise, start_training
 from wake2vec.training.train import Stopwatch, Training
 from wake2vec.trial import figures_of_base, gaps_of
 
@@ -53,7 +53,7 @@ OF_HEADS = {
     for name, address in TRAINED.items()
     if address.startswith("geometry.")
 }
-STEPS = 120
+STEPS, FINISH_STEPS = 120, 30
 VARIANTS: dict[str, list[str]] = {
     "as it is": [],
     "10 steps": ["init.distil_steps=10"],
@@ -125,20 +125,65 @@ def heads(rate: float, folder: Path) -> Iterator[Figure]:
             yield from _figures(f"{start}, {'tied' if head == 'native' else head}", found, TRAINED | shown)
 
 
+def finished(folder: Path) -> Iterator[Figure]:
+    """At equal time: a trial that makes its rare rows anew, and one that is trained for as many steps more instead."""
+    settings = [*STARTS["gaussian, noise 1"], "train.lr=0.01", "train.steps=20", f"train.finish_steps={FINISH_STEPS}"]
+    config = load_knobs("tiny", settings)
+    material = prepare(config)
+    extra, cost = in_steps(config, lambda training: finisher(config, material, training)())
+    yield Figure(f"finish of {FINISH_STEPS} steps", cost, "training steps")
+    for start, rate in (("gaussian, noise .1 (Phase 1)", 0.0011), ("gaussian, noise 1", 0.01), ("piece_mean", 0.01)):
+        found: Measured = {}
+        for arm, words in {
+            "control": [f"train.steps={STEPS + extra}"],
+            "finish": [f"train.steps={STEPS}", f"train.finish_steps={FINISH_STEPS}"],
+            "finish, no share of the text": [
+                f"train.steps={STEPS}",
+                f"train.finish_steps={FINISH_STEPS}",
+                "train.finish_share=0",
+            ],
+        }.items():
+            configs = [load_knobs("tiny", [*STARTS[start], f"train.lr={rate}", *words, f"seed={at}"]) for at in SEEDS]
+            found[arm] = [_after_training(config) for config in configs]
+            yield from _figures(f"{start} at {rate}, {arm}", found[arm], TRAINED)
+        yield from _bars_of_finish(f"{start} at {rate}", found)
+
+
+def _bars_of_finish(name: str, found: Measured) -> Iterator[Figure]:
+    def apart(address: str) -> list[float]:
+        return [
+            (one[address] or 0.0) - (other[address] or 0.0)
+            for one, other in zip(found["finish"], found["control"], strict=True)
+        ]
+
+    loss = apart("validation.loss")
+    yield Figure(f"{name}, loss: finish less control", _shown(loss), "", "<= 0", interval(loss).mean <= 0)
+    for what in ("loss on targets seen once", "loss on targets never seen"):
+        rare = apart(TRAINED[what])
+        yield Figure(f"{name}, {what}: finish less control", _shown(rare), "", "<= -1", interval(rare).mean <= -1)
+    gap, collapse = (abs(_mean(found["finish"], f"geometry.{at}")) for at in ("norm_gap_d", "collapse_share"))
+    yield Figure(f"{name}, finish: |d|", gap, "", "<= .2", gap <= 0.2)
+    yield Figure(f"{name}, finish: collapse", collapse, "", "<= .1", collapse <= 0.1)
+
+
 def steps_of_distillation(rate: float) -> tuple[int, float]:
     """As many training steps as distillation takes CPU time, rounded up, and not."""
     config = load_knobs("tiny", [*STARTS["distilled"], f"train.lr={rate}", "train.steps=20"])
     material = prepare(config)
-    initialise(config, material)  # warms up
-    began = time.process_time()
-    initialise(config, material)
-    start = time.process_time() - began
-    training = start_training(config, material)
+    return in_steps(config, lambda training: initialise(config, material))
+
+
+def in_steps(config: RunConfig, work: Callable[[Training], object]) -> tuple[int, float]:
+    """CPU time of the work, in training steps: rounded up, and not."""
+    training = start_training(config, prepare(config))
     training.update()
-    began = time.process_time()
-    for _ in range(10):
-        training.update()
-    cost = start / ((time.process_time() - began) / 10)
+    work(training)  # warms up
+    seconds = []
+    for part in (lambda: work(training), lambda: [training.update() for _ in range(10)]):
+        began = time.process_time()
+        part()
+        seconds.append(time.process_time() - began)
+    cost = 10 * seconds[0] / seconds[1]
     return math.ceil(cost), cost
 
 
@@ -146,8 +191,10 @@ def _after_training(config: RunConfig) -> Numbers:
     material = prepare(config)
     training = start_training(config, material)
     evaluate = Evaluator(training, material, lambda: None, Stopwatch())
+    finish = finisher(config, material, training)
     while not training.is_done:
         training.update()
+    finish()
     return evaluate() | _told(training, material)
 
 
@@ -171,13 +218,14 @@ def _shown(values: Sequence[float | None]) -> str:
     return f"{known.mean:.3f}" if known.count == 1 else f"{known.mean:.3f} ± {known.high - known.mean:.3f}"
 
 
-PARTS = {
+PARTS: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "starts": partial(starts, "tiny", SEEDS, STARTS),
     "ablation": partial(
         starts, "tiny", SEEDS, {name: [*STARTS["distilled"], *words] for name, words in VARIANTS.items()}
     ),
     "slow": partial(trained, 0.0011),
     "fast": partial(trained, 0.01),
+    "finish": finished,
     "heads": partial(heads, 0.01),
     "smollm2": partial(starts, "smollm2", SEEDS[:1], {name: STARTS[name] for name in ("piece_mean", "distilled")}),
 }
