@@ -310,7 +310,8 @@ class PostgresFence:
             while not self._connection.locks(study_key(self.name), MLFLOW):
                 if time.monotonic() > until:
                     raise InUseError(
-                        f"MLflow is told by another driver's process for {LONGEST_WAIT_S:g} s; is one suspended?"
+                        f"MLflow is told by another driver's process for {LONGEST_WAIT_S:g} s, which brings much or is "
+                        "suspended; what is lacking is brought later"
                     )
                 time.sleep(SECONDS_BETWEEN_TRIES)
         except ConnectionLostError:
