@@ -1,8 +1,8 @@
 """`python -m bench.teaching [PART ...]`: what new rows tell of their words, and what teaching them is worth.
 
-Parts: `starts` before any training, `ablation` of distillation, `slow` and `fast`: trained at two rates, each start
-given the same time, `finish`: rare rows made anew after training, against more training; `heads`: with the head tied
-and untied. On the profile `tiny`, three seeds each, of initialisation, lessons and batch order, with 95 % intervals of
+Parts: `starts` before any training, `ablation` of distillation, `slow`, `fast`, `long`: trained at two rates, or for
+five times as long, each start given the same time; `finish`, `finish_long`: rare rows made anew after training, against
+more training; `heads`: with the head tied and untied. On the profile `tiny`, three seeds each, of initialisation, lessons and batch order, with 95 % intervals of
 their means. `smollm2`: the start alone on the model of that profile, one seed.
 """
 
@@ -53,7 +53,8 @@ OF_HEADS = {
     for name, address in TRAINED.items()
     if address.startswith("geometry.")
 }
-STEPS, FINISH_STEPS = 120, 30
+STEPS, LONG, FINISH_STEPS = 120, 600, 30
+PHASE1 = "gaussian, noise .1 (Phase 1)", 0.0011
 VARIANTS: dict[str, list[str]] = {
     "as it is": [],
     "10 steps": ["init.distil_steps=10"],
@@ -90,13 +91,13 @@ def starts(profile: str, seeds: Sequence[int], arms: dict[str, list[str]], folde
         yield Figure("hidden gap, never seen: distilled / piece_mean", share, "", "<= .55", share <= 0.55)
 
 
-def trained(rate: float, folder: Path) -> Iterator[Figure]:
+def trained(rate: float, length: int, arms: Sequence[str], folder: Path) -> Iterator[Figure]:
     """At equal time: starts that take none are trained for as many steps more as distillation lasts."""
     extra, cost = steps_of_distillation(rate)
     yield Figure("distillation", cost, "training steps")
     found: Measured = {}
-    for arm, words in STARTS.items():
-        steps = STEPS if arm == "distilled" else STEPS + extra
+    for arm in arms:
+        words, steps = STARTS[arm], length if arm == "distilled" else length + extra
         name = f"{arm}, {steps} steps"
         found[arm] = [
             _after_training(load_knobs("tiny", [*words, f"train.lr={rate}", f"train.steps={steps}", f"seed={seed}"]))
@@ -125,27 +126,22 @@ def heads(rate: float, folder: Path) -> Iterator[Figure]:
             yield from _figures(f"{start}, {'tied' if head == 'native' else head}", found, TRAINED | shown)
 
 
-def finished(folder: Path) -> Iterator[Figure]:
+def finished(length: int, starts: Sequence[tuple[str, float]], folder: Path) -> Iterator[Figure]:
     """At equal time: a trial that makes its rare rows anew, and one that is trained for as many steps more instead."""
     settings = [*STARTS["gaussian, noise 1"], "train.lr=0.01", "train.steps=20", f"train.finish_steps={FINISH_STEPS}"]
     config = load_knobs("tiny", settings)
     material = prepare(config)
     extra, cost = in_steps(config, lambda training: finisher(config, material, training)())
     yield Figure(f"finish of {FINISH_STEPS} steps", cost, "training steps")
-    for start, rate in (("gaussian, noise .1 (Phase 1)", 0.0011), ("gaussian, noise 1", 0.01), ("piece_mean", 0.01)):
+    for start, rate in starts:
         found: Measured = {}
         for arm, words in {
-            "control": [f"train.steps={STEPS + extra}"],
-            "finish": [f"train.steps={STEPS}", f"train.finish_steps={FINISH_STEPS}"],
-            "finish, no share of the text": [
-                f"train.steps={STEPS}",
-                f"train.finish_steps={FINISH_STEPS}",
-                "train.finish_share=0",
-            ],
+            f"control, {length + extra} steps": [f"train.steps={length + extra}"],
+            f"finish, {length} steps": [f"train.steps={length}", f"train.finish_steps={FINISH_STEPS}"],
         }.items():
             configs = [load_knobs("tiny", [*STARTS[start], f"train.lr={rate}", *words, f"seed={at}"]) for at in SEEDS]
-            found[arm] = [_after_training(config) for config in configs]
-            yield from _figures(f"{start} at {rate}, {arm}", found[arm], TRAINED)
+            found[arm.split(",")[0]] = [_after_training(config) for config in configs]
+            yield from _figures(f"{start} at {rate}, {arm}", found[arm.split(",")[0]], TRAINED)
         yield from _bars_of_finish(f"{start} at {rate}", found)
 
 
@@ -223,9 +219,11 @@ PARTS: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "ablation": partial(
         starts, "tiny", SEEDS, {name: [*STARTS["distilled"], *words] for name, words in VARIANTS.items()}
     ),
-    "slow": partial(trained, 0.0011),
-    "fast": partial(trained, 0.01),
-    "finish": finished,
+    "slow": partial(trained, 0.0011, STEPS, tuple(STARTS)),
+    "fast": partial(trained, 0.01, STEPS, ("gaussian, noise 1", "piece_mean", "distilled")),
+    "long": partial(trained, 0.0011, LONG, ("gaussian, noise .1 (Phase 1)", "piece_mean", "distilled")),
+    "finish": partial(finished, STEPS, (PHASE1, ("gaussian, noise 1", 0.01), ("piece_mean", 0.01))),
+    "finish_long": partial(finished, LONG, (PHASE1, ("piece_mean", 0.01))),
     "heads": partial(heads, 0.01),
     "smollm2": partial(starts, "smollm2", SEEDS[:1], {name: STARTS[name] for name in ("piece_mean", "distilled")}),
 }

@@ -331,7 +331,11 @@ def test_a_suspended_driver_holds_up_nobody_for_ever(server: Postgres, monkeypat
             assert (is_alone, too) == (True, False)
         with other.alone(lambda: False) as is_alone:
             assert is_alone
-        with suspended.fence().alone(), pytest.raises(InUseError, match="brings much or is suspended"), other.fence().alone():
+        with (
+            suspended.fence().alone(),
+            pytest.raises(InUseError, match="brings much or is suspended"),
+            other.fence().alone(),
+        ):
             pass
         with other.fence().alone():
             pass

@@ -76,7 +76,7 @@ def test_the_gradient_is_that_of_the_stock_model_in_float64(
 def taught(vary: Vary, **init: object) -> tuple[Tensor, dict[str, float]]:
     """The new rows, and their gaps."""
     train = init.pop("train", {})
-    config = vary(init={"name": "distilled", "distil_steps": 12, **init}, train=train)
+    config = vary(init={"name": "distilled", "distil_steps": 30, **init}, train=train)
     material = prepare(config)
     model = model_at_start(config, material)
     gaps = gaps_of(model, material, 16)

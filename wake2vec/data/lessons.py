@@ -12,6 +12,9 @@ from wake2vec.data.places import Passages, passage_at, passages_around
 from wake2vec.errors import CorpusError
 
 Span = tuple[int, int]
+AT_ONCE = 64
+CHUNK = re.compile(r"(?<!\S)(?=\S)(([^\W_]*)(?:\S*[^\W_])?)")
+"""What stands between white space, up to its last letter or digit; and up to the first that is none."""
 WHOLE = 1_000
 """Positions of a passage: all that it has."""
 
@@ -37,22 +40,25 @@ class Lessons:
             CorpusError: none of them has one.
         """
         self._text, self._vocabulary = text, vocabulary
-        own = whole_places(text, set(vocabulary.words))
-        spellings: dict[str, list[Span]] = defaultdict(list)
+        spellings = whole_places(text, {word.casefold() for word in vocabulary.words})
+        own: dict[str, list[Span]] = {word: [] for word in vocabulary.words}
+        for start, end in sorted(span for spans in spellings.values() for span in spans):
+            if (word := text[start:end]) in own:
+                own[word].append((start, end))
         anywhere = [span for spans in own.values() for span in spans]
-        if contexts != "own":
-            for word, spans in whole_places(text, {word.casefold() for word in vocabulary.words}, fold=True).items():
-                spellings[word] = spans
+        if contexts == "own":
+            spellings = {}
         rest = anywhere if contexts == "any" else []
         places = {
-            number: own.get(word) or spellings[word.casefold()]
+            number: own[word] or spellings.get(word.casefold(), [])
             for number, word in enumerate(vocabulary.words)
             if chosen is None or number in chosen
         }
         self._places = {number: found or rest for number, found in places.items() if found or rest}
         self._random = np.random.default_rng(seed)
         self._left: list[int] = []
-        if not self._places or self.draw(len(self._places)) is None:
+        rounds = range(0, len(self._places), AT_ONCE)
+        if all(self.draw(AT_ONCE) is None for _ in rounds):  # most often the first has some
             raise CorpusError(
                 "distillation needs new words that stand in the training text as whole words: none does in this form; "
                 "give init.name=piece_mean and train.finish_steps=0"
@@ -72,15 +78,14 @@ class Lessons:
         return left, self._vocabulary.words[number], right
 
 
-def whole_places(text: str, words: set[str], fold: bool = False) -> dict[str, list[Span]]:
-    """Where each of these words stands between white space and what isn't a letter or digit; `fold`: in any capitals.
+def whole_places(text: str, words: set[str]) -> dict[str, list[Span]]:
+    """Where each of these words stands, in any capitals, between white space and what isn't a letter or digit.
 
-    Words are then to be given, and are named, as `str.casefold` makes them.
+    Words are to be given, and are named, as `str.casefold` makes them.
     """
     found: dict[str, list[Span]] = defaultdict(list)
-    for match in re.finditer(r"\S+", text):
-        start, chunk = match.start(), match.group()
-        for word in {re.split(r"[\W_]", chunk, maxsplit=1)[0], re.sub(r"[\W_]+$", "", chunk)}:
-            if (name := word.casefold() if fold else word) in words:
-                found[name].append((start, start + len(word)))
+    for match in CHUNK.finditer(text):
+        for word in {*match.groups()}:
+            if (name := word.casefold()) in words:
+                found[name].append((match.start(), match.start() + len(word)))
     return found
