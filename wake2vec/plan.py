@@ -19,6 +19,7 @@ from wake2vec.probe import (
     time_samples,
     time_start,
     time_step,
+    time_teaching,
     time_validation,
     with_distil_steps,
 )
@@ -138,6 +139,8 @@ def plan_trial(
     geometries = [time_geometry(material.subject(of.matrix, name=name)) for name, of in model.trained.items()]
     observe("the beginning of a sample")
     samples = time_samples(training, material, config)
+    observe("passages around new words")
+    teaching = time_teaching(training, material)
     if config.train.finish_steps:
         observe("the finish")
     finish = time_finish(training, material, config)
@@ -157,7 +160,7 @@ def plan_trial(
         start=start,
         step=step,
         evaluation=total([validation, *(now for now, _ in geometries)]),
-        ending=total([finish, samples, *(end for _, end in geometries)]),
+        ending=total([finish, samples, teaching, *(end for _, end in geometries)]),
         checkpoint_bytes=sum(tensor.nbytes for tensor in state.tensors.values()) + best_bytes,
         result_bytes=sum(matrix.trained_rows.nbytes for matrix in model.trained.values()),
     )

@@ -12,13 +12,14 @@ from wake2vec.config import RunConfig
 from wake2vec.inputs import Material
 from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.readings import Subject
+from wake2vec.metrics.teaching import hidden_gap
 from wake2vec.start import finisher, initialise
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.timing import Estimate, foretell, seconds_of
 from wake2vec.training.train import Training
 from wake2vec.workfolder import Numbers
 
-START_S, FINISH_S, SAMPLES_S = 6.0, 6.0, 3.0
+START_S, FINISH_S, SAMPLES_S, TEACHING_S = 6.0, 6.0, 3.0, 3.0
 PASSES_S, ROWS_S, VALIDATION_S, GEOMETRY_S, LAST_GEOMETRY_S = 16.0, 4.0, 5.0, 6.0, 2.0
 """What each of the measurements may take; the least that each has to do may take longer on a busy machine."""
 LEAST_TARGETS = 16
@@ -100,6 +101,20 @@ def time_geometry(subject: Subject) -> tuple[Estimate, Estimate]:
 
     shares = [1, 4, 16, SHARES]
     return foretell(time_now, shares, GEOMETRY_S), foretell(time_end, [n * n for n in shares], LAST_GEOMETRY_S)
+
+
+def time_teaching(training: Training, material: Material) -> Estimate:
+    """The passages around new words, read at a trial's end."""
+    model, size, at_once = training.model, material.vocabulary.base_size, training.micro_batch_blocks
+    found = [passages for passages in material.passages.values() if passages is not None]
+    if not found:
+        return Estimate(0.0, 0.0, 0.0)
+    of_one = foretell(
+        lambda few: seconds_of(lambda: hidden_gap(model, size, found[0].first(few), at_once), model.device),
+        _doublings(1, found[0].count),
+        TEACHING_S,
+    )
+    return of_one * len(found)
 
 
 def time_samples(training: Training, material: Material, config: RunConfig) -> Estimate:

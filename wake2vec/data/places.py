@@ -36,6 +36,11 @@ class Passages:
     def count(self) -> int:
         return len(self.extended_ids)
 
+    def first(self, count: int) -> "Passages":
+        """So many of them."""
+        held = self.positions[self.positions[:, 0] < count]
+        return Passages(self.extended_ids[:count], self.base_ids[:count], held)
+
 
 def passages_around(
     places: Sequence[tuple[str, str, str]], vocabulary: ExtendedVocabulary, most_positions: int = MOST_POSITIONS
