@@ -2,7 +2,7 @@
 
 Parts: `starts` before any training, `ablation` of distillation; `slow`, `fast`, `long`: trained at two rates, or for
 five times as long, each start given the same time; `finish`, `finish_long`: rare rows made anew after training, against
-more training; `heads`: with the head tied and untied. On the profile `tiny`, three seeds each, of initialisation,
+more training; `both`: of a distilled start; `heads`: with the head tied and untied. On the profile `tiny`, three seeds each, of initialisation,
 lessons and batch order, with 95 % intervals of their means. `smollm2`: the start alone on the model of that profile,
 one seed.
 """
@@ -225,6 +225,7 @@ PARTS: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "long": partial(trained, 0.0011, LONG, ("gaussian, noise .1 (Phase 1)", "piece_mean", "distilled")),
     "finish": partial(finished, STEPS, (PHASE1, ("gaussian, noise 1", 0.01), ("piece_mean", 0.01))),
     "finish_long": partial(finished, LONG, (PHASE1, ("piece_mean", 0.01))),
+    "both": partial(finished, LONG, (("distilled", 0.0011),)),
     "heads": partial(heads, 0.01),
     "smollm2": partial(starts, "smollm2", SEEDS[:1], {name: STARTS[name] for name in ("piece_mean", "distilled")}),
 }
