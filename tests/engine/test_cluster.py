@@ -74,13 +74,15 @@ def alone(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tup
     return folder, drive(config_of(tree), folder, Silent())
 
 
-def facts(folder: Path) -> list[Any]:
-    """All that a study knows of its trials, and every number and row of every run."""
+def facts(folder: Path) -> dict[Any, Any]:
+    """All that a study knows of its trials, and every number and row of every run: one dict, so that a failure names
+    what differs."""
     trials = load_study(folder, "cluster").get_trials(deepcopy=False)
-    told = [(trial.number, trial.state, trial.params, trial.values, trial.user_attrs) for trial in trials]
+    told = {trial.number: (trial.state, trial.params, trial.values, trial.user_attrs) for trial in trials}
     works = [WorkFolder(path.parent) for path in sorted(folder.glob("trials/*/result.json"))]
-    rows = [{name: rows.tobytes() for name, rows in work.read_arrays("rows").items()} for work in works]
-    return [told, [(work.path.name, read_result(work).numbers) for work in works], rows]
+    numbers = {(work.path.name, at): value for work in works for at, value in read_result(work).numbers.items()}
+    rows = {(work.path.name, at): of.tobytes() for work in works for at, of in work.read_arrays("rows").items()}
+    return {**told, **numbers, **rows}
 
 
 def free_port() -> int:

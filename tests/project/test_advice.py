@@ -60,6 +60,7 @@ HERE, CLI = "tests/project/test_advice.py", "tests/cli/test_cli.py"
 SHARED_STUDY = "tests/engine/test_shared.py"
 REACHED = f"{SHARED_STUDY}::test_what_cant_be_reached_is_one_line_makes_nothing_and_its_remedy_works"
 FULL_DATABASE = f"{SHARED_STUDY}::test_a_database_that_takes_nothing_more_is_told_and_goes_on_when_that_is_put_right"
+DISTIL = "tests/training/test_distil.py"
 LISTS, FORMS, CONFIG = "tests/data/test_lists.py", "tests/data/test_forms.py", "tests/project/test_study_config.py"
 SHARED, DAMAGE = "tests/engine/test_shared_faults.py", "tests/engine/test_run_again.py"
 STORED, RESUME, LEDGER = (
@@ -91,6 +92,8 @@ FOLLOWED: dict[str, str] = {
     "each token of a tokenizer must have its row": AGAIN,
     "the form `space` needs": f"{FORMS}::test_a_refusal_names_its_own_reason_and_its_remedy_works",
     "would fail like this one": f"{SHARED}::test_too_little_memory_ends_the_study_and_the_same_command_goes_on",
+    "distillation needs new words": "tests/training/test_finish.py::test_what_it_cannot_do_is_said_before_training",
+    "distances of hidden states must be finite": f"{DISTIL}::test_a_distance_that_is_no_number_is_told",
     "give machine.device=auto": "tests/runs/test_unlike_machines.py::test_a_demanded_device_is_refused_where_it_isnt",
     "`make study` trains": f"{DAMAGE}::test_what_is_damaged_is_trained_again_alone_and_gives_what_it_gave",
     "{} is in use: {} is held by {}": f"{CLI}::test_clean_takes_what_this_project_made_and_nothing_else",

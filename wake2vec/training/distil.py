@@ -69,8 +69,9 @@ def distil(
         rows: Tensor = learner(ids)
         return F.normalize(rows, dim=1) * radius if config.distil_norm == "base" else rows
 
-    heads = (base_rows if head_rows is None else head_rows).to(start.device, model.operand.dtype)
-    distance = Distance(config.distil_loss, heads, model.scales)
+    heads = base_rows if head_rows is None else head_rows
+    asked = heads if config.distil_loss == "next_token" else heads[:0]
+    distance = Distance(config.distil_loss, asked.to(start.device, model.operand.dtype), model.scales)
     scale = START_LOSS_SCALE[model.operand.dtype]
     for step in range(config.distil_steps):
         passages = lessons.draw(CONTEXTS)
@@ -131,6 +132,7 @@ class Distance:
 
     kind: DistilLoss
     head_rows: Float[Tensor, "base dim"]
+    """Read by `next_token` alone."""
     scales: Scales
 
     def __call__(self, own: Float[Tensor, "n dim"], taught: Float[Tensor, "n dim"]) -> Float[Tensor, ""]:
