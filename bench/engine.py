@@ -45,7 +45,7 @@ from wake2vec.data.corpus import Corpus
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.rows import row_products
-from wake2vec.start import start_training
+from wake2vec.recipe import start_training
 from wake2vec.training.device import compute_dtype, device_for
 from wake2vec.training.machine import measure_pass, peak_bytes
 from wake2vec.training.model import merged_model

@@ -29,7 +29,7 @@ from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.rows import TILE_COLUMNS, TILE_ROWS, joined, read_group, row_products
 from wake2vec.metrics.statistics import ks_distance
-from wake2vec.start import initialise
+from wake2vec.recipe import initialise
 from wake2vec.training.device import keep_freed_memory
 
 REFERENCES = 100

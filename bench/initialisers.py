@@ -12,7 +12,7 @@ from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.inputs import Material
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.validation import validate
-from wake2vec.start import initialise, start_training
+from wake2vec.recipe import initialise, start_training
 from wake2vec.training.initialisers import INITIALISERS, InitMaterial, similarity
 
 TRAINING = ["train.steps=100", "train.lr=0.0089"]

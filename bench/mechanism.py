@@ -20,7 +20,7 @@ from wake2vec.metrics.measure import measure
 from wake2vec.metrics.mutual import mutual_collapse
 from wake2vec.metrics.rows import covariance, principal_axes, read_group
 from wake2vec.metrics.validation import validate
-from wake2vec.start import start_training
+from wake2vec.recipe import start_training
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Training
 

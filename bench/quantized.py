@@ -14,7 +14,7 @@ from bench.figures import Figure, publish
 from bench.tinyllama import NEW_ROWS, T4_BYTES
 from wake2vec import RunConfig, prepare
 from wake2vec.config import DEFAULT_FOLDER, CorpusConfig, ModelConfig, Quantization, TrainConfig
-from wake2vec.start import start_training
+from wake2vec.recipe import start_training
 from wake2vec.training.quantized import NEEDED
 from wake2vec.training.reckon import reckon_memory
 

@@ -20,7 +20,7 @@ from wake2vec import Numbers, RunConfig, prepare
 from wake2vec.evaluator import Evaluator
 from wake2vec.inputs import Material
 from wake2vec.metrics.validation import validate
-from wake2vec.start import finisher, initialise, start_training
+from wake2vec.recipe import finisher, initialise, start_training
 from wake2vec.training.train import Stopwatch, Training
 from wake2vec.trial import figures_of_base, gaps_of
 
@@ -67,8 +67,8 @@ VARIANTS: dict[str, list[str]] = {
     "own places and spellings": ["init.distil_contexts=spellings"],
     "cosine": ["init.distil_loss=cosine"],
     "next token": ["init.distil_loss=next_token"],
-    "rows by themselves": ["init.distil_what=rows", "init.distil_rate=0.2"],
-    "rows by themselves, 120 steps": ["init.distil_what=rows", "init.distil_rate=0.2", "init.distil_steps=120"],
+    "rows by themselves": ["init.distil_learner=rows", "init.distil_rate=0.2"],
+    "rows by themselves, 120 steps": ["init.distil_learner=rows", "init.distil_rate=0.2", "init.distil_steps=120"],
 }
 Measured = dict[str, list[Numbers]]
 """By arm, one for each seed."""
@@ -192,7 +192,7 @@ def _after_training(config: RunConfig) -> Numbers:
     while not training.is_done:
         training.update()
     finish()
-    return evaluate() | _told(training, material)
+    return evaluate() | training.evaluate(lambda passages: gaps_of(training.model, material, passages))
 
 
 def _told(training: Training, material: Material) -> Numbers:

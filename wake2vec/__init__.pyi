@@ -64,6 +64,7 @@ from .metrics.registry import (
 )
 from .nearest import nearest_tokens
 from .plan import TrialPlan, plan_trial, undefined_figures, undefined_reasons
+from .recipe import check_lessons
 from .remeasure import remeasure
 from .result import (
     ARRAY_FILES,
@@ -173,6 +174,7 @@ __all__ = [
     "cautions",
     "check_device",
     "check_keep_by",
+    "check_lessons",
     "checked_arrays",
     "content_hash",
     "export_folder",

@@ -30,7 +30,7 @@ InitialiserName = Literal[
 ]
 OptimizerName = Literal["adafactor", "adamw"]
 Contexts = Literal["own", "spellings", "any"]
-Distilled = Literal["map", "rows"]
+Learner = Literal["map", "rows"]
 DistilledNorm = Literal["base", "free"]
 DistilLoss = Literal["states", "cosine", "next_token"]
 HeadName = Literal["native", "tied", "untied"]
@@ -49,7 +49,7 @@ ADDED_KNOBS: dict[str, Any] = {
     "init.distil_norm": "base",
     "init.distil_rate": 0.4,
     "init.distil_steps": 30,
-    "init.distil_what": "map",
+    "init.distil_learner": "map",
     "model.head": "tied",
     "train.finish_rare": 1,
     "train.finish_share": 0.3,
@@ -115,7 +115,7 @@ class InitConfig(Section):
     """`sphere`: norm of the new rows in mean norms of the base rows."""
     distil_steps: int = Field(30, ge=0, le=MOST)
     """`distilled`: steps of `wake2vec.training.distil.CONTEXTS` passages of the training text each."""
-    distil_what: Distilled = "map"
+    distil_learner: Learner = "map"
     """`distilled`: what is learnt: a linear map from a word's pieces to its row, one for all words, or the rows."""
     distil_rate: float = Field(0.4, gt=0, le=MOST_SCALE)
     """`distilled`: peak learning rate: of a map in 1 / its width, of rows in the base rows' root mean square."""

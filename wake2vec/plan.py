@@ -23,7 +23,7 @@ from wake2vec.probe import (
     time_validation,
     with_distil_steps,
 )
-from wake2vec.start import start_training, with_own_head
+from wake2vec.recipe import start_training, with_own_head
 from wake2vec.training.device import check_device
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import workspace_bytes

@@ -13,7 +13,7 @@ from wake2vec.inputs import Material
 from wake2vec.metrics.measure import measure, measure_end
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.teaching import hidden_gap
-from wake2vec.start import finisher, initialise
+from wake2vec.recipe import finisher, initialise
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.timing import Estimate, foretell, seconds_of
 from wake2vec.training.train import Training

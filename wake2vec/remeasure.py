@@ -18,6 +18,7 @@ from wake2vec.metrics.readings import Measured
 from wake2vec.metrics.registry import ALL_METRICS, SOURCES
 from wake2vec.metrics.retention import retention_bits, retention_numbers
 from wake2vec.metrics.spacing import sample_numbers
+from wake2vec.recipe import initialise, model_at_start
 from wake2vec.result import (
     NEXT,
     RESULT_FORMAT,
@@ -28,7 +29,6 @@ from wake2vec.result import (
     stored_content,
     write_result,
 )
-from wake2vec.start import initialise, model_at_start
 from wake2vec.training.machine import use_threads
 from wake2vec.trial import figures_of_base, gaps_of
 from wake2vec.workfolder import Numbers, WorkFolder, arrays_in_bytes

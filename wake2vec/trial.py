@@ -22,6 +22,7 @@ from wake2vec.metrics.spacing import sample_numbers
 from wake2vec.metrics.teaching import GAPS, hidden_gap
 from wake2vec.metrics.validation import null_behind_new
 from wake2vec.nearest import nearest_tokens
+from wake2vec.recipe import finisher, start_training, with_own_head
 from wake2vec.result import (
     KEPT_STEP,
     RESULT_FORMAT,
@@ -34,7 +35,6 @@ from wake2vec.result import (
     versions_of_metrics,
     write_result,
 )
-from wake2vec.start import finisher, start_training, with_own_head
 from wake2vec.training.checkpoint import CheckpointWriter, discard_checkpoints, newest_checkpoint
 from wake2vec.training.device import check_device
 from wake2vec.training.embedding_model import EmbeddingModel

@@ -134,6 +134,9 @@ class Driver:
     def run(self, executor: Executor) -> StudyOutcome:
         executor.work(self)
         record = self._record()
+        if self._archive is not None:
+            with contextlib.suppress(StorageFault):  # the next driver does it
+                self._archive.checkpoints.sweep(ended_digests(self._study, self._study.get_trials(deepcopy=False)))
         if not record.finished:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"

@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from study.config import GPU_MEMORY, StudyConfig
+from study.settings import Choices
 from wake2vec import (
     HEAD_METRICS,
     ConfigError,
     MemoryExhaustedError,
+    RunConfig,
     TrainingDivergedError,
     TrialFailedError,
     Wake2VecError,
     WorkFolder,
+    check_lessons,
     find_digest,
     fingerprint_inputs,
     prepare,
@@ -27,6 +31,7 @@ def check_figures(config: StudyConfig, folder: Path) -> None:
 
     Raises:
         ConfigError: an objective or a bounded figure is undefined from the first step on; the message says why.
+        CorpusError: trials are to be taught words by the text, and it has none of them whole.
     """
     baseline = config.run_config(config.study.baseline)
     inputs = fingerprint_inputs(baseline)
@@ -42,6 +47,21 @@ def check_figures(config: StudyConfig, folder: Path) -> None:
             f"what trials are judged by must be defined from the first step on: {faults}; leave it out of {where}"
             + "".join(f", or {other}" for other in _others(undefined))
         )
+    for recipe in _taught(config):
+        check_lessons(recipe, prepare(recipe, folder / "cache", keep=False))
+
+
+def _taught(config: StudyConfig) -> Iterator[RunConfig]:
+    """Of baseline, anchors and each knob of the space by itself, the recipes that need lessons of the text."""
+    study = config.study
+    beside: list[dict[str, Any]] = [{}, *study.anchors.values()]
+    for key, space in study.space.items():
+        if key in ("init.name", "train.finish_steps"):
+            beside += [{key: value} for value in (space.choices if isinstance(space, Choices) else [space.high])]
+    for values in beside:
+        recipe = config.run_config({**study.baseline, **values})
+        if recipe.init.name == "distilled" or recipe.train.finish_steps:
+            yield recipe
 
 
 class Faults:

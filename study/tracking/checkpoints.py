@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -76,6 +76,11 @@ class Checkpoints:
             self._dropped.add(digest)
             if self._names(f"open/{digest}"):
                 self._delete(f"open/{digest}")
+
+    def sweep(self, ended: Collection[str]) -> None:
+        """What still stands of runs that have ended: who slept while another ended them may have sent it since."""
+        for digest in set(self._names("open")).intersection(ended):
+            self.drop(digest)
 
     def _send(self, work: WorkFolder, checkpoint: Path) -> None:
         place = f"open/{work.path.name}"

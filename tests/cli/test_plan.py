@@ -24,7 +24,7 @@ from study.engine import side_by_side
 from study.engine.side_by_side import Pace, measure_workers
 from wake2vec import Estimate, RunConfig, TrialPlan, plan_trial, prepare
 from wake2vec.config import MachineConfig
-from wake2vec.start import start_training
+from wake2vec.recipe import start_training
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.machine import PassMemory, Phase, count_pass, measure_pass, micro_batch_blocks, peak_bytes
 from wake2vec.training.timing import foretell

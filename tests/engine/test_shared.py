@@ -44,6 +44,7 @@ from study.runs.storage import load_study, study_run
 from study.runs.study_database import study_database
 from study.tracking import Tracker
 from study.tracking.archive import Archive
+from study.tracking.checkpoints import Checkpoints
 from study.tracking.database import join
 from wake2vec import ConfigError, Progress
 
@@ -404,6 +405,12 @@ def test_a_trial_goes_on_from_the_checkpoint_that_another_driver_left_in_the_arc
     began = next(record.step for record in records if "training.loss" in record.numbers)
     assert began > 1
     assert names("open") == [], "a run that has ended needs no checkpoints"
+    run_id = study_run(two, "small")
+    assert run_id is not None
+    Checkpoints(tmp_path / "one", run_id, addresses.tracking).send_new()  # as of a driver that slept meanwhile
+    assert len(names("open")) == 1
+    drive(check_config(long), two, Silent())
+    assert names("open") == []
     undisturbed: list[Progress] = []
     drive(check_config(long), tmp_path / "three", Silent(undisturbed.append))
     numbers = [record.numbers for record in undisturbed]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from study.config import StudyConfig, check_config
 from study.engine.drive import drive
 from study.runs.run import State
-from wake2vec import METRICS, ConfigError, RunConfig, Wake2VecError, prepare, run, undefined_figures
+from wake2vec import METRICS, ConfigError, CorpusError, RunConfig, Wake2VecError, prepare, run, undefined_figures
 from wake2vec.metrics.validation import losses_without_targets
 from wake2vec.training.embedding_model import EmbeddingModel
 
@@ -61,6 +61,39 @@ def test_the_remedies_of_an_undefined_figure_help(tree: dict[str, Any], inputs: 
     model = {**tree["model"], "path": str(with_coherent_bytes(inputs / "model", tmp_path / "model"))}
     coherent = study(tree, {**JUDGED_BY_BYTES, **few, "name": "coherent"}, model=model)
     drive(coherent, tmp_path / "mlruns", Silent())
+
+
+TAUGHT: dict[str, dict[str, Any]] = {
+    "itself": {"init": {"name": "distilled"}},
+    "the finish": {"train": {"finish_steps": 2}},
+    "the space": {"study": {"space": {"init.name": {"choices": ["piece_mean", "distilled"]}}}},
+    "an anchor": {"study": {"anchors": {"taught": {"init.name": "distilled"}}}},
+}
+
+
+@pytest.mark.parametrize("where", TAUGHT)
+def test_lessons_that_the_text_lacks_are_refused_at_once_and_without_them_it_runs(
+    where: str, tree: dict[str, Any], inputs: Path, tmp_path: Path
+) -> None:
+    text = (inputs / "corpus.txt").read_text("utf-8")
+    (tmp_path / "joined.txt").write_text(re.sub(r"\b(?=\w)", "_", text), "utf-8")  # no word stands alone
+    corpus = {**tree["corpus"], "path": str(tmp_path / "joined.txt")}
+    few = {**tree["study"], "trials": 1, "startup_trials": 1}
+
+    def with_(changes: dict[str, Any]) -> StudyConfig:
+        sections = {name: {**tree[name], **values} for name, values in changes.items() if name != "study"}
+        own = changes.get("study", {})
+        space = {**few["space"], **own.get("space", {})}
+        baseline = {**few["baseline"], **dict.fromkeys(own.get("space", {}), "piece_mean")}
+        return check_config(
+            {**tree, "corpus": corpus, **sections, "study": {**few, **own, "space": space, "baseline": baseline}}
+        )
+
+    with pytest.raises(CorpusError, match=r"give init\.name=piece_mean and train\.finish_steps=0"):
+        drive(with_(TAUGHT[where]), tmp_path / "mlruns", Silent())
+    assert not (tmp_path / "mlruns").exists()
+    if where in ("itself", "the finish"):
+        drive(with_({"init": {"name": "piece_mean"}, "train": {"finish_steps": 0}}), tmp_path / "mlruns", Silent())
 
 
 def with_coherent_bytes(model: Path, to: Path) -> Path:

@@ -28,9 +28,9 @@ from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.data.corpus import MOST_RETENTION_BLOCKS, MOST_RETENTION_TOKENS, retention_blocks
 from wake2vec.inputs import Material
 from wake2vec.metrics.retention import retention_bits
+from wake2vec.recipe import initialise, start_training
 from wake2vec.remeasure import matrix_of
 from wake2vec.result import stored_content
-from wake2vec.start import initialise, start_training
 from wake2vec.training.model import load_model, merged_model
 from wake2vec.workfolder import Progress
 

@@ -12,8 +12,8 @@ from wake2vec.data.corpus import split_text
 from wake2vec.data.forms import FORMS
 from wake2vec.inputs import Material
 from wake2vec.metrics.validation import losses_without_targets, validate
+from wake2vec.recipe import start_training
 from wake2vec.result import stored_content
-from wake2vec.start import start_training
 from wake2vec.training.model import load_model, merged_model
 from wake2vec.trial import figures_of_base, gaps_of
 

@@ -63,6 +63,7 @@ FULL_DATABASE = f"{SHARED_STUDY}::test_a_database_that_takes_nothing_more_is_tol
 DISTIL = "tests/training/test_distil.py"
 LISTS, FORMS, CONFIG = "tests/data/test_lists.py", "tests/data/test_forms.py", "tests/project/test_study_config.py"
 SHARED, DAMAGE = "tests/engine/test_shared_faults.py", "tests/engine/test_run_again.py"
+LESSONS = f"{SHARED}::test_lessons_that_the_text_lacks_are_refused_at_once_and_without_them_it_runs"
 STORED, RESUME, LEDGER = (
     "tests/checkpoints/test_subject.py::test_what_doesnt_fit_together_is_refused_in_one_line",
     "tests/training/test_resume.py",
@@ -92,7 +93,7 @@ FOLLOWED: dict[str, str] = {
     "each token of a tokenizer must have its row": AGAIN,
     "the form `space` needs": f"{FORMS}::test_a_refusal_names_its_own_reason_and_its_remedy_works",
     "would fail like this one": f"{SHARED}::test_too_little_memory_ends_the_study_and_the_same_command_goes_on",
-    "distillation needs new words": "tests/training/test_finish.py::test_what_it_cannot_do_is_said_before_training",
+    "distillation needs new words": LESSONS,
     "distances of hidden states must be finite": f"{DISTIL}::test_a_distance_that_is_no_number_is_told",
     "give machine.device=auto": "tests/runs/test_unlike_machines.py::test_a_demanded_device_is_refused_where_it_isnt",
     "`make study` trains": f"{DAMAGE}::test_what_is_damaged_is_trained_again_alone_and_gives_what_it_gave",

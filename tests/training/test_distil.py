@@ -14,7 +14,7 @@ from wake2vec import RunConfig, TrainingDivergedError, TrialStopped, prepare, ru
 from wake2vec.data.corpus import split_text
 from wake2vec.data.lessons import Lessons
 from wake2vec.inputs import Material
-from wake2vec.start import initialise, model_at_start
+from wake2vec.recipe import initialise, model_at_start
 from wake2vec.training.distil import Distance, distance_and_gradient, distil, new_ids
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.model import load_model, merged_model
@@ -90,7 +90,7 @@ def test_a_map_reaches_words_without_a_lesson_and_rows_learn_from_their_own_alon
     assert all(by_map[name] < 0.9 * gap for name, gap in before.items())
     own, _ = taught(vary, distil_contexts="own")
     assert (own != start).any(dim=1).all() and (own != mapped).any()
-    rows, by_rows = taught(vary, distil_contexts="own", distil_what="rows", distil_rate=0.2)
+    rows, by_rows = taught(vary, distil_contexts="own", distil_learner="rows", distil_rate=0.2)
     assert by_rows["teaching.hidden_gap"] < 0.95 * before["teaching.hidden_gap"]
     stay = (rows == start).all(dim=1)
     assert stay.any() and not stay.all()

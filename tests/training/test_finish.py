@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wake2vec import CorpusError, RunConfig, TrialStopped, prepare, run
-from wake2vec.start import finisher, start_training
+from wake2vec.recipe import finisher, start_training
 from wake2vec.training.train import Training
 from wake2vec.trial import gaps_of
 

@@ -16,8 +16,8 @@ from wake2vec import RunConfig, TrialStopped, WorkFolder, fingerprint_inputs, pr
 from wake2vec.config import ADDED_KNOBS, OWN_HEAD
 from wake2vec.inputs import Material
 from wake2vec.metrics.validation import validate
+from wake2vec.recipe import initialise, start_training
 from wake2vec.result import stored_content
-from wake2vec.start import initialise, start_training
 from wake2vec.training.model import merged_model
 from wake2vec.training.optimizer import batch_at
 from wake2vec.training.train import Training

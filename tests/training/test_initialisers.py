@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from wake2vec import RunConfig, prepare
-from wake2vec.start import initialise
+from wake2vec.recipe import initialise
 from wake2vec.training.initialisers import INITIALISERS, NGRAMS, SHARPNESS, InitMaterial, sparsemax
 
 BASE, DIM, NEW = 500, 16, 4000

@@ -18,8 +18,8 @@ from wake2vec.inputs import Material
 from wake2vec.metrics.measure import measure, of_head
 from wake2vec.metrics.registry import ALL_METRICS, cost_of
 from wake2vec.metrics.validation import validate
+from wake2vec.recipe import model_at_start, start_training
 from wake2vec.remeasure import matrix_of
-from wake2vec.start import model_at_start, start_training
 from wake2vec.training.generate import sample_texts
 from wake2vec.training.keep import BestRows
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wake2vec import RunConfig, prepare
-from wake2vec.start import start_training
+from wake2vec.recipe import start_training
 from wake2vec.training import loss
 from wake2vec.training.device import DTYPES, LOSS_TOLERANCE
 from wake2vec.training.loss import CHUNK_TOKENS, add_loss_gradients, token_losses

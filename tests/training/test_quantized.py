@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from wake2vec import ModelError, RunConfig, WorkFolder, export_folder, prepare, run
 from wake2vec.config import ADDED_KNOBS
-from wake2vec.start import start_training
+from wake2vec.recipe import start_training
 from wake2vec.training import quantized
 from wake2vec.training.model import load_base, load_model
 

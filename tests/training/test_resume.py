@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from bench.kills import CONTROLS, differs, every_step, killed_at_every_point, outcome, random_kills
 from wake2vec import RunConfig, StorageError, TrialStopped, WorkFolder, prepare, run, trial
 from wake2vec.errors import MemoryExhaustedError
-from wake2vec.start import start_training
+from wake2vec.recipe import start_training
 from wake2vec.training.checkpoint import State, newest_checkpoint, write_checkpoint
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.workfolder import Progress

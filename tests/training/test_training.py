@@ -18,7 +18,7 @@ from wake2vec.errors import CorpusError, TrainingDivergedError
 from wake2vec.inputs import Material, prepare
 from wake2vec.metrics.measure import measure
 from wake2vec.metrics.validation import target_counts, validate
-from wake2vec.start import initialise, start_training
+from wake2vec.recipe import initialise, start_training
 from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.loss import PART_ELEMENTS
 from wake2vec.training.model import load_model, merged_model

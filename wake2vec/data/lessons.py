@@ -13,10 +13,9 @@ from wake2vec.errors import CorpusError
 
 Span = tuple[int, int]
 AT_ONCE = 64
+"""Words that are tried together, when the first with a lesson is looked for."""
 CHUNK = re.compile(r"(?<!\S)(?=\S)(([^\W_]*)(?:\S*[^\W_])?)")
 """What stands between white space, up to its last letter or digit; and up to the first that is none."""
-WHOLE = 1_000
-"""Positions of a passage: all that it has."""
 
 
 class Lessons:
@@ -55,19 +54,24 @@ class Lessons:
             if chosen is None or number in chosen
         }
         self._places = {number: found or rest for number, found in places.items() if found or rest}
-        self._random = np.random.default_rng(seed)
-        self._left: list[int] = []
+        self._seed = seed
+        self.begin()
         rounds = range(0, len(self._places), AT_ONCE)
         if all(self.draw(AT_ONCE) is None for _ in rounds):  # most often the first has some
             raise CorpusError(
                 "distillation needs new words that stand in the training text as whole words: none does in this form; "
                 "give init.name=piece_mean and train.finish_steps=0"
             )
-        self._random, self._left = np.random.default_rng(seed), []
+        self.begin()
+
+    def begin(self) -> None:
+        """From the first lesson on, again."""
+        self._random = np.random.default_rng(self._seed)
+        self._left: list[int] = []
 
     def draw(self, count: int) -> Passages | None:
         """Of the next so many words; None: none of them is a new token where it stands."""
-        return passages_around([self._next() for _ in range(count)], self._vocabulary, WHOLE)
+        return passages_around([self._next() for _ in range(count)], self._vocabulary, most_positions=None)
 
     def _next(self) -> tuple[str, str, str]:
         if not self._left:

@@ -43,9 +43,14 @@ class Passages:
 
 
 def passages_around(
-    places: Sequence[tuple[str, str, str]], vocabulary: ExtendedVocabulary, most_positions: int = MOST_POSITIONS
+    places: Sequence[tuple[str, str, str]],
+    vocabulary: ExtendedVocabulary,
+    most_positions: int | None = MOST_POSITIONS,
 ) -> Passages | None:
-    """Of these texts before a word, words and texts behind it; None: in none of them the word is a new token."""
+    """Of these texts before a word, words and texts behind it; None: in none of them the word is a new token.
+
+    `most_positions`: of each passage; None: all that it has.
+    """
     texts = ["".join(place) for place in places]
     extended: list[Tensor] = []
     base: list[Tensor] = []
@@ -64,7 +69,7 @@ def passages_around(
         first = bisect_right(ends, word_end) - 1
         if first < 0 or ends[first] != word_end or ids[first] < vocabulary.base_size:
             continue
-        behind = range(first, min(first + most_positions, len(ids)))
+        behind = range(first, len(ids))[:most_positions]
         whole = [at for at in behind if at + 1 == len(ids) or ends[at + 1] > ends[at]]  # not amid a letter's bytes
         positions += [
             (len(extended), len(before) + at, len(before) + base_at[ends[at]]) for at in whole if ends[at] in base_at

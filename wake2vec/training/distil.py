@@ -56,7 +56,7 @@ def distil(
     width = start.shape[1]
     learner: nn.Module
     optimizer: torch.optim.Optimizer
-    if config.distil_what == "map":
+    if config.distil_learner == "map":
         learner, rate = SharedMap(base_rows, pieces), config.distil_rate / width
         optimizer = torch.optim.Adam(learner.parameters(), lr=rate, betas=BETAS)
     else:
@@ -186,8 +186,7 @@ def distance_and_gradient(
     The teacher is the same model reading base tokens.
     """
     total, device, count, ids = 0.0, model.device, len(passages.positions), new_ids(model, passages)
-    of_new = model.input.gradient[len(model.input.gradient) - len(model.input.new_rows) :]
-    of_new[ids] = 0
+    model.input.new_gradient[ids] = 0
     for first in range(0, passages.count, at_once):
         held = passages.positions[:, 0].ge(first) & passages.positions[:, 0].lt(first + at_once)
         passage, at, base_at = passages.positions[held].to(device).unbind(1)
@@ -198,4 +197,4 @@ def distance_and_gradient(
             lambda states, place=(passage - first, at), taught=taught: distance(states[place], taught),  # type: ignore[misc]
             scale / count,
         )
-    return total / count, of_new[ids] / scale
+    return total / count, model.input.new_gradient[ids] / scale

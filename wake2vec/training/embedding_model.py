@@ -62,6 +62,11 @@ class TrainedMatrix:
         return self.trained_rows.detach()[len(self.trained_rows) - self._new_count :]
 
     @property
+    def new_gradient(self) -> Float[Tensor, "new dim"]:
+        """Of the new rows."""
+        return self.gradient[len(self.gradient) - self._new_count :]
+
+    @property
     def bytes_beside_operand(self) -> int:
         """What the trained rows take where `operand` doesn't hold them itself."""
         return 0 if self.operand.dtype == torch.float32 else self.trained_rows.nbytes

@@ -26,6 +26,7 @@ from wake2vec.training.distil import (
     new_ids,
     set_rate,
 )
+from wake2vec.training.embedding_model import EmbeddingModel
 from wake2vec.training.train import Training
 
 
@@ -48,46 +49,58 @@ def finish(
         TrainingDivergedError: a loss or gradient isn't finite.
         MemoryExhaustedError: not even one passage at a time fits into the memory.
     """
-    model, steps = training.model, config.finish_steps
-    base_rows = model.matrix[: len(model.operand) - len(model.input.new_rows)]
-    radius, rate = base_rows.norm(dim=1).mean(), init.distil_rate / base_rows.shape[1]
-    learner = SharedMap(base_rows, pieces).to(model.device)
-    optimizer = torch.optim.Adam(learner.parameters(), lr=rate, betas=BETAS)
-    distance = Distance("states", base_rows[:0], model.scales)
+    model, rare = training.model, rare.to(training.model.device)
+    rows = RareRows(model, rare, pieces)
+    rate = init.distil_rate / model.input.new_rows.shape[1]
+    optimizer = torch.optim.Adam([rows.map.weight], lr=rate, betas=BETAS)
+    distance = Distance("states", model.operand[:0], model.scales)
     scale = START_LOSS_SCALE[model.operand.dtype]
-    rare = rare.to(model.device)
-    place = torch.full((len(model.input.new_rows),), -1, device=model.device)
-    place[rare] = torch.arange(len(rare), device=model.device)
-
-    def rows_of(words: Int[Tensor, " some"]) -> Float[Tensor, "some dim"]:
-        return F.normalize(learner(words), dim=1) * radius
-
-    def write() -> None:
-        for words in torch.arange(len(rare), device=model.device).split(ROWS_AT_ONCE):
-            model.input.new_rows[rare[words]] = rows_of(words)
-        model.refresh()
-
-    def gradient_of_map(words: Int[Tensor, " some"], of_rows: Float[Tensor, "some dim"]) -> Float[Tensor, "in dim"]:
-        """Of length 1."""
-        learner.zero_grad()
-        with torch.enable_grad():
-            for some, part in zip(words.split(ROWS_AT_ONCE), of_rows.split(ROWS_AT_ONCE), strict=True):
-                rows_of(some).backward(part)
-        assert learner.weight.grad is not None
-        return F.normalize(learner.weight.grad.flatten(), dim=0).view_as(learner.weight)
-
-    write()
-    for step in range(steps):
+    rows.write()
+    for step in range(config.finish_steps):
         passages = lessons.draw(CONTEXTS)
         if passages is None:
             continue
-        training.next_token_gradient(config.steps + step, rate)
-        of_new = model.input.gradient[len(model.input.gradient) - len(place) :]
-        of_text = gradient_of_map(torch.arange(len(rare), device=model.device), of_new[rare])
+        training.next_token_gradient(config.steps + step)
+        of_text = rows.direction(rare, model.input.new_gradient[rare])
         gradient, at_once, scale = finite_gradient(model, passages, distance, at_once, scale, step)
-        words = place[new_ids(model, passages)]
-        of_lesson = gradient_of_map(words[words >= 0], gradient[words >= 0])
-        learner.weight.grad = of_lesson + config.finish_share * of_text
-        set_rate(optimizer, rate, step, steps)
+        of_lesson = rows.direction(new_ids(model, passages), gradient)
+        rows.map.weight.grad = of_lesson + config.finish_share * of_text
+        set_rate(optimizer, rate, step, config.finish_steps)
         optimizer.step()
-        write()
+        rows.write()
+
+
+class RareRows:
+    """The rows of some new tokens, as one map of their pieces' trained rows, as long as the base rows' mean."""
+
+    def __init__(self, model: EmbeddingModel, rare: Int[Tensor, " rare"], pieces: Sequence[Sequence[int]]) -> None:
+        """`rare`: their numbers, from 0, on the model's device; `pieces`: base ids of each.
+
+        The map begins at the mean of the pieces.
+        """
+        self._model, self._rare = model, rare
+        base_rows = model.matrix[: len(model.operand) - len(model.input.new_rows)]
+        self._length = base_rows.norm(dim=1).mean()
+        self.map = SharedMap(base_rows, pieces).to(model.device)
+        self._place = torch.full((len(model.input.new_rows),), -1, device=model.device)
+        self._place[self._rare] = torch.arange(len(rare), device=model.device)
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Into the model, as the map has them now."""
+        for words in self._rare.split(ROWS_AT_ONCE):
+            self._model.input.new_rows[words] = self._rows(words)
+        self._model.refresh()
+
+    def direction(self, words: Int[Tensor, " some"], of_rows: Float[Tensor, "some dim"]) -> Float[Tensor, "in dim"]:
+        """The gradient for the map, of length 1, by that for the rows of these new tokens; of others it takes none."""
+        ours = self._place[words] >= 0
+        self.map.zero_grad()
+        with torch.enable_grad():
+            for some, part in zip(words[ours].split(ROWS_AT_ONCE), of_rows[ours].split(ROWS_AT_ONCE), strict=True):
+                self._rows(some).backward(part)
+        assert self.map.weight.grad is not None
+        return F.normalize(self.map.weight.grad.flatten(), dim=0).view_as(self.map.weight)
+
+    def _rows(self, words: Int[Tensor, " some"]) -> Float[Tensor, "some dim"]:
+        return F.normalize(self.map(self._place[words]), dim=1) * self._length

@@ -102,9 +102,8 @@ class Training:
             TrainingDivergedError: a loss or gradient isn't finite.
             MemoryExhaustedError: not even one block at a time fits into the memory.
         """
-        config = self._config
-        lr = lr_at(self.step, steps=config.steps, peak=config.lr, warmup_share=config.warmup_share)
-        loss, grad_norm = self.next_token_gradient(self.step, lr)
+        lr = self._lr
+        loss, grad_norm = self.next_token_gradient(self.step)
         for optimizer in self._optimizers.values():
             optimizer.param_groups[0]["lr"] = lr
         self.optimizer_step()
@@ -113,12 +112,12 @@ class Training:
             self._loss_scale = min(2 * self._loss_scale, HIGHEST_LOSS_SCALE)
         return {"training.lr": lr, "training.loss": loss, "training.grad_norm": grad_norm}
 
-    def next_token_gradient(self, step: int, lr: float) -> tuple[float, float]:
+    def next_token_gradient(self, step: int) -> tuple[float, float]:
         """Put the gradient of that step's batch, clipped, where the optimizers look; give its loss and norm."""
         config = self._config
         batch = batch_at(step, blocks=len(self.corpus.train), batch_blocks=config.batch_blocks, seed=self._seed)
         ids = self.corpus.train[batch]["input_ids"].to(self.model.device)
-        return self._fitting(lambda: self._finite_gradient(ids, lr))
+        return self._fitting(lambda: self._finite_gradient(ids))
 
     def optimizer_step(self) -> None:
         """Move the rows by the gradient that stands there."""
@@ -175,7 +174,13 @@ class Training:
             }
             self._optimizers[name].state[rows] = {**state.optimizer, **tensors}
 
-    def _finite_gradient(self, ids: Tensor, lr: float) -> tuple[float, float]:
+    @property
+    def _lr(self) -> float:
+        """Of the update that is next."""
+        config = self._config
+        return lr_at(self.step, steps=config.steps, peak=config.lr, warmup_share=config.warmup_share)
+
+    def _finite_gradient(self, ids: Tensor) -> tuple[float, float]:
         """Loss, and norm of the clipped gradient before clipping; a loss scale that overflows is halved."""
         while True:
             loss, grad_norm = self._gradient(ids)
@@ -183,7 +188,9 @@ class Training:
             if finite.all():
                 return loss, grad_norm
             if not finite[0] or self._loss_scale <= 1:
-                raise self.diverged(f"loss {loss}, gradient norm {grad_norm} at learning rate {lr:.3g}", "train.lr")
+                raise self.diverged(
+                    f"loss {loss}, gradient norm {grad_norm} at learning rate {self._lr:.3g}", "train.lr"
+                )
             self._loss_scale /= 2
 
     def diverged(self, what: str, lower: str) -> TrainingDivergedError:

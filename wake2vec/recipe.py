@@ -1,4 +1,4 @@
-"""What a trial begins with: its new rows, its model, its training at step 0."""
+"""What a configuration makes of its material: new rows, the model and training at step 0, the finish."""
 
 from collections.abc import Callable
 from functools import partial
@@ -80,19 +80,32 @@ def finisher(config: RunConfig, material: Material, training: Training) -> Calla
     Raises:
         CorpusError: it is asked for, and no row that it makes anew stands in the text.
     """
-    rare = torch.nonzero(material.corpus.new_counts_train <= config.train.finish_rare).flatten()
-    if not config.train.finish_steps or not len(rare):
+    rare = _rare(config, material)
+    lessons = _lessons(config, material, FINISH_STREAM, rare) if rare else None  # now, and not when all is trained
+    if lessons is None:
         return lambda: None
-    chosen = rare.tolist()
-    _lessons(config, material, FINISH_STREAM, chosen)  # now, and not when all is trained
 
     def work() -> None:
         at_once = min(CONTEXTS, max(1, training.micro_batch_blocks * config.corpus.block_tokens // (LEFT + RIGHT)))
-        lessons = _lessons(config, material, FINISH_STREAM, chosen)
-        pieces = [material.pieces[number] for number in chosen]
-        finish(training, rare, pieces, lessons, config.init, config.train, at_once)
+        lessons.begin()
+        pieces = [material.pieces[number] for number in rare]
+        finish(training, torch.tensor(rare), pieces, lessons, config.init, config.train, at_once)
 
     return work
+
+
+def check_lessons(config: RunConfig, material: Material) -> None:
+    """Raises CorpusError: it asks for distillation or for the finish, and no word that is taught stands in the text."""
+    if config.init.name == "distilled":
+        _lessons(config, material, LESSON_STREAM)
+    if rare := _rare(config, material):
+        _lessons(config, material, FINISH_STREAM, rare)
+
+
+def _rare(config: RunConfig, material: Material) -> list[int]:
+    """The new words whose rows are made anew at the end, by number; none where nothing is."""
+    is_rare = material.corpus.new_counts_train <= config.train.finish_rare
+    return torch.nonzero(is_rare).flatten().tolist() if config.train.finish_steps else []
 
 
 def _lessons(config: RunConfig, material: Material, stream: int, chosen: list[int] | None = None) -> Lessons:
