@@ -82,7 +82,7 @@ def timed_start(config: RunConfig, material: Material) -> float:
 def full_size_s() -> float:
     """Seconds of `similarity` at Phase 1's size, on the strings of the default and pairs of them."""
     material = prepare(load_knobs("tiny"))
-    words = grown(list(material.vocabulary.words), NEW_ROWS)
+    words = [f"<{word}>" for word in grown(list(material.vocabulary.words), NEW_ROWS)]
     texts = grown([text for text in material.base_texts if text.strip()], BASE_ROWS)
     rows: Tensor = torch.randn(BASE_ROWS, DIM, generator=torch.Generator().manual_seed(0))
     full = InitMaterial(rows, texts, words, [[0]] * NEW_ROWS, 0.1, 1.0, torch.Generator().manual_seed(0))

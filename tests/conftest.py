@@ -35,6 +35,9 @@ from wake2vec.config import (
     TrainConfig,
     VocabularyConfig,
 )
+from wake2vec.data.lexicon import read_lexicon
+from wake2vec.data.pieces import learn_pieces
+from wake2vec.training.model import load_tokenizer
 
 TRIALS = 4
 WORDS = [
@@ -138,13 +141,25 @@ def config(inputs: Path) -> RunConfig:
 
 
 @pytest.fixture(scope="session")
-def vary(config: RunConfig) -> Callable[..., RunConfig]:
-    """`vary(train={"steps": 2})`: the trial with some knobs changed."""
+def pieces(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first pieces of the trial's corpus, as many as it has new words."""
+    path, tokenizer = tmp_path_factory.mktemp("pieces") / "pieces.txt", load_tokenizer(Path(config.model.path))
+    count = len(read_lexicon(config.vocabulary.lexicon).words)
+    words = learn_pieces(Path(config.corpus.path).read_text(encoding="utf-8"), tokenizer, count).words
+    path.write_text("\n".join(words), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def vary(config: RunConfig, pieces: Path) -> Callable[..., RunConfig]:
+    """`vary(train={"steps": 2})`: the trial with some knobs changed; the form `pieces` has a lexicon of its own."""
 
     def varied(**sections: object) -> RunConfig:
         tree = config.model_dump()
         for name, values in sections.items():
             tree[name] = {**tree[name], **values} if isinstance(values, dict) else values
+        if tree["vocabulary"]["form"] == "pieces":
+            tree["vocabulary"]["lexicon"] = str(pieces)
         return RunConfig.model_validate(tree)
 
     return varied

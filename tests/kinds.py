@@ -1,7 +1,7 @@
 """Tokenizers of the kinds that language models have, trained in the test on the embedded text."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -9,6 +9,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from wake2vec.config import DEFAULT_FOLDER
+from wake2vec.data.forms import OF_WORDS
+from wake2vec.data.lexicon import Lexicon
+from wake2vec.data.pieces import learn_pieces
 
 TEXT = (DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8")
 SAMPLE = (
@@ -134,3 +137,8 @@ KINDS = BYTE_LEVEL | METASPACE
 @cache
 def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:
     return KINDS[kind]()
+
+
+def lexicon_of(form: str, base: PreTrainedTokenizerFast, words: Sequence[str], text: str = TEXT) -> Lexicon:
+    """The words, or as many pieces of the text where the form takes these."""
+    return Lexicon(tuple(words) if form in OF_WORDS else learn_pieces(text, base, len(words)).words, 0)

@@ -23,7 +23,7 @@ MOST_BLOCKS, MOST_TEXTS, MOST_TOKENS = 65_536, 1_000, 16_384
 """Of a step, and of the samples: what a trial could still be waited for."""
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DeviceName = Literal["auto", "cpu", "cuda"]
-Form = Literal["phase1", "word", "space"]
+Form = Literal["phase1", "word", "space", "pieces"]
 Capitals = Literal["exact", "added"]
 InitialiserName = Literal[
     "gaussian", "base_normal", "library_default", "mean", "sphere", "piece_mean", "similarity", "distilled"

@@ -27,6 +27,10 @@ class ModelError(Wake2VecError):
     """A base model that can't be used."""
 
 
+class NoFormError(ModelError):
+    """A token form that a tokenizer can't have; who knows the text knows which it can have."""
+
+
 class ExportError(Wake2VecError):
     """An export that wasn't made."""
 

@@ -21,7 +21,7 @@ from wake2vec.config import TRAINING_VERSION, CorpusConfig, RetentionConfig, Run
 from wake2vec.data.audit import audit
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, retention_blocks, split_text, targets_behind
-from wake2vec.data.forms import ExtendedVocabulary, NoFormError, base_pieces, extend, in_other_forms
+from wake2vec.data.forms import ExtendedVocabulary, base_pieces, extend, in_other_forms
 from wake2vec.data.lexicon import Lexicon, read_lexicon, read_text, with_capitals
 from wake2vec.data.places import (
     Passages,
@@ -30,7 +30,7 @@ from wake2vec.data.places import (
     with_words,
 )
 from wake2vec.data.tokenizer import ReferenceRows, base_kinds, base_texts, reference_rows
-from wake2vec.errors import CorpusError, DamagedError, ModelError
+from wake2vec.errors import CorpusError, DamagedError, ModelError, NoFormError
 from wake2vec.metrics.readings import Subject
 from wake2vec.metrics.spacing import SpacingCensus, WordStock, count_spacing, fused_recall, stock_words
 from wake2vec.metrics.teaching import undefined_gaps
@@ -206,7 +206,7 @@ def _prepare(
     encoded = _read_encoded(cache / f"{key}.safetensors", extended) if cache else None
     blocks, audited = encoded or encode(text, corpus, extended, lexicon)
     blocks = replace(blocks, behind_new=targets_behind(validation_text, extended, corpus.block_tokens))
-    words = stock_words(train_text, lexicon.words)
+    words = stock_words(train_text, () if extended.of_pieces else lexicon.words)
     return Material(
         base,
         extended,
@@ -229,7 +229,7 @@ def _prepare(
 def _passages(held_out: str, vocabulary: ExtendedVocabulary, corpus: Corpus) -> dict[str, Passages | None]:
     places = held_out_places(held_out, vocabulary)
     counts = corpus.new_counts_train.tolist()
-    unseen = [word for word, count in zip(vocabulary.words, counts, strict=True) if count == 0]
+    unseen = [word for word, count in zip(vocabulary.texts, counts, strict=True) if count == 0]
     return {
         "held_out": passages_around(places, vocabulary),
         "unseen": passages_around(with_words(places, unseen), vocabulary),

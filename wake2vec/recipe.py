@@ -40,7 +40,7 @@ def initialise(config: RunConfig, material: Material, name: str = "rows") -> Flo
         InitMaterial(
             base_rows=material.base_rows_of(name),
             base_texts=material.base_texts,
-            words=material.vocabulary.words,
+            words=material.vocabulary.bounded,
             pieces=material.pieces,
             noise_scale=init.noise_scale,
             radius_factor=init.radius_factor,

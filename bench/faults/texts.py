@@ -96,7 +96,10 @@ BAD_TEXTS: dict[str, Given] = {
     "lexicon: a surrogate": Given("it may be WINDOWS-1252", b"haue\n" + b"\xed\xa0\x80\n"),
     "lexicon: a special token": Given("the form of a special token", b"haue\n</s>\n"),
     "lexicon: a byte": Given("the form of a special token", b"haue\n<0x41>\n"),
-    "lexicon: a tokenizer's space": Given("U+2581, which stands for a space", "haue\n▁vpon\n".encode()),
+    "lexicon: a tokenizer's word": Given(
+        "choose vocabulary.form=pieces if the list is one of pieces, else take the sign away", "haue\n▁vpon\n".encode()
+    ),
+    "lexicon: a tokenizer's space": Given("U+2581, which stands for a space", "haue\nv▁pon\n".encode()),
     "lexicon: a word of 65 letters": Given("has 65 letters, more than 64", b"haue\n" + b"x" * 65 + b"\n"),
     "lexicon: a line of a million letters": Given("has 1000000 letters", b"haue\n" + b"x" * 10**6 + b"\n"),
     "lexicon: two Unicode forms of a word": Given("in another Unicode form", "caf\u00e9\ncafe\u0301\n".encode()),

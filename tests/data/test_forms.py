@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from kinds import BYTE_LEVEL, KINDS, METASPACE, tokenizer_of
+from kinds import BYTE_LEVEL, KINDS, METASPACE, TEXT, lexicon_of, tokenizer_of
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from wake2vec.data.forms import FORMS, ExtendedVocabulary, NoFormError, extend, in_other_forms, known_whole
+from wake2vec.data.forms import FORMS, OF_WORDS, ExtendedVocabulary, extend, in_other_forms, known_whole
 from wake2vec.data.lexicon import Lexicon
+from wake2vec.errors import NoFormError
 
 TEXTS = int(os.environ.get("TEXTS", "60"))
 """Generated texts for each kind and form: `TEXTS=10000 pytest tests/data/test_forms.py -k generated`."""
@@ -125,7 +126,8 @@ def _overlap(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
 
 @cache
 def extended(kind: str, form: str) -> ExtendedVocabulary:
-    return extend(tokenizer_of(kind), Lexicon(WORDS, 0), form)
+    base = tokenizer_of(kind)
+    return extend(base, lexicon_of(form, base, WORDS, TEXT + 9 * " ".join(WORDS)), form)
 
 
 def decoded(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
@@ -136,7 +138,7 @@ def cut(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
     return " ".join(tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", OF_WORDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_generated_texts_are_kept_and_cut_by_the_base_wherever_no_new_token_stands(kind: str, form: str) -> None:
     vocabulary, total = extended(kind, form), Counter[str]()
@@ -188,7 +190,7 @@ def test_a_word_that_the_base_has_whole_gets_no_row_with_word_and_space(kind: st
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_new_word_is_one_token_where_its_form_matches_it(kind: str) -> None:
-    for form in FORMS:
+    for form in OF_WORDS:
         vocabulary = extended(kind, form)
         first = vocabulary.base_size
         for index, word in enumerate(vocabulary.words):
@@ -199,7 +201,9 @@ def test_every_new_word_is_one_token_where_its_form_matches_it(kind: str) -> Non
 def test_each_form_cuts_bytes_as_its_docstring_says() -> None:
     base = tokenizer_of("smollm")
     lexicon = Lexicon(("selfie", "hore", "o'er"), 0)
-    cuts = {form: cut(extend(base, lexicon, form).tokenizer, "to selfie (selfie) shore o'er o'ers") for form in FORMS}
+    cuts = {
+        form: cut(extend(base, lexicon, form).tokenizer, "to selfie (selfie) shore o'er o'ers") for form in OF_WORDS
+    }
     assert cuts == {
         "phase1": "to Ġ selfie Ġ( selfie ) Ġs hore Ġ o'er Ġ o'er s",
         "word": "to Ġ selfie Ġ( selfie ) Ġshore Ġ o'er Ġo ' ers",
@@ -258,7 +262,7 @@ def test_new_ids_follow_the_highest_of_a_base_whose_ids_have_gaps(form: str) -> 
     vocabulary = state["model"]["vocab"]
     vocabulary["Ġking"] = 7000
     base = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))
-    made = extend(base, Lexicon(("riverrun", "brillig"), 0), form)
+    made = extend(base, lexicon_of(form, base, ("riverrun", "brillig"), 3 * " riverrun brillig"), form)
     assert made.base_size == 7001
     assert sorted(made.tokenizer.get_vocab().values())[-3:] == [7000, 7001, 7002]
     assert decoded(made.tokenizer, "the king brillig<|im_start|> riverrun") == "the king brillig<|im_start|> riverrun"

@@ -31,7 +31,7 @@ def test_order_is_kept_and_duplicates_bom_cr_and_comments_are_dropped(tmp_path: 
         (b"</s>\n", "line 1: '</s>' has the form of a special token"),
         (b"x" * 65 + b"\n", "has 65 letters, more than 64"),
         ("caf\u00e9\ncafe\u0301\n".encode(), "line 2: .* is line 1's word in another Unicode form"),
-        ("▁word\n".encode(), r"has U\+2581"),
+        ("wo▁rd\n".encode(), r"has U\+2581"),
     ],
 )
 def test_a_bad_lexicon_is_refused_with_line_and_reason(tmp_path: Path, data: bytes, message: str) -> None:

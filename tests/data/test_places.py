@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from kinds import KINDS, TEXT, tokenizer_of
+from kinds import KINDS, TEXT, lexicon_of, tokenizer_of
 from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.forms import FORMS, extend
@@ -22,7 +22,8 @@ def letters(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> str:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_compared_has_the_same_letters_before_it(kind: str, form: str) -> None:
-    vocabulary = extend(tokenizer_of(kind), Lexicon(WORDS, 0), form)
+    base = tokenizer_of(kind)
+    vocabulary = extend(base, lexicon_of(form, base, WORDS), form)
     places = held_out_places(HELD_OUT, vocabulary)
     passages = passages_around(places, vocabulary)
     assert passages is not None and passages.count > 20

@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from families import FAMILIES, Build, Family, gpt2, learn, llama2
+from kinds import lexicon_of
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
@@ -30,8 +31,8 @@ from wake2vec.config import (
     TrainConfig,
     VocabularyConfig,
 )
-from wake2vec.data.forms import FORMS, extend
-from wake2vec.data.lexicon import Lexicon
+from wake2vec.data.forms import FORMS, OF_WORDS, extend
+from wake2vec.data.pieces import learn_pieces
 from wake2vec.errors import ModelError, Wake2VecError
 from wake2vec.inputs import Material, prepare
 from wake2vec.training.device import LOSS_TOLERANCE
@@ -160,6 +161,12 @@ def plain_losses(model: PreTrainedModel, ids: Tensor, tokens: int) -> tuple[Tens
 
 def can_be_had(config: RunConfig, form: str) -> bool:
     vocabulary = config.vocabulary.model_copy(update={"form": form})
+    if form not in OF_WORDS:
+        text = Path(config.corpus.path).read_text(encoding="utf-8")
+        pieces = learn_pieces(text, load_tokenizer(Path(config.model.path)), 9).words
+        path = Path(vocabulary.lexicon).with_name("pieces.txt")
+        path.write_text("\n".join(pieces), encoding="utf-8")
+        vocabulary = vocabulary.model_copy(update={"lexicon": str(path)})
     try:
         prepare(config.model_copy(update={"vocabulary": vocabulary}))
     except Wake2VecError:
@@ -222,7 +229,7 @@ def test_new_ids_follow_the_last_token_where_the_bases_ids_have_a_gap(form: str,
         token | {"id": state["model"]["vocab"][token["content"]]} for token in state["added_tokens"]
     ]
     base = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))
-    before, extended = base.get_vocab(), extend(base, Lexicon(tuple(WORDS), 0), form)
+    before, extended = base.get_vocab(), extend(base, lexicon_of(form, base, WORDS, text), form)
     assert extended.base_size == 1 + max(before.values()) > len(before)
     new = {id_ for token, id_ in extended.tokenizer.get_vocab().items() if token not in before}
     assert new == set(range(extended.base_size, extended.size))

@@ -39,7 +39,11 @@ def material(
     pieces = [[3 + index % 497, 3 + (3 * index) % 497] for index in range(len(words))] if pieces is None else pieces
     settings: dict[str, Any] = {"noise_scale": 0.5, "radius_factor": 1.5, "base_rows": BASE_ROWS.clone()} | changes
     return InitMaterial(
-        base_texts=BASE_TEXTS, words=words, pieces=pieces, generator=torch.Generator().manual_seed(seed), **settings
+        base_texts=BASE_TEXTS,
+        words=[f"<{word}>" for word in words],
+        pieces=pieces,
+        generator=torch.Generator().manual_seed(seed),
+        **settings,
     )
 
 

@@ -43,7 +43,7 @@ def audit(
     fused, split = boundary_faults(text, decoded)
     is_new = ids >= vocabulary.base_size
     cuts = _cut_words(vocabulary, text, ids[is_new] - vocabulary.base_size, offsets[is_new])
-    unseen = _unseen_written(vocabulary.words, text, counts_train)
+    unseen = [] if vocabulary.of_pieces else _unseen_written(vocabulary.words, text, counts_train)
     new = len(vocabulary.words)
     return Audit(
         words_read=len(lexicon.words) - lexicon.capitalised,

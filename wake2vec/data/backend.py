@@ -82,13 +82,14 @@ class Spelling:
 
     def piece(self, word: str) -> str:
         """The token that would write a word with its space."""
-        return self._letters(self.after_a_space(word))
+        return self.letters(self.after_a_space(word))
 
     def bare_piece(self, word: str) -> str:
         """The token that would write a word without its space."""
-        return self._letters(self._normal(f"a{word}").removeprefix(self._normal("a")))
+        return self.letters(self._normal(f"a{word}").removeprefix(self._normal("a")))
 
-    def _letters(self, text: str) -> str:
+    def letters(self, text: str) -> str:
+        """A normalised text, in the letters that the vocabulary has."""
         if self.byte_level:
             return "".join(chunk for chunk, _ in BYTES.pre_tokenize_str(text))
         return text.replace(" ", self.space or " ")

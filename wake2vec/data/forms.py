@@ -9,9 +9,12 @@
     The token carries its leading space (`▁riverrun`, `Ġriverrun`) and stands in the tokenizer's own vocabulary: the
     shortest text. A new word without a space before it is cut as the base cuts it. Where tokens are bytes (GPT-2,
     Llama 3, Qwen), the tokenizer's own steps part the words: a token is found wherever they leave it whole.
+`pieces`
+    Parts of words, made by byte-pair merges behind the base's own: `wake2vec.data.pieces`. They are met oftener than
+    whole words.
 
-Text without a new word in it is cut by `word` and `space` just as by the base tokenizer. In every form all tokens of
-the base, special ones too, keep their ids.
+Text without a new word in it is cut by `word`, `space` and `pieces` just as by the base tokenizer. In every form all
+tokens of the base, special ones too, keep their ids.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,20 +24,17 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.backend import Spelling, rebuilt, state_of
-from wake2vec.data.lexicon import Lexicon
-from wake2vec.data.own_vocabulary import add_words
+from wake2vec.data.lexicon import SPACE, Lexicon
+from wake2vec.data.own_vocabulary import add_merges, add_words
 from wake2vec.data.patterns import Match
-from wake2vec.errors import LexiconError, ModelError
+from wake2vec.data.pieces import check_merges, letters_of, merges_of
+from wake2vec.errors import LexiconError, ModelError, NoFormError
 
 PROBE = "a {0}, {0}\n{0} a"
 """A text that a form must keep, around a new word."""
 
 
 NO_FORM = "no form of a word is met here; choose another base model, or put spaces around the words"
-
-
-class NoFormError(ModelError):
-    """A form that a tokenizer can't have; who knows the text knows which it can have."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,12 @@ class ExtendedVocabulary:
     base_tokenizer: PreTrainedTokenizerFast
     base_size: int
     words: tuple[str, ...]
+    """Of pieces, `▁` stands for the space before a word."""
     words_in_base: int
     """Words of the lexicon that got no new id, since the base vocabulary has them."""
     bos_id: int | None = None
     """The beginning-of-sequence token, where each block and each prompt begins with it: `wake2vec.data.corpus`."""
+    form: str = "word"
 
     @property
     def size(self) -> int:
@@ -63,6 +65,32 @@ class ExtendedVocabulary:
         base = self.base_tokenizer.convert_ids_to_tokens(list(range(self.base_size)))
         return [*(str(token) for token in base), *self.words]
 
+    @property
+    def of_pieces(self) -> bool:
+        """Whether new tokens are parts of words, so that none can be put where a word stands."""
+        return self.form == "pieces"
+
+    @property
+    def texts(self) -> list[str]:
+        """What each new token writes, without the space before it."""
+        return [word.removeprefix(SPACE) for word in self.words]
+
+    def places_in(self, text: str) -> list[list[tuple[int, int]]]:
+        """Where each new token stands in a text: from which letter to which, with the space that it may carry."""
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        places: list[list[tuple[int, int]]] = [[] for _ in self.words]
+        for id_, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            if id_ >= self.base_size:
+                places[id_ - self.base_size].append((start, end))
+        return places
+
+    @property
+    def bounded(self) -> list[str]:
+        """The same with `<` where its word begins and `>` where it ends: `<riverrun>`; of pieces `<river`, `run`."""
+        if not self.of_pieces:
+            return [f"<{word}>" for word in self.words]
+        return [word.replace(SPACE, "<", 1) for word in self.words]
+
 
 def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> ExtendedVocabulary:
     """Add the words in the form named; `base` is left as it is.
@@ -71,6 +99,7 @@ def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> Extend
         LexiconError: a word is a special token of the base, or the base has all words already.
         NoFormError: the form can't be had with this kind of tokenizer.
     """
+    _check_words(lexicon, form)
     special = sorted(set(lexicon.words) & special_tokens(base))
     if special:
         raise LexiconError(f"special tokens can't be added as words: {', '.join(special[:5])}; remove them")
@@ -86,7 +115,22 @@ def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> Extend
     after = tokenizer.get_vocab()
     assert vocabulary.items() <= after.items(), "a token of the base was renumbered"
     assert len(after) == len(vocabulary) + len(words) and max(after.values()) == base_size + len(words) - 1
-    return ExtendedVocabulary(tokenizer, base, base_size, words, len(lexicon.words) - len(words))
+    return ExtendedVocabulary(tokenizer, base, base_size, words, len(lexicon.words) - len(words), form=form)
+
+
+def _check_words(lexicon: Lexicon, form: str) -> None:
+    """Raises LexiconError: the list is one of pieces and the form isn't, or its words got spellings and it is."""
+    piece = next((word for word in lexicon.words if word.startswith(SPACE)), None)
+    if piece is not None and form != "pieces":
+        raise LexiconError(
+            f"a word can't begin with {SPACE}, which begins a piece: {piece!r}; choose vocabulary.form=pieces if the "
+            "list is one of pieces, else take the sign away"
+        )
+    if form == "pieces" and lexicon.capitalised:
+        raise LexiconError(
+            "pieces are made of a text with its capitals, and get no spellings beside: vocabulary.capitals=added; give "
+            "vocabulary.capitals=exact"
+        )
 
 
 def working_forms(base: PreTrainedTokenizerFast, text: str, words: Sequence[str]) -> list[str]:
@@ -127,8 +171,12 @@ def pieces_of(base: PreTrainedTokenizerFast, words: Iterable[str]) -> list[list[
 
 
 def base_pieces(vocabulary: ExtendedVocabulary) -> list[list[int]]:
-    """The base ids that spelled each new word before it was added, as it stands after a space."""
-    return pieces_of(vocabulary.base_tokenizer, vocabulary.words)
+    """The base ids that spelled each new word before it was added, as it stands after a space; of a piece, as it is."""
+    base = vocabulary.base_tokenizer
+    if not vocabulary.of_pieces:
+        return pieces_of(base, vocabulary.words)
+    spelling, model = Spelling(base.backend_tokenizer), base.backend_tokenizer.model
+    return [[token.id for token in model.tokenize(letters_of(word, spelling))] for word in vocabulary.words]
 
 
 def known_whole(base: PreTrainedTokenizerFast, words: Sequence[str]) -> set[str]:
@@ -139,8 +187,8 @@ def known_whole(base: PreTrainedTokenizerFast, words: Sequence[str]) -> set[str]
 
 
 def without_row(base: PreTrainedTokenizerFast, words: Sequence[str]) -> set[str]:
-    """Words to which some form gives no row, since the base has them."""
-    return set().union(*(form.without_row(base, words) for form in FORMS.values()))
+    """Words to which some form of whole words gives no row, since the base has them."""
+    return set().union(*(FORMS[form].without_row(base, words) for form in OF_WORDS))
 
 
 @dataclass(frozen=True)
@@ -243,8 +291,24 @@ def _of_own_vocabulary(base: PreTrainedTokenizerFast, words: Sequence[str], matc
     return rebuilt(base, state)
 
 
+def _pieces_in_base(base: PreTrainedTokenizerFast, words: Sequence[str]) -> set[str]:
+    vocabulary, spelling = base.get_vocab(), Spelling(base.backend_tokenizer)
+    return {word for word in words if letters_of(word, spelling) in vocabulary}
+
+
+def _pieces(base: PreTrainedTokenizerFast, words: Sequence[str]) -> PreTrainedTokenizerFast:
+    check_merges(base)
+    state = state_of(base)
+    merges, first = merges_of(base, words), 1 + max(base.get_vocab().values())
+    add_merges(state, Spelling(base.backend_tokenizer), merges, first)
+    return rebuilt(base, state)
+
+
 FORMS: dict[str, TokenForm] = {
     "phase1": TokenForm(_in_vocabulary, _phase1),
     "word": TokenForm(_known_as_words, _word),
     "space": TokenForm(_known_with_space, _space),
+    "pieces": TokenForm(_pieces_in_base, _pieces),
 }
+OF_WORDS = ("phase1", "word", "space")
+"""The forms that take a list of words."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from wake2vec.config import Contexts
 from wake2vec.data.forms import ExtendedVocabulary
-from wake2vec.data.places import Passages, passage_at, passages_around
+from wake2vec.data.places import Passages, passage_at, passages_around, trimmed
 from wake2vec.errors import CorpusError
 
 Span = tuple[int, int]
@@ -22,7 +22,7 @@ class Lessons:
     """Drawn by a seed: each word in turn, in a new order each time round, at one of its own places.
 
     A word that has none stands where it does in other capitals, and else where another new word does, as far as
-    `contexts` lets it; the others have no lesson.
+    `contexts` lets it; the others have no lesson. A piece has its own places alone, inside of words too.
     """
 
     def __init__(
@@ -39,21 +39,11 @@ class Lessons:
             CorpusError: none of them has one.
         """
         self._text, self._vocabulary = text, vocabulary
-        spellings = whole_places(text, {word.casefold() for word in vocabulary.words})
-        own: dict[str, list[Span]] = {word: [] for word in vocabulary.words}
-        for start, end in sorted(span for spans in spellings.values() for span in spans):
-            if (word := text[start:end]) in own:
-                own[word].append((start, end))
-        anywhere = [span for spans in own.values() for span in spans]
-        if contexts == "own":
-            spellings = {}
-        rest = anywhere if contexts == "any" else []
-        places = {
-            number: own[word] or spellings.get(word.casefold(), [])
-            for number, word in enumerate(vocabulary.words)
-            if chosen is None or number in chosen
+        self._words = vocabulary.texts
+        places = (_of_pieces if vocabulary.of_pieces else _of_words)(text, vocabulary, contexts)
+        self._places = {
+            number: found for number, found in enumerate(places) if found and (chosen is None or number in chosen)
         }
-        self._places = {number: found or rest for number, found in places.items() if found or rest}
         self._seed = seed
         self.begin()
         rounds = range(0, len(self._places), AT_ONCE)
@@ -79,7 +69,25 @@ class Lessons:
         number = self._left.pop()
         spans = self._places[number]
         left, _, right = passage_at(self._text, *spans[self._random.integers(len(spans))])
-        return left, self._vocabulary.words[number], right
+        return left, self._words[number], right
+
+
+def _of_words(text: str, vocabulary: ExtendedVocabulary, contexts: Contexts) -> list[list[Span]]:
+    """Where each new word may stand."""
+    spellings = whole_places(text, {word.casefold() for word in vocabulary.words})
+    own: dict[str, list[Span]] = {word: [] for word in vocabulary.words}
+    for start, end in sorted(span for spans in spellings.values() for span in spans):
+        if (word := text[start:end]) in own:
+            own[word].append((start, end))
+    if contexts == "own":
+        spellings = {}
+    rest = [span for spans in own.values() for span in spans] if contexts == "any" else []
+    return [own[word] or spellings.get(word.casefold()) or rest for word in vocabulary.words]
+
+
+def _of_pieces(text: str, vocabulary: ExtendedVocabulary, contexts: Contexts) -> list[list[Span]]:
+    """Where each new piece is a token: a part of a word can't stand in another's place."""
+    return [[trimmed(text, *span) for span in spans] for spans in vocabulary.places_in(text)]
 
 
 def whole_places(text: str, words: set[str]) -> dict[str, list[Span]]:

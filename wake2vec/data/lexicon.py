@@ -26,6 +26,8 @@ MOST_WORDS = 1_000_000
 MOST_LETTERS = 64
 JOINERS = "\u200c\u200d"
 """Letters that aren't seen: they keep two letters apart, or together, as in Persian words and in emoji."""
+SPACE = "▁"
+"""Begins a piece that has the space before a word: `wake2vec.data.pieces`."""
 _LETTERS = rf"\p{{L}}[\p{{L}}\p{{M}}{JOINERS}]*"
 WORD = regex.compile(rf"(?<![\p{{L}}\p{{M}}\p{{N}}_]){_LETTERS}(?:['’\-‐]{_LETTERS})*(?![\p{{L}}\p{{M}}\p{{N}}_])")
 """A word of a text: letters with their marks and joiners, apostrophes and hyphens inside; nothing that touches a
@@ -79,7 +81,7 @@ def parse_lexicon(path: str | Path) -> tuple[Lexicon, list[str]]:
     faults, words = [], []
     first: dict[str, tuple[int, str]] = {}
     for number, word in entries:
-        fault = fault_of(word)
+        fault = fault_of(word.removeprefix(SPACE) or word)
         if fault is None:
             other_number, other = first.setdefault(unicodedata.normalize("NFC", word), (number, word))
             if other != word:
@@ -209,7 +211,7 @@ def fault_of(word: str) -> str | None:
             return f"{word!a} has the invisible character U+{ord(letter):04X}"
         if letter == "\ufffd":
             return f"{word!a} has U+FFFD, which stands for a letter that could not be read; convert the file again"
-        if letter == "▁":
+        if letter == SPACE:
             return f"{word!r} has U+2581, which stands for a space in tokenizers"
     if len(word) > MOST_LETTERS:
         return f"{word[:20]!r}... has {len(word)} letters, more than {MOST_LETTERS}"

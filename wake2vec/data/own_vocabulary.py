@@ -1,4 +1,4 @@
-"""Words as tokens of a BPE model's own vocabulary, so that the tokenizer's steps and model find them as its own.
+"""Words and pieces as tokens of a BPE model's own vocabulary: the tokenizer's steps and model find them as its own.
 
 `ignore_merges` makes a chunk that the vocabulary has one token, without merges that lead there: merges would need rows
 for what lies between, and act inside other words. What else that would change is kept as it was: `_guard`.
@@ -26,14 +26,9 @@ def add_words(
     `pieces` are their tokens, which have the space before a word if that is to be matched; `words` are the same as they
     are written in a normalised text, without it.
     """
-    model = spelling.backend.model
-    vocabulary = state["model"]["vocab"]
-    own = dict(vocabulary)
-    # The file numbers added tokens that the model's vocabulary lacks anew when it is read, behind our words.
-    for token in state["added_tokens"]:
-        vocabulary.setdefault(token["content"], token["id"])
-    known = set(vocabulary) - set(own) if state["model"].get("ignore_merges") else set(vocabulary)
-    vocabulary |= {piece: first + index for index, piece in enumerate(pieces)}
+    ignored_merges = state["model"].get("ignore_merges")
+    own = set(state["model"]["vocab"])
+    known = _numbered(state, pieces, first)
     state["model"]["ignore_merges"] = True
     steps = steps_of(state["pre_tokenizer"])
     if spelling.byte_level:
@@ -43,7 +38,33 @@ def add_words(
             steps = _found_first(steps, [words[at] for at in cut], [pieces[at] for at in cut], match)
     else:
         steps = [*steps, _split(found(words, spelling.space or " ", match))]
-    guard = _guard(model, known)
+    _guarded(state, steps, spelling, known if ignored_merges else known | own)
+
+
+def add_merges(state: State, spelling: Spelling, merges: Sequence[tuple[str, str]], first: int) -> None:
+    """Put pairs of tokens behind the merges of the base, and what each makes into the vocabulary, from the id `first`
+    on."""
+    known = _numbered(state, ["".join(pair) for pair in merges], first)
+    state["model"]["merges"] += map(list, merges)
+    if state["model"].get("ignore_merges"):
+        _guarded(state, steps_of(state["pre_tokenizer"]), spelling, known)
+
+
+def _numbered(state: State, pieces: Sequence[str], first: int) -> set[str]:
+    """Give the pieces their ids; the tokens that the vocabulary got beside them.
+
+    The file numbers added tokens that the model's vocabulary lacks anew when it is read, behind the pieces: these get
+    the ids that they have.
+    """
+    vocabulary = state["model"]["vocab"]
+    lacking = {token["content"]: token["id"] for token in state["added_tokens"] if token["content"] not in vocabulary}
+    vocabulary |= lacking | {piece: first + index for index, piece in enumerate(pieces)}
+    return set(lacking)
+
+
+def _guarded(state: State, steps: list[State], spelling: Spelling, known: Iterable[str]) -> None:
+    """These steps, and one that cuts tokens which `ignore_merges` would find, as merges do."""
+    guard = _guard(spelling.backend.model, known)
     state["pre_tokenizer"] = sequence_of([*steps, _split(guard)] if guard else steps)
 
 

@@ -85,24 +85,19 @@ def passages_around(
 
 def held_out_places(text: str, vocabulary: ExtendedVocabulary) -> list[tuple[str, str, str]]:
     """Some of the places at which a new token is a whole word of the text, spread evenly over it."""
-    encoded = vocabulary.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    spans = [
-        _trimmed(text, start, end)
-        for id_, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        if id_ >= vocabulary.base_size
-    ]
+    spans = sorted(trimmed(text, *span) for spans in vocabulary.places_in(text) for span in spans)
     whole = [(start, end) for start, end in spans if start < end and _is_word(text, start, end)]
     chosen = sorted({*np.linspace(0, len(whole) - 1, MOST_PASSAGES).astype(int).tolist()}) if whole else []
     return [passage_at(text, *whole[at]) for at in chosen]
 
 
 def with_words(places: Sequence[tuple[str, str, str]], words: Sequence[str]) -> list[tuple[str, str, str]]:
-    """The same places with other words in them, in the words' order; none without words."""
+    """The same places with other words in them, in the words' order; none without words or places."""
     spread = np.linspace(0, len(words) - 1, len(places)).astype(int).tolist() if words else []
     return [(left, words[at], right) for (left, _, right), at in zip(places, spread, strict=bool(words))]
 
 
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     """Without the space that a token may carry."""
     while start < end and text[start].isspace():
         start += 1

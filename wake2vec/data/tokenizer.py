@@ -47,7 +47,7 @@ def stands_by_itself(token: str) -> bool:
 
 def new_texts(tokenizer: PreTrainedTokenizerFast, ids: Iterable[int]) -> list[str]:
     """What tokens of any form write, without the space before."""
-    text_of, added = _text_of(tokenizer), tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    text_of, added = text_of_tokens(tokenizer), tokenizer.backend_tokenizer.get_added_tokens_decoder()
     return [
         added[id_].content if id_ in added else text_of(str(tokenizer.convert_ids_to_tokens(id_))).strip()
         for id_ in ids
@@ -59,7 +59,7 @@ def base_texts(tokenizer: PreTrainedTokenizerFast, base_size: int) -> list[str]:
 
     Empty for special tokens, for bytes (`<0x41>`, parts of a character) and for ids without a token.
     """
-    text_of, special = _text_of(tokenizer), set(tokenizer.all_special_ids)
+    text_of, special = text_of_tokens(tokenizer), set(tokenizer.all_special_ids)
     tokens = tokenizer.convert_ids_to_tokens(list(range(base_size)))
     texts = ["" if token is None or id_ in special else text_of(token) for id_, token in enumerate(tokens)]
     return ["" if PART in text else text for text in texts]
@@ -72,7 +72,7 @@ def base_kinds(tokenizer: PreTrainedTokenizerFast, base_size: int) -> Int[Tensor
     that begins with a space and has letters or digits, so a word's beginning (`▁s`) counts as one too. An id without
     a token is special.
     """
-    text_of, special = _text_of(tokenizer), set(tokenizer.all_special_ids)
+    text_of, special = text_of_tokens(tokenizer), set(tokenizer.all_special_ids)
     kinds = np.full(base_size, KINDS.index("special"))
     for token, id_ in tokenizer.get_vocab().items():
         if id_ < base_size and id_ not in special and not RESERVED.fullmatch(token):
@@ -96,7 +96,7 @@ def reference_rows(tokenizer: PreTrainedTokenizerFast, rows: Float[Tensor, "rows
     if pieces:
         ids = sorted(id_ for byte, id_ in pieces.items() if not _is_reached(tokenizer, byte, id_))
         return ReferenceRows(tuple(ids), "byte pieces that no text is encoded to" if ids else "text reaches all bytes")
-    text_of = _text_of(tokenizer)
+    text_of = text_of_tokens(tokenizer)
     reserved = {id_ for token, id_ in vocabulary.items() if RESERVED.fullmatch(token)}
     texts = {id_: text_of(token) for token, id_ in vocabulary.items() if id_ not in tokenizer.all_special_ids}
     never = set(map(chr, NEVER_IN_UTF8)) if Spelling(tokenizer.backend_tokenizer).byte_level else set()
@@ -158,7 +158,7 @@ def _kind(text: str) -> str:
     return "word" if text[0].isspace() else "piece"
 
 
-def _text_of(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], str]:
+def text_of_tokens(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], str]:
     """From a token to what it writes inside a line, its space included; U+FFFD for bytes and other parts of letters."""
     decoder = tokenizer.backend_tokenizer.decoder
 

@@ -30,7 +30,7 @@ class InitMaterial:
     base_texts: Sequence[str]
     """What each base token writes, with its leading space; empty for special tokens, bytes and ids without a token."""
     words: Sequence[str]
-    """The new words, one for each new row."""
+    """What each new row's token writes, between `<` and `>` where it begins and ends a word: `<riverrun>`."""
     pieces: Sequence[Sequence[int]]
     """Base ids that spelled each new word before."""
     noise_scale: float
@@ -118,7 +118,7 @@ def similarity(material: InitMaterial) -> Float[Tensor, "new dim"]:
     """
     base = material.base_rows.numpy()
     usable = np.array([index for index, text in enumerate(material.base_texts) if text.strip()], dtype=np.int64)
-    forms = [f"<{word.lower()}>" for word in material.words]
+    forms = [word.lower() for word in material.words]
     tokens = [_with_boundaries(material.base_texts[index]) for index in usable]
     counted = TfidfVectorizer(
         analyzer="char", ngram_range=NGRAMS, lowercase=False, sublinear_tf=True, dtype=np.float32
