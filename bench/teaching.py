@@ -77,7 +77,7 @@ Measured = dict[str, list[Numbers]]
 def starts(profile: str, seeds: Sequence[int], arms: dict[str, list[str]], folder: Path) -> Iterator[Figure]:
     """Before any training."""
     null = figures_of_base(prepare(load_knobs(profile)))["validation.loss_base_after_new_null"]
-    yield Figure("null: loss behind new", _shown([null]), "")
+    yield Figure("null: loss behind new", shown([null]), "")
     found: Measured = {}
     for arm, words in arms.items():
         configs = [load_knobs(profile, [*words, f"seed={seed}"]) for seed in seeds]
@@ -101,7 +101,7 @@ def trained(rate: float, length: int, arms: Sequence[str], folder: Path) -> Iter
         words, steps = STARTS[arm], length if arm == "distilled" else length + extra
         name = f"{arm}, {steps} steps"
         found[arm] = [
-            _after_training(load_knobs("tiny", [*words, f"train.lr={rate}", f"train.steps={steps}", f"seed={seed}"]))
+            after_training(load_knobs("tiny", [*words, f"train.lr={rate}", f"train.steps={steps}", f"seed={seed}"]))
             for seed in SEEDS
         ]
         yield from _figures(name, found[arm], TRAINED)
@@ -111,7 +111,7 @@ def trained(rate: float, length: int, arms: Sequence[str], folder: Path) -> Iter
         for one, other in zip(found["distilled"], found[best], strict=True)
     ]
     known = interval(apart)
-    yield Figure(f"loss: distilled less {best}, the best other", _shown(apart), "", "< 0 beyond noise", known.high < 0)
+    yield Figure(f"loss: distilled less {best}, the best other", shown(apart), "", "< 0 beyond noise", known.high < 0)
     gap, collapse = (abs(_mean(found["distilled"], f"geometry.{name}")) for name in ("norm_gap_d", "collapse_share"))
     yield Figure("distilled: |d|", gap, "", "<= .3", gap <= 0.3)
     yield Figure("distilled: collapse", collapse, "", "<= .1", collapse <= 0.1)
@@ -122,9 +122,9 @@ def heads(rate: float, folder: Path) -> Iterator[Figure]:
     for start in ("gaussian, noise 1", "piece_mean", "distilled"):
         for head in ("native", "untied"):
             words = [*STARTS[start], f"model.head={head}", f"train.lr={rate}", f"train.steps={STEPS}"]
-            found = [_after_training(load_knobs("tiny", [*words, f"seed={seed}"])) for seed in SEEDS]
-            shown = OF_HEADS if head == "untied" else {}
-            yield from _figures(f"{start}, {'tied' if head == 'native' else head}", found, TRAINED | shown)
+            found = [after_training(load_knobs("tiny", [*words, f"seed={seed}"])) for seed in SEEDS]
+            also = OF_HEADS if head == "untied" else {}
+            yield from _figures(f"{start}, {'tied' if head == 'native' else head}", found, TRAINED | also)
 
 
 def finished(length: int, starts: Sequence[tuple[str, float]], folder: Path) -> Iterator[Figure]:
@@ -141,7 +141,7 @@ def finished(length: int, starts: Sequence[tuple[str, float]], folder: Path) -> 
             f"finish, {length} steps": [f"train.steps={length}", f"train.finish_steps={FINISH_STEPS}"],
         }.items():
             configs = [load_knobs("tiny", [*STARTS[start], f"train.lr={rate}", *words, f"seed={at}"]) for at in SEEDS]
-            found[arm.split(",")[0]] = [_after_training(config) for config in configs]
+            found[arm.split(",")[0]] = [after_training(config) for config in configs]
             yield from _figures(f"{start} at {rate}, {arm}", found[arm.split(",")[0]], TRAINED)
         yield from _bars_of_finish(f"{start} at {rate}", found)
 
@@ -154,10 +154,10 @@ def _bars_of_finish(name: str, found: Measured) -> Iterator[Figure]:
         ]
 
     loss = apart("validation.loss")
-    yield Figure(f"{name}, loss: finish less control", _shown(loss), "", "<= 0", interval(loss).mean <= 0)
+    yield Figure(f"{name}, loss: finish less control", shown(loss), "", "<= 0", interval(loss).mean <= 0)
     for what in ("loss on targets seen once", "loss on targets never seen"):
         rare = apart(TRAINED[what])
-        yield Figure(f"{name}, {what}: finish less control", _shown(rare), "", "<= -1", interval(rare).mean <= -1)
+        yield Figure(f"{name}, {what}: finish less control", shown(rare), "", "<= -1", interval(rare).mean <= -1)
     gap, collapse = (abs(_mean(found["finish"], f"geometry.{at}")) for at in ("norm_gap_d", "collapse_share"))
     yield Figure(f"{name}, finish: |d|", gap, "", "<= .2", gap <= 0.2)
     yield Figure(f"{name}, finish: collapse", collapse, "", "<= .1", collapse <= 0.1)
@@ -184,7 +184,8 @@ def in_steps(config: RunConfig, work: Callable[[Training], object]) -> tuple[int
     return math.ceil(cost), cost
 
 
-def _after_training(config: RunConfig) -> Numbers:
+def after_training(config: RunConfig) -> Numbers:
+    """Figures of a trial at its last step, without samples, and what its rows tell."""
     material = prepare(config)
     training = start_training(config, material)
     evaluate = Evaluator(training, material, lambda: None, Stopwatch())
@@ -201,15 +202,15 @@ def _told(training: Training, material: Material) -> Numbers:
     return losses | training.evaluate(lambda passages: gaps_of(model, material, passages))
 
 
-def _figures(arm: str, found: list[Numbers], shown: dict[str, str]) -> Iterable[Figure]:
-    return [Figure(f"{arm}: {what}", _shown([one[at] for one in found]), "") for what, at in shown.items()]
+def _figures(arm: str, found: list[Numbers], told: dict[str, str]) -> Iterable[Figure]:
+    return [Figure(f"{arm}: {what}", shown([one[at] for one in found]), "") for what, at in told.items()]
 
 
 def _mean(found: list[Numbers], address: str) -> float:
     return interval([value for one in found if (value := one[address]) is not None]).mean
 
 
-def _shown(values: Sequence[float | None]) -> str:
+def shown(values: Sequence[float | None]) -> str:
     """Mean and half the width of its interval, where there are several."""
     known = interval([value for value in values if value is not None])
     return f"{known.mean:.3f}" if known.count == 1 else f"{known.mean:.3f} ± {known.high - known.mean:.3f}"

@@ -25,6 +25,7 @@ from .data.candidates import (
 )
 from .data.lexicon import read_text
 from .data.mending import Mended, mend
+from .data.pieces import Pieces, learn_pieces, pieces_file, pieces_table_file
 from .errors import (
     ConfigError,
     CorpusError,
@@ -151,6 +152,7 @@ __all__ = [
     "Neighbours",
     "Numbers",
     "Part",
+    "Pieces",
     "Progress",
     "ProgressLog",
     "RunConfig",
@@ -186,6 +188,7 @@ __all__ = [
     "is_end",
     "is_evaluated",
     "is_named",
+    "learn_pieces",
     "lexicon_file",
     "load_tokenizer",
     "measure_fully",
@@ -196,6 +199,8 @@ __all__ = [
     "null_of",
     "passes_in",
     "phase1_summary",
+    "pieces_file",
+    "pieces_table_file",
     "plan_trial",
     "powers_of_two",
     "prepare",

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from wake2vec.config import Capitals, CorpusConfig, Form
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import bos_id
-from wake2vec.data.forms import extend
-from wake2vec.data.lexicon import Lexicon, is_unspaced, parse_lexicon, read_text, with_capitals
+from wake2vec.data.forms import OF_WORDS, extend
+from wake2vec.data.lexicon import SPACE, Lexicon, is_unspaced, parse_lexicon, read_text, with_capitals
 from wake2vec.data.mending import written_otherwise
 from wake2vec.errors import CorpusError, LexiconError, ModelError
 from wake2vec.inputs import encode
@@ -54,10 +54,12 @@ def audit_lexicon(
     lexicon_path: str | Path,
     base: str,
     corpus: CorpusConfig,
-    forms: Iterable[Form],
+    forms: Iterable[Form] | None = None,
     capitals: Capitals = "exact",
 ) -> LexiconAudit:
-    """Audit a lexicon on the tokenizer of the base model's folder, in the forms named; no model is loaded.
+    """Audit a lexicon on the tokenizer of the base model's folder; no model is loaded.
+
+    In the forms named; without them in all that take such a list, which is one of words or one of pieces.
 
     Raises:
         Wake2VecError: an input can't be used at all. What a single line or form is at fault for is in the audit.
@@ -76,6 +78,8 @@ def audit_lexicon(
     met: dict[Form, int] = {}
     unusable: dict[Form, str] = {}
     unavailable: dict[Form, str] = {}
+    if forms is None:
+        forms = ("pieces",) if any(word.startswith(SPACE) for word in lexicon.words) else OF_WORDS
     for form in forms:
         try:
             extended = replace(extend(tokenizer, lexicon, form), bos_id=bos_id(tokenizer, corpus.bos))

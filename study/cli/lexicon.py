@@ -2,7 +2,7 @@
 
 import hashlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, get_args
@@ -49,25 +49,40 @@ def build(
     ] = None,
     min_letters: Annotated[int | None, typer.Option(min=1, help="Words of fewer letters are left out.")] = None,
     max_letters: Annotated[int | None, typer.Option(min=1, help="Words of more letters are left out.")] = None,
+    pieces: Annotated[
+        int | None, typer.Option(min=1, help="Instead of words, so many pieces of words, for vocabulary.form=pieces.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that hold something else.")] = False,
 ) -> None:
     """Make a lexicon: the words of a text that the base model's tokenizer splits, those that save most first.
 
     A word is written in lower case if the text has it so at least --min-count times, otherwise as it is written most.
+    --pieces N lists parts of words instead: byte-pair merges that go on where the base's end, the commonest first.
     """
-    target = out or Path(f"{corpus.stem}.lexicon.txt")
+    limits = wake2vec.Filters(min_count, max_zipf, min_letters, max_letters)
+    of_words = _options({**asdict(limits), "min_count": None})
+    if pieces is not None and of_words:
+        raise ConfigError(f"pieces have no limits but --min-count: {of_words}; leave it away, or --pieces")
+    target = out or Path(f"{corpus.stem}.{'lexicon' if pieces is None else 'pieces'}.txt")
     scores = target.with_suffix(".csv")
     if scores == target:
         raise ConfigError(f"the word list can't be a .csv, its scores are that: {target}; let --out end in .txt")
     text = wake2vec.read_text(corpus, "corpus", CorpusError)
     tokenizer = wake2vec.load_tokenizer(wake2vec.resolve_folder(base))
-    limits = wake2vec.Filters(min_count, max_zipf, min_letters, max_letters)
-    found = wake2vec.find_candidates(text, tokenizer, limits)
+    asked = f"{_options(asdict(limits))}{'' if pieces is None else f' --pieces {pieces}'}"
     source = [
-        f"made by: study lexicon build {corpus.name} --base {Path(base).name} {_options(limits)}",
+        f"made by: study lexicon build {corpus.name} --base {Path(base).name} {asked}",
         f"text: {corpus.name}, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:16]}",
         f"base: {Path(base).name}, {len(tokenizer):,} pieces",
     ]
+    if pieces is not None:
+        made = wake2vec.learn_pieces(text, tokenizer, pieces, min_count)
+        _write_new({scores: wake2vec.pieces_table_file(made), target: wake2vec.pieces_file(made, source)}, force)
+        show_pieces(made, pieces, min_count)
+        typer.echo(f"\nWritten: {target}\n         {scores}")
+        say(f"To use it: vocabulary.form=pieces vocabulary.lexicon={target}")
+        return
+    found = wake2vec.find_candidates(text, tokenizer, limits)
     _write_new({scores: wake2vec.scores_file(found), target: wake2vec.lexicon_file(found, source)}, force)
     show(words_table(found, corpus.name))
     say(f"\n{_saved(lambda form: wake2vec.tokens_saved(found, text, tokenizer, form))}\n")
@@ -79,13 +94,14 @@ def audit(
     lexicon: Annotated[Path, typer.Argument(help="A word list, one word a line.")],
     base: Base,
     corpus: Annotated[Path, typer.Option("--corpus", help="The text to adapt to, in UTF-8.")],
-    form: Annotated[Form | None, typer.Option(help="One token form; all of them side by side without it.")] = None,
+    form: Annotated[
+        Form | None, typer.Option(help="One token form; all that take such a list side by side without it.")
+    ] = None,
     capitals: Annotated[Capitals, typer.Option(help="How words in capitals match: vocabulary.capitals.")] = "exact",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Say what a lexicon does to a text, form by form, before anything is trained."""
-    forms = [form] if form else get_args(Form)
-    found = wake2vec.audit_lexicon(lexicon, base, CorpusConfig(path=str(corpus)), forms, capitals)
+    found = wake2vec.audit_lexicon(lexicon, base, CorpusConfig(path=str(corpus)), [form] if form else None, capitals)
     warnings = wake2vec.warnings_of(found)
     if as_json:
         typer.echo(in_json.as_json({**found.model_dump(), "warnings": warnings}))
@@ -144,9 +160,9 @@ def _told(faults: dict[Form, str]) -> str:
     return "; ".join(f"{names}: {fault}" for fault, names in forms.items())
 
 
-def _options(limits: "wake2vec.Filters") -> str:
+def _options(limits: Mapping[str, float | None]) -> str:
     """The limits as they are typed."""
-    given = {name: value for name, value in asdict(limits).items() if value is not None}
+    given = {name: value for name, value in limits.items() if value is not None}
     return " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in given.items())
 
 
@@ -177,6 +193,25 @@ def _write_new(files: dict[Path, bytes], force: bool) -> None:
 
 def _holds(path: Path, data: bytes) -> bool:
     return path.is_file() and path.read_bytes() == data
+
+
+def show_pieces(made: "wake2vec.Pieces", asked: int, min_count: int) -> None:
+    """How many there are, what they do to the text, and the first ten."""
+    count, saved = len(made.words), made.tokens_base - made.tokens
+    often, never = sum(times >= 5 for times in made.counts), sum(times == 0 for times in made.counts)
+    if count < asked:
+        say(f"{count:,} pieces, not {asked:,}: no other neighbours stand side by side in words {min_count:,} times.")
+    share = f"{saved:,} saved ({saved / made.tokens_base:.1%})"
+    say(f"Tokens of the text: {made.tokens_base:,} -> {made.tokens:,}, {share}.")
+    say(f"It has {often:,} of the {count:,} pieces 5 times or more ({often / count:.1%}).")
+    say(f"It has {never:,} only inside longer pieces, which are made of them.\n")
+    first = slice(FIRST)
+    columns = [
+        Column("joined", [f"{times:,}" for times in made.pairs[first]]),
+        Column("left by longer pieces", [f"{times:,}" for times in made.counts[first]]),
+    ]
+    title = f"The first {min(FIRST, count)} of {count:,}"
+    show(Table(title, Column("piece", list(made.words[first]), "left", LONGEST), [columns]))
 
 
 def words_table(found: "wake2vec.Candidates", name: str) -> Table:

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from wake2vec.config import Form
 from wake2vec.data.forms import extend, pieces_of, without_row
-from wake2vec.data.lexicon import WORD, Lexicon, capitalised, fault_of
+from wake2vec.data.lexicon import WORD, Lexicon, capitalised, fault_of, list_of_words
 from wake2vec.errors import LexiconError
 
 ZIPF_TOP = 8.0
@@ -138,8 +138,7 @@ def lexicon_file(candidates: Candidates, source: Iterable[str]) -> bytes:
         f"{len(candidates.kept)} words, by score, highest first; equal ones by code points",
         "score: (1 - zipf/8) x count x (base pieces - 1), count being that of the spelling listed",
     ]
-    lines = [*(f"# {' '.join(line.split())}" for line in header), *(candidate.word for candidate in candidates.kept)]
-    return ("\n".join(lines) + "\n").encode()
+    return list_of_words(header, (candidate.word for candidate in candidates.kept))
 
 
 def scores_file(candidates: Candidates) -> bytes:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
+from wake2vec.config import Form
 from wake2vec.data.backend import Spelling, rebuilt, state_of
 from wake2vec.data.lexicon import SPACE, Lexicon
 from wake2vec.data.own_vocabulary import add_merges, add_words
@@ -310,5 +311,5 @@ FORMS: dict[str, TokenForm] = {
     "space": TokenForm(_known_with_space, _space),
     "pieces": TokenForm(_pieces_in_base, _pieces),
 }
-OF_WORDS = ("phase1", "word", "space")
+OF_WORDS: tuple[Form, ...] = ("phase1", "word", "space")
 """The forms that take a list of words."""

@@ -14,7 +14,7 @@ import io
 import shlex
 import stat
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,12 @@ def parse_lexicon(path: str | Path) -> tuple[Lexicon, list[str]]:
     distinct = tuple(dict.fromkeys(words))
     commented = tuple(line for _, line in numbered if HASHED.match(line))
     return Lexicon(distinct, duplicates=len(words) - len(distinct), commented=commented), faults
+
+
+def list_of_words(comments: Iterable[str], words: Iterable[str]) -> bytes:
+    """A lexicon's file: one word a line, and above them lines that say where it is from."""
+    lines = [*(f"# {' '.join(line.split())}" for line in comments), *words]
+    return ("\n".join(lines) + "\n").encode()
 
 
 HASHED = regex.compile(r"#\p{L}\S*$")

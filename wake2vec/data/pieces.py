@@ -9,7 +9,9 @@ A list of pieces is in the order of their merges, and `▁` begins a piece that 
 tokens a piece is made of needn't be listed: they are what the merges before it cut it into.
 """
 
+import csv
 import heapq
+import io
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +24,7 @@ from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast
 
 from wake2vec.data.backend import Spelling, state_of
-from wake2vec.data.lexicon import JOINERS, SPACE, fault_of
+from wake2vec.data.lexicon import JOINERS, SPACE, fault_of, list_of_words
 from wake2vec.data.tokenizer import text_of_tokens
 from wake2vec.errors import LexiconError, NoFormError
 
@@ -43,7 +45,9 @@ class Pieces:
     counts: tuple[int, ...]
     """How often the text, cut with all of the merges, has each: those that are parts of longer ones may have none."""
     tokens_base: int
+    """Tokens of the text in the base."""
     tokens: int
+    """The same with the pieces."""
 
 
 def learn_pieces(text: str, base: PreTrainedTokenizerFast, count: int, min_count: int = 2) -> Pieces:
@@ -93,6 +97,25 @@ def learn_pieces(text: str, base: PreTrainedTokenizerFast, count: int, min_count
         len(encoded.ids),
         len(encoded.ids) - saved,
     )
+
+
+def pieces_file(pieces: Pieces, source: Iterable[str]) -> bytes:
+    """The list, one piece a line; the lines of `source`, which say where it is from, are comments above it."""
+    header = [
+        *source,
+        f"{len(pieces.words)} pieces for vocabulary.form=pieces, in the order of their merges",
+        f"{SPACE} begins a piece that has the space before a word",
+    ]
+    return list_of_words(header, pieces.words)
+
+
+def pieces_table_file(pieces: Pieces) -> bytes:
+    """The pieces with how often they were joined and how often the text has them, as CSV in the order of the list."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["piece", "joined", "count"])
+    writer.writerows(zip(pieces.words, pieces.pairs, pieces.counts, strict=True))
+    return table.getvalue().encode()
 
 
 def merges_of(base: PreTrainedTokenizerFast, words: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,0 +1,65 @@
+"""`python -m bench.pieces [tiny smollm2]`: as many new rows for pieces of words as for whole words: which serve better.
+
+On a profile, from two starts, three seeds each, of initialisation and batch order, with 95 % intervals of their means,
+at equal steps, which are equal tokens. Forms are compared per byte: a token of each is another thing.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from bench.figures import Figure, publish_parts
+from bench.teaching import SEEDS, after_training, shown
+from study.config import load_knobs
+from wake2vec import RunConfig, learn_pieces, load_tokenizer, prepare
+
+TOLD = {
+    "bits per byte": "validation.bits_per_byte",
+    "norm gap d": "geometry.norm_gap_d",
+    "isotropy": "geometry.isotropy_new",
+    "collapse": "geometry.collapse_share",
+    "collapse, never seen": "geometry.collapse_share_unseen",
+    "loss on new targets": "validation.loss_new_seen_targets",
+    "loss on base tokens": "validation.loss_base_targets",
+    "loss behind new": "validation.loss_base_after_new",
+}
+
+
+def compared(profile: str, starts: dict[str, list[str]], folder: Path) -> Iterator[Figure]:
+    """Words in two forms, as many pieces, and a quarter as many."""
+    rows = len(prepare(load_knobs(profile, ["vocabulary.form=space"])).vocabulary.words)
+    arms = {form: [f"vocabulary.form={form}"] for form in ("word", "space")}
+    for name, count in {"pieces": rows, "pieces, a quarter": rows // 4}.items():
+        lexicon = list_of_pieces(load_knobs(profile), count, folder / f"{count}.txt")
+        arms[name] = ["vocabulary.form=pieces", f"vocabulary.lexicon={lexicon}"]
+    for arm, words in arms.items():
+        audit = prepare(load_knobs(profile, words)).audit
+        yield Figure(f"{arm}: new rows", audit.words_added, "")
+        yield Figure(f"{arm}: tokens of the text, in the base's", audit.tokens / audit.tokens_base, "")
+        yield Figure(f"{arm}: rows met 5 times or more", audit.seen_5_up_share, "")
+        yield Figure(f"{arm}: rows never met", audit.unseen_share, "")
+        for start, settings in starts.items():
+            found = [after_training(load_knobs(profile, [*words, *settings, f"seed={seed}"])) for seed in SEEDS]
+            for what, address in TOLD.items():
+                yield Figure(f"{arm}, {start}: {what}", shown([one[address] for one in found]), "")
+
+
+def list_of_pieces(config: RunConfig, count: int, path: Path) -> Path:
+    """So many pieces of the profile's text."""
+    text = Path(config.corpus.path).read_text(encoding="utf-8")
+    pieces = learn_pieces(text, load_tokenizer(Path(config.model.path)), count, min_count=1)
+    path.write_text("\n".join(pieces.words), encoding="utf-8")
+    return path
+
+
+STARTS = {
+    "gaussian": ["init.name=gaussian", "init.noise_scale=1.0", "train.lr=0.01", "train.steps=120"],
+    "piece_mean": ["init.name=piece_mean", "train.lr=0.01", "train.steps=120"],
+}
+OF_SMOLLM2 = {
+    "gaussian": ["init.name=gaussian", "init.noise_scale=0.8", "train.rows=new", "train.lr=0.01", "train.steps=48"],
+}
+PARTS = {"tiny": partial(compared, "tiny", STARTS), "smollm2": partial(compared, "smollm2", OF_SMOLLM2)}
+
+if __name__ == "__main__":
+    publish_parts("pieces", PARTS)
