@@ -1,18 +1,22 @@
-"""`python -m bench.pieces [tiny smollm2]`: as many new rows for pieces of words as for whole words: which serve better.
+"""`python -m bench.pieces [PART ...]`: as many new rows for pieces of words as for whole words: which serve better.
 
-On a profile, from two starts, three seeds each, of initialisation and batch order, with 95 % intervals of their means,
-at equal steps, which are equal tokens. Forms are compared per byte: a token of each is another thing.
+Parts: `tiny`, `again` with other seeds, `long` with five times the steps, `smollm2` on that model. Three seeds each, of
+initialisation and batch order, with 95 % intervals of their means, at equal steps, which are equal tokens. Forms are
+compared per byte: a token of each is another thing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from bench.figures import Figure, publish_parts
 from bench.teaching import SEEDS, after_training, shown
 from study.config import load_knobs
 from wake2vec import RunConfig, learn_pieces, load_tokenizer, prepare
 
+OTHER_SEEDS = (45, 46, 47)
 TOLD = {
     "bits per byte": "validation.bits_per_byte",
     "norm gap d": "geometry.norm_gap_d",
@@ -25,8 +29,9 @@ TOLD = {
 }
 
 
-def compared(profile: str, starts: dict[str, list[str]], folder: Path) -> Iterator[Figure]:
+def compared(profile: str, seeds: Sequence[int], starts: dict[str, list[str]], folder: Path) -> Iterator[Figure]:
     """Words in two forms, as many pieces, and a quarter as many."""
+    yield Figure("threads", torch.get_num_threads(), "")
     rows = len(prepare(load_knobs(profile, ["vocabulary.form=space"])).vocabulary.words)
     arms = {form: [f"vocabulary.form={form}"] for form in ("word", "space")}
     for name, count in {"pieces": rows, "pieces, a quarter": rows // 4}.items():
@@ -39,7 +44,7 @@ def compared(profile: str, starts: dict[str, list[str]], folder: Path) -> Iterat
         yield Figure(f"{arm}: rows met 5 times or more", audit.seen_5_up_share, "")
         yield Figure(f"{arm}: rows never met", audit.unseen_share, "")
         for start, settings in starts.items():
-            found = [after_training(load_knobs(profile, [*words, *settings, f"seed={seed}"])) for seed in SEEDS]
+            found = [after_training(load_knobs(profile, [*words, *settings, f"seed={seed}"])) for seed in seeds]
             for what, address in TOLD.items():
                 yield Figure(f"{arm}, {start}: {what}", shown([one[address] for one in found]), "")
 
@@ -52,14 +57,23 @@ def list_of_pieces(config: RunConfig, count: int, path: Path) -> Path:
     return path
 
 
-STARTS = {
-    "gaussian": ["init.name=gaussian", "init.noise_scale=1.0", "train.lr=0.01", "train.steps=120"],
-    "piece_mean": ["init.name=piece_mean", "train.lr=0.01", "train.steps=120"],
-}
+def starts(steps: int) -> dict[str, list[str]]:
+    trained = ["train.lr=0.01", f"train.steps={steps}"]
+    return {
+        "gaussian": ["init.name=gaussian", "init.noise_scale=1.0", *trained],
+        "piece_mean": ["init.name=piece_mean", *trained],
+    }
+
+
 OF_SMOLLM2 = {
     "gaussian": ["init.name=gaussian", "init.noise_scale=0.8", "train.rows=new", "train.lr=0.01", "train.steps=48"],
 }
-PARTS = {"tiny": partial(compared, "tiny", STARTS), "smollm2": partial(compared, "smollm2", OF_SMOLLM2)}
+PARTS = {
+    "tiny": partial(compared, "tiny", SEEDS, starts(120)),
+    "again": partial(compared, "tiny", OTHER_SEEDS, starts(120)),
+    "long": partial(compared, "tiny", OTHER_SEEDS, starts(600)),
+    "smollm2": partial(compared, "smollm2", SEEDS, OF_SMOLLM2),
+}
 
 if __name__ == "__main__":
     publish_parts("pieces", PARTS)

@@ -208,7 +208,7 @@ def show_pieces(made: "wake2vec.Pieces", asked: int, min_count: int) -> None:
     first = slice(FIRST)
     columns = [
         Column("joined", [f"{times:,}" for times in made.pairs[first]]),
-        Column("left by longer pieces", [f"{times:,}" for times in made.counts[first]]),
+        Column("times", [f"{times:,}" for times in made.counts[first]]),
     ]
     title = f"The first {min(FIRST, count)} of {count:,}"
     show(Table(title, Column("piece", list(made.words[first]), "left", LONGEST), [columns]))

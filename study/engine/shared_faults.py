@@ -9,7 +9,10 @@ from study.settings import Choices
 from wake2vec import (
     HEAD_METRICS,
     ConfigError,
+    CorpusError,
+    LexiconError,
     MemoryExhaustedError,
+    ModelError,
     RunConfig,
     TrainingDivergedError,
     TrialFailedError,
@@ -24,6 +27,8 @@ from wake2vec import (
 
 MEMORY_KNOBS = ("model.", "corpus.", "vocabulary.", "train.rows", "train.precision", "train.optimizer")
 """Beginnings of the knobs that decide whether one block at a time fits into the memory."""
+OF_WORDS = ("vocabulary.", "init.name", "train.finish_steps")
+"""Of those that decide which words are added and taught."""
 
 
 def check_figures(config: StudyConfig, folder: Path) -> None:
@@ -31,7 +36,9 @@ def check_figures(config: StudyConfig, folder: Path) -> None:
 
     Raises:
         ConfigError: an objective or a bounded figure is undefined from the first step on; the message says why.
-        CorpusError: trials are to be taught words by the text, and it has none of them whole.
+        LexiconError: a lexicon of the study can't be added in one of its token forms.
+        CorpusError: a text can't be used with these, or trials are to be taught words that it has nowhere whole.
+        ModelError: the base's tokenizer can't have one of the forms.
     """
     baseline = config.run_config(config.study.baseline)
     inputs = fingerprint_inputs(baseline)
@@ -47,21 +54,29 @@ def check_figures(config: StudyConfig, folder: Path) -> None:
             f"what trials are judged by must be defined from the first step on: {faults}; leave it out of {where}"
             + "".join(f", or {other}" for other in _others(undefined))
         )
-    for recipe in _taught(config):
-        check_lessons(recipe, prepare(recipe, folder / "cache", keep=False))
+    for where, recipe in _recipes(config):
+        try:
+            material = prepare(recipe, folder / "cache", keep=False)
+            if recipe.init.name == "distilled" or recipe.train.finish_steps:
+                check_lessons(recipe, material)
+        except (LexiconError, CorpusError, ModelError) as fault:
+            raise type(fault)(f"{where}{fault}") from None
 
 
-def _taught(config: StudyConfig) -> Iterator[RunConfig]:
-    """Of baseline, anchors and each knob of the space by itself, the recipes that need lessons of the text."""
+def _recipes(config: StudyConfig) -> Iterator[tuple[str, RunConfig]]:
+    """Baseline, anchors and each knob of the space by itself that decides which words and lessons there are.
+
+    Each with where it is from.
+    """
     study = config.study
-    beside: list[dict[str, Any]] = [{}, *study.anchors.values()]
+    beside: list[tuple[str, dict[str, Any]]] = [("", {})]
+    beside += [(f"study.anchors.{name}: ", values) for name, values in study.anchors.items()]
     for key, space in study.space.items():
-        if key in ("init.name", "train.finish_steps"):
-            beside += [{key: value} for value in (space.choices if isinstance(space, Choices) else [space.high])]
-    for values in beside:
-        recipe = config.run_config({**study.baseline, **values})
-        if recipe.init.name == "distilled" or recipe.train.finish_steps:
-            yield recipe
+        if key.startswith(OF_WORDS):
+            values = space.choices if isinstance(space, Choices) else [space.high]
+            beside += [(f"study.space.{key}: ", {key: value}) for value in values]
+    for where, values in beside:
+        yield where, config.run_config({**study.baseline, **values})
 
 
 class Faults:

@@ -12,7 +12,17 @@ from safetensors.torch import load_file, save_file
 from study.config import StudyConfig, check_config
 from study.engine.drive import drive
 from study.runs.run import State
-from wake2vec import METRICS, ConfigError, CorpusError, RunConfig, Wake2VecError, prepare, run, undefined_figures
+from wake2vec import (
+    METRICS,
+    ConfigError,
+    CorpusError,
+    LexiconError,
+    RunConfig,
+    Wake2VecError,
+    prepare,
+    run,
+    undefined_figures,
+)
 from wake2vec.metrics.validation import losses_without_targets
 from wake2vec.training.embedding_model import EmbeddingModel
 
@@ -94,6 +104,20 @@ def test_lessons_that_the_text_lacks_are_refused_at_once_and_without_them_it_run
     assert not (tmp_path / "mlruns").exists()
     if where in ("itself", "the finish"):
         drive(with_({"init": {"name": "piece_mean"}, "train": {"finish_steps": 0}}), tmp_path / "mlruns", Silent())
+
+
+def test_a_form_that_the_lexicon_is_not_for_is_refused_at_once_and_with_its_own_list_it_runs(
+    tree: dict[str, Any], pieces: Path, tmp_path: Path
+) -> None:
+    form = "vocabulary.form"
+    mixed = {"space": {**tree["study"]["space"], form: {"choices": ["phase1", "pieces"]}}}
+    baseline = {**tree["study"]["baseline"], form: "phase1"}
+    with pytest.raises(LexiconError, match=rf"^study\.space\.{form}: the form `pieces` takes a list of pieces"):
+        drive(study(tree, {**mixed, "baseline": baseline}), tmp_path / "mlruns", Silent())
+    assert not (tmp_path / "mlruns").exists()
+    own = {**tree["vocabulary"], "form": "pieces", "lexicon": str(pieces)}
+    outcome = drive(study(tree, {"trials": 1, "startup_trials": 1}, vocabulary=own), tmp_path / "mlruns", Silent())
+    assert len(outcome.trials) == 1
 
 
 def with_coherent_bytes(model: Path, to: Path) -> Path:
