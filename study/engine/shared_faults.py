@@ -73,8 +73,8 @@ def _recipes(config: StudyConfig) -> Iterator[tuple[str, RunConfig]]:
     beside += [(f"study.anchors.{name}: ", values) for name, values in study.anchors.items()]
     for key, space in study.space.items():
         if key.startswith(OF_WORDS):
-            values = space.choices if isinstance(space, Choices) else [space.high]
-            beside += [(f"study.space.{key}: ", {key: value}) for value in values]
+            tried = space.choices if isinstance(space, Choices) else [space.high]
+            beside += [(f"study.space.{key}: ", {key: value}) for value in tried]
     for where, values in beside:
         yield where, config.run_config({**study.baseline, **values})
 
