@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from bench.biases import BiasedModel
 from bench.figures import Figure, publish_parts
 from study.config import load_knobs
 from study.noise import interval
@@ -117,14 +118,23 @@ def trained(rate: float, length: int, arms: Sequence[str], folder: Path) -> Iter
     yield Figure("distilled: collapse", collapse, "", "<= .1", collapse <= 0.1)
 
 
+HEADS: dict[str, tuple[str, float | None]] = {
+    "tied": ("native", None),
+    "tied, biases at the rows' rate": ("native", 1.0),
+    "tied, biases at 10 times it": ("native", 10.0),
+    "untied": ("untied", None),
+}
+"""By the knob, and biases of the new rows by how much faster than rows they learn."""
+
+
 def heads(rate: float, folder: Path) -> Iterator[Figure]:
-    """One matrix or two: what a row that is never right does where the head is its own."""
+    """One matrix or two: what a row that is never right does where the head is its own, or where it has a bias."""
     for start in ("gaussian, noise 1", "piece_mean", "distilled"):
-        for head in ("native", "untied"):
+        for name, (head, factor) in HEADS.items():
             words = [*STARTS[start], f"model.head={head}", f"train.lr={rate}", f"train.steps={STEPS}"]
-            found = [after_training(load_knobs("tiny", [*words, f"seed={seed}"])) for seed in SEEDS]
+            found = [after_training(load_knobs("tiny", [*words, f"seed={seed}"]), factor) for seed in SEEDS]
             also = OF_HEADS if head == "untied" else {}
-            yield from _figures(f"{start}, {'tied' if head == 'native' else head}", found, TRAINED | also)
+            yield from _figures(f"{start}, {name}", found, TRAINED | also)
 
 
 def finished(length: int, starts: Sequence[tuple[str, float]], folder: Path) -> Iterator[Figure]:
@@ -184,10 +194,15 @@ def in_steps(config: RunConfig, work: Callable[[Training], object]) -> tuple[int
     return math.ceil(cost), cost
 
 
-def after_training(config: RunConfig) -> Numbers:
-    """Figures of a trial at its last step, without samples, and what its rows tell."""
+def after_training(config: RunConfig, biases: float | None = None) -> Numbers:
+    """Figures of a trial at its last step, without samples, and what its rows tell.
+
+    `biases`: new rows have one each in the head, which learns so much faster than they.
+    """
     material = prepare(config)
     training = start_training(config, material)
+    if biases is not None:
+        training = Training(BiasedModel(training.model, biases), material.corpus, config, training.micro_batch_blocks)
     evaluate = Evaluator(training, material, lambda: None, Stopwatch())
     finish = finisher(config, material, training)
     while not training.is_done:

@@ -181,7 +181,7 @@ class EmbeddingModel:
         """The sum of the blocks' `losses`; its gradient, times `scale`, is added to that of each trained matrix."""
         losses, of_inputs = self.gradients_of_pass(ids, scale)
         gradients = self.input.gradient
-        _add_rows(gradients, ids[:, :-1].flatten(), of_inputs, len(self.operand) - len(gradients))
+        add_rows(gradients, ids[:, :-1].flatten(), of_inputs, len(self.operand) - len(gradients))
         return losses.sum()
 
     def gradients_of_pass(
@@ -216,7 +216,7 @@ class EmbeddingModel:
             (scale * number).backward()
         assert inputs.grad is not None
         gradients, of_inputs = self.input.gradient, _times(self._input_factor, inputs.grad.flatten(0, 1))
-        _add_rows(gradients, ids.flatten(), of_inputs, len(self.operand) - len(gradients))
+        add_rows(gradients, ids.flatten(), of_inputs, len(self.operand) - len(gradients))
         return number.item()
 
     def pass_body(self, ids: Int[Tensor, "blocks tokens"]) -> None:
@@ -239,7 +239,7 @@ def _times(factor: float, rows: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*
 
 
 @torch.no_grad()
-def _add_rows(
+def add_rows(
     sums: Float[Tensor, "trained dim"], ids: Int[Tensor, " n"], rows: Float[Tensor, "n dim"], first: int
 ) -> None:
     """sums[id - first] += row for each row whose id isn't below `first`; in the same order every time."""
