@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 
 from bench.figures import Figure, publish_parts
-from bench.teaching import SEEDS, after_training, shown
+from bench.teaching import OTHER_SEEDS, SEEDS, after_training, shown
 from study.config import load_knobs
 from wake2vec import RunConfig, learn_pieces, load_tokenizer, prepare
 
-OTHER_SEEDS = (45, 46, 47)
 TOLD = {
     "bits per byte": "validation.bits_per_byte",
     "norm gap d": "geometry.norm_gap_d",

@@ -2,7 +2,8 @@
 
 Parts: `starts` before any training, `ablation` of distillation; `slow`, `fast`, `long`: trained at two rates, or for
 five times as long, each start given the same time; `finish`, `finish_long`: rare rows made anew after training, against
-more training, and `both`, of a distilled start; `heads`: with the head tied and untied. On the profile `tiny`, three
+more training, `finish_again` with other seeds, `finish_rare` all rows that training met four times at most, `both` of a
+distilled start; `heads`: with the head tied, tied with biases, and untied. On the profile `tiny`, three
 seeds each, of initialisation, lessons and batch order, with 95 % intervals of their means. `smollm2`: the start alone
 on the model of that profile, one seed.
 """
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from bench.biases import BiasedModel
 from bench.figures import Figure, publish_parts
@@ -26,6 +29,7 @@ from wake2vec.training.train import Stopwatch, Training
 from wake2vec.trial import figures_of_base, gaps_of
 
 SEEDS = (42, 43, 44)
+OTHER_SEEDS = (45, 46, 47)
 STARTS: dict[str, list[str]] = {
     "gaussian, noise .1 (Phase 1)": ["init.name=gaussian", "init.noise_scale=0.1"],
     "gaussian, noise 1": ["init.name=gaussian", "init.noise_scale=1.0"],
@@ -137,20 +141,26 @@ def heads(rate: float, folder: Path) -> Iterator[Figure]:
             yield from _figures(f"{start}, {name}", found, TRAINED | also)
 
 
-def finished(length: int, starts: Sequence[tuple[str, float]], folder: Path) -> Iterator[Figure]:
-    """At equal time: a trial that makes its rare rows anew, and one that is trained for as many steps more instead."""
-    settings = [*STARTS["gaussian, noise 1"], "train.lr=0.01", "train.steps=20", f"train.finish_steps={FINISH_STEPS}"]
-    config = load_knobs("tiny", settings)
+def finished(
+    length: int, starts: Sequence[tuple[str, float]], folder: Path, seeds: Sequence[int] = SEEDS, rare: int = 1
+) -> Iterator[Figure]:
+    """At equal time: a trial that makes its rare rows anew, and one that is trained for as many steps more instead.
+
+    `rare`: rows are made anew that training met so often at most.
+    """
+    made_anew = [f"train.finish_steps={FINISH_STEPS}", f"train.finish_rare={rare}"]
+    config = load_knobs("tiny", [*STARTS["gaussian, noise 1"], "train.lr=0.01", "train.steps=20", *made_anew])
     material = prepare(config)
     extra, cost = in_steps(config, lambda training: finisher(config, material, training)())
+    yield Figure("threads", torch.get_num_threads(), "")
     yield Figure(f"finish of {FINISH_STEPS} steps", cost, "training steps")
     for start, rate in starts:
         found: Measured = {}
         for arm, words in {
             f"control, {length + extra} steps": [f"train.steps={length + extra}"],
-            f"finish, {length} steps": [f"train.steps={length}", f"train.finish_steps={FINISH_STEPS}"],
+            f"finish, {length} steps": [f"train.steps={length}", *made_anew],
         }.items():
-            configs = [load_knobs("tiny", [*STARTS[start], f"train.lr={rate}", *words, f"seed={at}"]) for at in SEEDS]
+            configs = [load_knobs("tiny", [*STARTS[start], f"train.lr={rate}", *words, f"seed={at}"]) for at in seeds]
             found[arm.split(",")[0]] = [after_training(config) for config in configs]
             yield from _figures(f"{start} at {rate}, {arm}", found[arm.split(",")[0]], TRAINED)
         yield from _bars_of_finish(f"{start} at {rate}", found)
@@ -241,6 +251,8 @@ PARTS: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "long": partial(trained, 0.0011, LONG, ("gaussian, noise .1 (Phase 1)", "piece_mean", "distilled")),
     "finish": partial(finished, STEPS, (PHASE1, ("gaussian, noise 1", 0.01), ("piece_mean", 0.01))),
     "finish_long": partial(finished, LONG, (PHASE1, ("piece_mean", 0.01))),
+    "finish_again": partial(finished, LONG, (("piece_mean", 0.01),), seeds=OTHER_SEEDS),
+    "finish_rare": partial(finished, LONG, (PHASE1,), rare=4),
     "both": partial(finished, LONG, (("distilled", 0.0011),)),
     "heads": partial(heads, 0.01),
     "smollm2": partial(starts, "smollm2", SEEDS[:1], {name: STARTS[name] for name in ("piece_mean", "distilled")}),
