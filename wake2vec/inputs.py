@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.config import TRAINING_VERSION, CorpusConfig, RetentionConfig, RunConfig, VocabularyConfig
+from wake2vec.config import TRAINING_VERSION, CorpusConfig, Form, RetentionConfig, RunConfig, VocabularyConfig
 from wake2vec.data.audit import audit
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import Corpus, bos_id, build_corpus, corpus_of, retention_blocks, split_text, targets_behind
@@ -236,7 +236,7 @@ def _passages(held_out: str, vocabulary: ExtendedVocabulary, corpus: Corpus) -> 
     }
 
 
-def _extended(tokenizer: PreTrainedTokenizerFast, lexicon: Lexicon, form: str, text: str) -> ExtendedVocabulary:
+def _extended(tokenizer: PreTrainedTokenizerFast, lexicon: Lexicon, form: Form, text: str) -> ExtendedVocabulary:
     try:
         return extend(tokenizer, lexicon, form)
     except NoFormError as fault:

@@ -51,6 +51,29 @@ def test_a_lexicon_is_built_with_its_scores_and_the_audit_takes_it(here: Path, t
     assert all(form in shown.output for form in ("phase1", "word", "space"))
 
 
+def test_pieces_are_built_and_audited(here: Path, tmp_path: Path) -> None:
+    """As a list of words, which isn't one of pieces, advises it."""
+    told = audit(here, here / "lexicon.txt", "--form", "pieces")
+    assert told.exit_code == 2 and "lexicon build CORPUS --base MODEL --pieces N" in told.stderr
+    told = build(here, "--pieces", "40", "--max-zipf", "4")
+    assert told.exit_code == 2 and not list(tmp_path.iterdir())
+    assert told.stderr == "error: pieces have no limits but --min-count: --max-zipf 4; leave it away, or --pieces\n"
+
+    shown = build(here, "--pieces", "40")
+    assert shown.exit_code == 0, shown.output
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.pieces.txt", "corpus.pieces.csv"}
+    assert "vocabulary.form=pieces vocabulary.lexicon=corpus.pieces.txt" in shown.output
+    words = read_lexicon("corpus.pieces.txt").words
+    rows = Path("corpus.pieces.csv").read_text().splitlines()
+    assert len(words) == 40 and [row.split(",")[0] for row in rows[1:]] == [*words]
+    for form in ([], ["--form", "pieces"]):
+        told = audit(here, Path("corpus.pieces.txt"), *form)
+        assert told.exit_code == 0, told.output
+        assert "pieces" in told.output and "phase1" not in told.output
+    assert max(map(len, (shown.output + told.output).splitlines())) <= 80
+    assert "pieces, not 1,000,000" in build(here, "--pieces", "1000000", "--out", "all.txt").output
+
+
 def test_building_again_changes_nothing_and_other_words_are_not_replaced_without_consent(
     here: Path, tmp_path: Path
 ) -> None:

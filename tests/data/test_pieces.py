@@ -9,7 +9,7 @@ from test_forms import TEXTS, decoded, some_text
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from wake2vec.data.forms import ExtendedVocabulary, base_pieces, extend
+from wake2vec.data.forms import ExtendedVocabulary, base_pieces, extend, in_other_forms
 from wake2vec.data.lessons import Lessons
 from wake2vec.data.lexicon import Lexicon
 from wake2vec.data.pieces import Pieces, learn_pieces, merges_of
@@ -107,18 +107,27 @@ def test_a_list_of_words_is_refused_and_its_remedies_work() -> None:
     assert extend(base, Lexicon(("riverrun",), 0), "word").words == ("riverrun",)
     with pytest.raises(LexiconError, match=r"choose vocabulary\.form=pieces"):
         extend(base, Lexicon(learnt("llama").words, 0), "space")
+    assert extend(base, Lexicon(learnt("llama").words, 0), "pieces").words == learnt("llama").words
+    assert extend(base, Lexicon(tuple(dict.fromkeys(extended("llama").texts)), 0), "space").words
     with pytest.raises(LexiconError, match=r"give vocabulary\.capitals=exact$"):
         extend(base, Lexicon(learnt("llama").words, 0, capitalised=1), "pieces")
 
 
 def test_a_model_whose_merges_cannot_go_on_is_refused() -> None:
     suffixed = models.BPE({"a": 0, "a</w>": 1}, [], end_of_word_suffix="</w>")
-    for model, reason in ((models.WordPiece({"a": 0}), "is WordPiece"), (suffixed, "this one marks parts")):
+    for model, reason in (
+        (models.WordPiece({"a": 0, "u": 1}, unk_token="u"), "is WordPiece"),
+        (suffixed, "this one marks parts"),
+    ):
         with pytest.raises(NoFormError, match=reason):
             learn_pieces("a a", PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model)), 1)
+        base, words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model)), learnt("llama").words
+        with pytest.raises(NoFormError, match=reason):
+            extend(base, Lexicon(words, 0), "pieces")
+        assert in_other_forms(base, WAKEAN, words).endswith("choose another base model, or put spaces around the words")
 
 
-def test_a_text_without_neighbours_to_join_is_refused_and_a_smaller_count_does() -> None:
+def test_a_text_without_neighbours_is_refused_and_a_smaller_count_does() -> None:
     base = tokenizer_of("smollm")
     with pytest.raises(LexiconError, match=r"has none; give more text, or a smaller --min-count$"):
         learn_pieces("riverrun, past Eve", base, 5)

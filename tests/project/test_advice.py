@@ -60,7 +60,7 @@ HERE, CLI = "tests/project/test_advice.py", "tests/cli/test_cli.py"
 SHARED_STUDY = "tests/engine/test_shared.py"
 REACHED = f"{SHARED_STUDY}::test_what_cant_be_reached_is_one_line_makes_nothing_and_its_remedy_works"
 FULL_DATABASE = f"{SHARED_STUDY}::test_a_database_that_takes_nothing_more_is_told_and_goes_on_when_that_is_put_right"
-DISTIL = "tests/training/test_distil.py"
+DISTIL, PIECES = "tests/training/test_distil.py", "tests/data/test_pieces.py"
 LISTS, FORMS, CONFIG = "tests/data/test_lists.py", "tests/data/test_forms.py", "tests/project/test_study_config.py"
 SHARED, DAMAGE = "tests/engine/test_shared_faults.py", "tests/engine/test_run_again.py"
 LESSONS = f"{SHARED}::test_lessons_that_the_text_lacks_are_refused_at_once_and_without_them_it_runs"
@@ -91,6 +91,12 @@ FOLLOWED: dict[str, str] = {
     "weights must not be quantized": AGAIN,
     "weights must be floating-point numbers": AGAIN,
     "each token of a tokenizer must have its row": AGAIN,
+    "a word can't begin with {SPACE}": f"{PIECES}::test_a_list_of_words_is_refused_and_its_remedies_work",
+    "pieces are made of a text with its capitals": f"{PIECES}::test_a_list_of_words_is_refused_and_its_remedies_work",
+    "the form `pieces` takes a list of pieces": "tests/cli/test_lexicon_commands.py::test_pieces_are_built_and_audited",
+    "pieces have no limits": "tests/cli/test_lexicon_commands.py::test_pieces_are_built_and_audited",
+    "pieces need two neighbours": f"{PIECES}::test_a_text_without_neighbours_is_refused_and_a_smaller_count_does",
+    "the form `pieces` needs": f"{PIECES}::test_a_model_whose_merges_cannot_go_on_is_refused",
     "the form `space` needs": f"{FORMS}::test_a_refusal_names_its_own_reason_and_its_remedy_works",
     "would fail like this one": f"{SHARED}::test_too_little_memory_ends_the_study_and_the_same_command_goes_on",
     "distillation needs new words": LESSONS,

@@ -93,7 +93,7 @@ class ExtendedVocabulary:
         return [word.replace(SPACE, "<", 1) for word in self.words]
 
 
-def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: str) -> ExtendedVocabulary:
+def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: Form) -> ExtendedVocabulary:
     """Add the words in the form named; `base` is left as it is.
 
     Raises:
@@ -134,16 +134,16 @@ def _check_words(lexicon: Lexicon, form: str) -> None:
         )
 
 
-def working_forms(base: PreTrainedTokenizerFast, text: str, words: Sequence[str]) -> list[str]:
-    """The forms in which a new token occurs in the text and decoding gives the text back, as far as the base's does.
+def working_forms(base: PreTrainedTokenizerFast, text: str, words: Sequence[str]) -> list[Form]:
+    """The forms of whole words in which a new token occurs in the text and decoding keeps what the base's keeps.
 
     Each is tried: what an error advises must not end in another error.
     """
     keeps = read_back(base, text) == text
-    return [form for form in FORMS if _works(base, text, Lexicon(tuple(words), 0), form, keeps)]
+    return [form for form in OF_WORDS if _works(base, text, Lexicon(tuple(words), 0), form, keeps)]
 
 
-def _works(base: PreTrainedTokenizerFast, text: str, lexicon: Lexicon, form: str, keeps: bool) -> bool:
+def _works(base: PreTrainedTokenizerFast, text: str, lexicon: Lexicon, form: Form, keeps: bool) -> bool:
     try:
         extended = extend(base, lexicon, form)
     except (LexiconError, ModelError):
@@ -305,11 +305,11 @@ def _pieces(base: PreTrainedTokenizerFast, words: Sequence[str]) -> PreTrainedTo
     return rebuilt(base, state)
 
 
-FORMS: dict[str, TokenForm] = {
+FORMS: dict[Form, TokenForm] = {
     "phase1": TokenForm(_in_vocabulary, _phase1),
     "word": TokenForm(_known_as_words, _word),
     "space": TokenForm(_known_with_space, _space),
     "pieces": TokenForm(_pieces_in_base, _pieces),
 }
-OF_WORDS: tuple[Form, ...] = ("phase1", "word", "space")
+OF_WORDS: tuple[Form, ...] = tuple(form for form in FORMS if form != "pieces")
 """The forms that take a list of words."""
