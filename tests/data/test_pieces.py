@@ -114,9 +114,10 @@ def test_a_list_of_words_is_refused_and_its_remedies_work() -> None:
 
 
 def test_a_model_whose_merges_cannot_go_on_is_refused() -> None:
+    unknown = {"unk_token": "u"}
     suffixed = models.BPE({"a": 0, "a</w>": 1}, [], end_of_word_suffix="</w>")
     for model, reason in (
-        (models.WordPiece({"a": 0, "u": 1}, unk_token="u"), "is WordPiece"),
+        (models.WordPiece({"a": 0, "u": 1}, **unknown), "is WordPiece"),
         (suffixed, "this one marks parts"),
     ):
         with pytest.raises(NoFormError, match=reason):
