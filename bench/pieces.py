@@ -7,6 +7,7 @@ compared per byte: a token of each is another thing.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -28,10 +29,17 @@ TOLD = {
 }
 
 
-def compared(profile: str, seeds: Sequence[int], starts: dict[str, list[str]], folder: Path) -> Iterator[Figure]:
-    """Words in two forms, as many pieces, and a quarter as many."""
+def compared(
+    profile: str, seeds: Sequence[int], starts: dict[str, list[str]], steps: int, folder: Path
+) -> Iterator[Figure]:
+    """Words in two forms, as many pieces, and a quarter as many.
+
+    A step reads as many tokens in each, and more text where tokens are longer: so pieces are also trained for as many
+    steps fewer as they then read no more text than `space`.
+    """
     yield Figure("threads", torch.get_num_threads(), "")
-    rows = len(prepare(load_knobs(profile, ["vocabulary.form=space"])).vocabulary.words)
+    of_space = prepare(load_knobs(profile, ["vocabulary.form=space"]))
+    rows = len(of_space.vocabulary.words)
     arms = {form: [f"vocabulary.form={form}"] for form in ("word", "space")}
     for name, count in {"pieces": rows, "pieces, a quarter": rows // 4}.items():
         lexicon = list_of_pieces(load_knobs(profile), count, folder / f"{count}.txt")
@@ -42,10 +50,15 @@ def compared(profile: str, seeds: Sequence[int], starts: dict[str, list[str]], f
         yield Figure(f"{arm}: tokens of the text, in the base's", audit.tokens / audit.tokens_base, "")
         yield Figure(f"{arm}: rows met 5 times or more", audit.seen_5_up_share, "")
         yield Figure(f"{arm}: rows never met", audit.unseen_share, "")
-        for start, settings in starts.items():
-            found = [after_training(load_knobs(profile, [*words, *settings, f"seed={seed}"])) for seed in seeds]
+        lengths = {arm: steps}
+        if arm == "pieces":
+            lengths[f"{arm}, no more text than space"] = round(steps * audit.tokens / of_space.audit.tokens)
+        for (start, settings), (name, length) in product(starts.items(), lengths.items()):
+            given = [*words, *settings, f"train.steps={length}"]
+            found = [after_training(load_knobs(profile, [*given, f"seed={seed}"])) for seed in seeds]
+            yield Figure(f"{name}, {start}: steps", length, "")
             for what, address in TOLD.items():
-                yield Figure(f"{arm}, {start}: {what}", shown([one[address] for one in found]), "")
+                yield Figure(f"{name}, {start}: {what}", shown([one[address] for one in found]), "")
 
 
 def list_of_pieces(config: RunConfig, count: int, path: Path) -> Path:
@@ -56,22 +69,16 @@ def list_of_pieces(config: RunConfig, count: int, path: Path) -> Path:
     return path
 
 
-def starts(steps: int) -> dict[str, list[str]]:
-    trained = ["train.lr=0.01", f"train.steps={steps}"]
-    return {
-        "gaussian": ["init.name=gaussian", "init.noise_scale=1.0", *trained],
-        "piece_mean": ["init.name=piece_mean", *trained],
-    }
-
-
-OF_SMOLLM2 = {
-    "gaussian": ["init.name=gaussian", "init.noise_scale=0.8", "train.rows=new", "train.lr=0.01", "train.steps=48"],
+STARTS = {
+    "gaussian": ["init.name=gaussian", "init.noise_scale=1.0", "train.lr=0.01"],
+    "piece_mean": ["init.name=piece_mean", "train.lr=0.01"],
 }
+OF_SMOLLM2 = {"gaussian": ["init.name=gaussian", "init.noise_scale=0.8", "train.rows=new", "train.lr=0.01"]}
 PARTS = {
-    "tiny": partial(compared, "tiny", SEEDS, starts(120)),
-    "again": partial(compared, "tiny", OTHER_SEEDS, starts(120)),
-    "long": partial(compared, "tiny", OTHER_SEEDS, starts(600)),
-    "smollm2": partial(compared, "smollm2", SEEDS, OF_SMOLLM2),
+    "tiny": partial(compared, "tiny", SEEDS, STARTS, 120),
+    "again": partial(compared, "tiny", OTHER_SEEDS, STARTS, 120),
+    "long": partial(compared, "tiny", OTHER_SEEDS, STARTS, 600),
+    "smollm2": partial(compared, "smollm2", SEEDS, OF_SMOLLM2, 48),
 }
 
 if __name__ == "__main__":

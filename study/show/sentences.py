@@ -30,8 +30,9 @@ def title(record: StudyRecord) -> str:
 def question(record: StudyRecord) -> str:
     """What the study asks, in a sentence or two."""
     result = record.result(record.baseline.digest)
+    words = "pieces of words" if result.config.vocabulary.form == "pieces" else "words"
     return (
-        f"How are {result.audit.words_added:,} words best added to {_model_name(result)}, a frozen language model of "
+        f"How are {result.audit.words_added:,} {words} best added to {_model_name(result)}, a frozen language model of "
         f"{result.audit.base_vocabulary:,} tokens, by training its embedding matrix alone? {record.ended} recipes were "
         f"tried and compared on {len(record.config.study.objectives)} objectives; {baseline_told(record)}."
     )
