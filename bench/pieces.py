@@ -1,7 +1,7 @@
 """`python -m bench.pieces [PART ...]`: as many new rows for pieces of words as for whole words: which serve better.
 
-Parts: `tiny`, `again` with other seeds, `long` with five times the steps, `smollm2` on that model. Three seeds each, of
-initialisation and batch order, with 95 % intervals of their means, at equal steps, which are equal tokens. Forms are
+Parts: `tiny`, `again` with other seeds, `long` with five times the steps, `smollm2` and, begun at the mean of their
+base pieces, `smollm2_means` on that model. Three seeds each, of initialisation and batch order, with 95 % intervals of their means, at equal steps, which are equal tokens. Forms are
 compared per byte: a token of each is another thing.
 """
 
@@ -73,12 +73,15 @@ STARTS = {
     "gaussian": ["init.name=gaussian", "init.noise_scale=1.0", "train.lr=0.01"],
     "piece_mean": ["init.name=piece_mean", "train.lr=0.01"],
 }
-OF_SMOLLM2 = {"gaussian": ["init.name=gaussian", "init.noise_scale=0.8", "train.rows=new", "train.lr=0.01"]}
+NEW_ROWS = ["train.rows=new", "train.lr=0.01"]
+OF_SMOLLM2 = {"gaussian": ["init.name=gaussian", "init.noise_scale=0.8", *NEW_ROWS]}
+OF_SMOLLM2_MEANS = {"piece_mean": ["init.name=piece_mean", *NEW_ROWS]}
 PARTS = {
     "tiny": partial(compared, "tiny", SEEDS, STARTS, 120),
     "again": partial(compared, "tiny", OTHER_SEEDS, STARTS, 120),
     "long": partial(compared, "tiny", OTHER_SEEDS, STARTS, 600),
     "smollm2": partial(compared, "smollm2", SEEDS, OF_SMOLLM2, 48),
+    "smollm2_means": partial(compared, "smollm2", SEEDS, OF_SMOLLM2_MEANS, 48),
 }
 
 if __name__ == "__main__":
