@@ -228,11 +228,11 @@ def _prepare(
 
 def _passages(held_out: str, vocabulary: ExtendedVocabulary, corpus: Corpus) -> dict[str, Passages | None]:
     places = held_out_places(held_out, vocabulary)
-    counts = corpus.new_counts_train.tolist()
-    unseen = [word for word, count in zip(vocabulary.texts, counts, strict=True) if count == 0]
+    texts, never = vocabulary.texts, torch.nonzero(corpus.new_counts_train == 0).flatten().tolist()
+    unseen = [texts[number] for number in never if vocabulary.begins_word(number)]
     return {
         "held_out": passages_around(places, vocabulary),
-        "unseen": passages_around(with_words(places, unseen), vocabulary),
+        "unseen": passages_around(with_words(places, unseen), vocabulary, among={*never}),
     }
 
 

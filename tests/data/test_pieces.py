@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 from kinds import KINDS, TEXT, tokenizer_of
@@ -9,11 +10,14 @@ from test_forms import TEXTS, decoded, some_text
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from wake2vec.config import RunConfig, VocabularyConfig
 from wake2vec.data.forms import ExtendedVocabulary, base_pieces, extend, in_other_forms
 from wake2vec.data.lessons import Lessons
 from wake2vec.data.lexicon import Lexicon
 from wake2vec.data.pieces import Pieces, learn_pieces, merges_of
 from wake2vec.errors import LexiconError, NoFormError
+from wake2vec.inputs import prepare
+from wake2vec.training.model import load_tokenizer
 
 WAKEAN = (TEXT + " ".join(map(some_text, range(400)))).replace("\x00", "")
 
@@ -98,6 +102,22 @@ def test_lessons_on_a_piece_are_where_it_is_a_token() -> None:
         new = [words[id_ - vocabulary.base_size] for id_ in read if id_ >= vocabulary.base_size]
         inside += not all(word.startswith("▁") for word in new)
     assert inside, "pieces inside of words are taught too"
+
+
+def test_what_stands_for_unseen_pieces_is_never_one_that_training_met(config: RunConfig, tmp_path: Path) -> None:
+    """A piece from inside of words, put where a word stands, would be cut into others."""
+    text, base = Path(config.corpus.path).read_text(encoding="utf-8"), load_tokenizer(Path(config.model.path))
+    many = "\n".join(learn_pieces(text, base, 1000, min_count=1).words)  # some of them in what is held out alone
+    (tmp_path / "many.txt").write_text(many, encoding="utf-8")
+    own = VocabularyConfig(form="pieces", lexicon=str(tmp_path / "many.txt"))
+    material = prepare(config.model_copy(update={"vocabulary": own}))
+    passages, base_size = material.passages["unseen"], material.vocabulary.base_size
+    assert passages is not None
+    firsts = {passage: own for passage, own, _ in reversed(passages.positions.tolist())}
+    for passage, own in firsts.items():
+        assert material.corpus.new_counts_train[passages.extended_ids[passage, own] - base_size] == 0
+    unseen = (material.corpus.new_counts_train == 0).nonzero().flatten().tolist()
+    assert not all(material.vocabulary.begins_word(number) for number in unseen), "the control"
 
 
 def test_a_list_of_words_is_refused_and_its_remedies_work() -> None:

@@ -76,6 +76,10 @@ class ExtendedVocabulary:
         """What each new token writes, without the space before it."""
         return [word.removeprefix(SPACE) for word in self.words]
 
+    def begins_word(self, number: int) -> bool:
+        """Whether that new token can stand behind a space, as a word does: not a piece that goes on inside one."""
+        return not self.of_pieces or self.words[number].startswith(SPACE)
+
     def places_in(self, text: str) -> list[list[tuple[int, int]]]:
         """Where each new token stands in a text: from which letter to which, with the space that it may carry."""
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

@@ -5,7 +5,7 @@ word's base tokens as it always did.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +46,12 @@ def passages_around(
     places: Sequence[tuple[str, str, str]],
     vocabulary: ExtendedVocabulary,
     most_positions: int | None = MOST_POSITIONS,
+    among: Container[int] | None = None,
 ) -> Passages | None:
     """Of these texts before a word, words and texts behind it; None: in none of them the word is a new token.
 
-    `most_positions`: of each passage; None: all that it has.
+    `most_positions`: of each passage; None: all that it has. `among`: the new tokens that are meant, by number; None:
+    all. A word may end in another one than it stands for where it is cut into pieces.
     """
     texts = ["".join(place) for place in places]
     extended: list[Tensor] = []
@@ -68,6 +70,8 @@ def passages_around(
         word_end = len(left) + len(word)
         first = bisect_right(ends, word_end) - 1
         if first < 0 or ends[first] != word_end or ids[first] < vocabulary.base_size:
+            continue
+        if among is not None and ids[first] - vocabulary.base_size not in among:
             continue
         behind = range(first, len(ids))[:most_positions]
         whole = [at for at in behind if at + 1 == len(ids) or ends[at + 1] > ends[at]]  # not amid a letter's bytes
