@@ -103,7 +103,7 @@ def test_overrides_reach_every_knob_under_one_address() -> None:
         ),
         (
             {"study__space": {"vocabulary.form": {"choices": ["phase1", 3]}}},
-            r"study\.space: vocabulary\.form: Input should be 'phase1', 'word' or 'space' \(it is 3\)",
+            r"study\.space: vocabulary\.form: Input should be 'phase1', 'word', 'space' or 'pieces' \(it is 3\)",
         ),
         ({"study__bounds": ["loss below 4"]}, r"study\.bounds\.0: a bound has the form `<result> <= <number>`"),
         (
