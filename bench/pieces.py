@@ -23,7 +23,7 @@ TOLD = {
     "isotropy": "geometry.isotropy_new",
     "collapse": "geometry.collapse_share",
     "collapse, never seen": "geometry.collapse_share_unseen",
-    "loss on new targets": "validation.loss_new_seen_targets",
+    "loss on new targets seen in training": "validation.loss_new_seen_targets",
     "loss on base tokens": "validation.loss_base_targets",
     "loss behind new": "validation.loss_base_after_new",
 }

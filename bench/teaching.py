@@ -3,9 +3,9 @@
 Parts: `starts` before any training, `ablation` of distillation; `slow`, `fast`, `long`: trained at two rates, or for
 five times as long, each start given the same time; `finish`, `finish_long`: rare rows made anew after training, against
 more training, `finish_again` with other seeds, `finish_rare` all rows that training met four times at most, `both` of a
-distilled start; `heads`: with the head tied, tied with biases, and untied. On the profile `tiny`, three
-seeds each, of initialisation, lessons and batch order, with 95 % intervals of their means. `smollm2`: the start alone
-on the model of that profile, one seed.
+distilled start; `heads`: with the head tied, tied with biases, and untied. On the profile `tiny`, three seeds each, of
+initialisation, lessons and batch order, with 95 % intervals of their means. `smollm2`: the start alone on the model of
+that profile, one seed.
 """
 
 import math

@@ -23,7 +23,7 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
 from bench.figures import ROOT, Figure, publish
 from wake2vec import CorpusConfig, Filters, Form, audit_lexicon, find_candidates
-from wake2vec.data.forms import OF_WORDS
+from wake2vec.data.forms import WORD_FORMS
 
 WORDS = 44_000
 AUDITED_WORDS = 45_000
@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder)
-        for form in OF_WORDS:
+        for form in WORD_FORMS:
             command = [sys.executable, "-m", "bench.vocabulary", form, name]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
             figures += figures_of(form, json.loads(done.stdout.splitlines()[-1]))

@@ -75,17 +75,22 @@ class StudyConfig(Section):
 
     def _faults_of_space(self, key: str, space: Range | Choices) -> list[str]:
         """Of the ends of a range, or of each choice."""
+        if isinstance(space, Range):
+            default = flatten(RunConfig().model_dump())[key]
+            if isinstance(default, bool) or not isinstance(default, int | float):
+                return [f"study.space.{key} needs choices, as it is no number: {{choices: [...]}}"]
+            odd = [f"{end:g}" for end in (space.low, space.high) if not end.is_integer()]
+            if odd and isinstance(default, int):
+                return [f"study.space.{key} takes whole numbers: {', '.join(odd)}"]
+        return [fault for value in self.outermost(key) for fault in self._faults_of("study.space", {key: value})]
+
+    def outermost(self, key: str) -> list[Value]:
+        """Of a knob of the space: each choice, or both ends of its range, as whole numbers where the knob is one."""
+        space = self.study.space[key]
         if isinstance(space, Choices):
-            return [fault for choice in space.choices for fault in self._faults_of("study.space", {key: choice})]
-        default = flatten(RunConfig().model_dump())[key]
-        if isinstance(default, bool) or not isinstance(default, int | float):
-            return [f"study.space.{key} needs choices, as it is no number: {{choices: [...]}}"]
-        if isinstance(default, float):
-            return [fault for end in (space.low, space.high) for fault in self._faults_of("study.space", {key: end})]
-        odd = [f"{end:g}" for end in (space.low, space.high) if not end.is_integer()]
-        if odd:
-            return [f"study.space.{key} takes whole numbers: {', '.join(odd)}"]
-        return [fault for end in (space.low, space.high) for fault in self._faults_of("study.space", {key: int(end)})]
+            return space.choices
+        kind = type(flatten(RunConfig().model_dump())[key])
+        return [kind(space.low), kind(space.high)]
 
     def _faults_of(self, where: str, values: dict[str, Value]) -> list[str]:
         try:

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from wake2vec.config import DEFAULT_FOLDER
-from wake2vec.data.forms import OF_WORDS
+from wake2vec.data.forms import WORD_FORMS
 from wake2vec.data.lexicon import Lexicon
 from wake2vec.data.pieces import learn_pieces
 
@@ -141,4 +141,4 @@ def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:
 
 def lexicon_of(form: str, base: PreTrainedTokenizerFast, words: Sequence[str], text: str = TEXT) -> Lexicon:
     """The words, or as many pieces of the text where the form takes these."""
-    return Lexicon(tuple(words) if form in OF_WORDS else learn_pieces(text, base, len(words)).words, 0)
+    return Lexicon(tuple(words) if form in WORD_FORMS else learn_pieces(text, base, len(words)).words, 0)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from wake2vec.config import Capitals, CorpusConfig, Form
 from wake2vec.data.audit_record import Audit
 from wake2vec.data.corpus import bos_id
-from wake2vec.data.forms import OF_WORDS, extend
+from wake2vec.data.forms import WORD_FORMS, extend
 from wake2vec.data.lexicon import SPACE, Lexicon, is_unspaced, parse_lexicon, read_text, with_capitals
 from wake2vec.data.mending import written_otherwise
 from wake2vec.errors import CorpusError, LexiconError, ModelError
@@ -79,7 +79,7 @@ def audit_lexicon(
     unusable: dict[Form, str] = {}
     unavailable: dict[Form, str] = {}
     if forms is None:
-        forms = ("pieces",) if any(word.startswith(SPACE) for word in lexicon.words) else OF_WORDS
+        forms = ("pieces",) if any(word.startswith(SPACE) for word in lexicon.words) else WORD_FORMS
     for form in forms:
         try:
             extended = replace(extend(tokenizer, lexicon, form), bos_id=bos_id(tokenizer, corpus.bos))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from study.config import GPU_MEMORY, StudyConfig
-from study.settings import Choices
 from wake2vec import (
     HEAD_METRICS,
     ConfigError,
@@ -27,8 +26,8 @@ from wake2vec import (
 
 MEMORY_KNOBS = ("model.", "corpus.", "vocabulary.", "train.rows", "train.precision", "train.optimizer")
 """Beginnings of the knobs that decide whether one block at a time fits into the memory."""
-OF_WORDS = ("vocabulary.", "init.name", "train.finish_steps")
-"""Of those that decide which words are added and taught."""
+MATERIAL_KNOBS = ("corpus.", "vocabulary.", "init.name", "train.finish_steps")
+"""Beginnings of those that decide which text, new words and lessons there are."""
 
 
 def check_figures(config: StudyConfig, folder: Path) -> None:
@@ -64,17 +63,13 @@ def check_figures(config: StudyConfig, folder: Path) -> None:
 
 
 def _recipes(config: StudyConfig) -> Iterator[tuple[str, RunConfig]]:
-    """Baseline, anchors and each knob of the space by itself that decides which words and lessons there are.
-
-    Each with where it is from.
-    """
+    """Baseline, anchors, and of `MATERIAL_KNOBS` in the space each outermost value by itself; before each where it is
+    from."""
     study = config.study
     beside: list[tuple[str, dict[str, Any]]] = [("", {})]
     beside += [(f"study.anchors.{name}: ", values) for name, values in study.anchors.items()]
-    for key, space in study.space.items():
-        if key.startswith(OF_WORDS):
-            tried = space.choices if isinstance(space, Choices) else [space.high]
-            beside += [(f"study.space.{key}: ", {key: value}) for value in tried]
+    knobs = [key for key in study.space if key.startswith(MATERIAL_KNOBS)]
+    beside += [(f"study.space.{key}: ", {key: value}) for key in knobs for value in config.outermost(key)]
     for where, values in beside:
         yield where, config.run_config({**study.baseline, **values})
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from wake2vec import Candidates, Filters, LexiconError, find_candidates, lexicon_file, scores_file, tokens_saved
 from wake2vec.config import DEFAULT_FOLDER
-from wake2vec.data.forms import OF_WORDS, extend
+from wake2vec.data.forms import WORD_FORMS, extend
 from wake2vec.data.lexicon import Lexicon, read_lexicon
 
 BASE: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
@@ -87,7 +87,7 @@ def test_no_word_left_is_an_error_that_says_where_they_went() -> None:
 WORDLIKE = st.text(alphabet="abehouvAEHUé'’-‐̈ſßİςΣ가ﬁ\u00ad\u200d1_#▁ \n\tʼ", max_size=60)
 
 
-@given(text=WORDLIKE | st.text(max_size=60), form=st.sampled_from(list(OF_WORDS)))
+@given(text=WORDLIKE | st.text(max_size=60), form=st.sampled_from(list(WORD_FORMS)))
 @settings(max_examples=150)
 def test_whatever_the_text_the_lexicon_can_be_read_and_added_in_each_form(
     text: str, form: str, tmp_path_factory: pytest.TempPathFactory

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from wake2vec.config import DEFAULT_FOLDER
-from wake2vec.data.forms import OF_WORDS, ExtendedVocabulary, extend
+from wake2vec.data.forms import WORD_FORMS, ExtendedVocabulary, extend
 from wake2vec.data.lexicon import Lexicon, with_capitals
 
 BASE = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
@@ -32,6 +32,6 @@ def extended(lexicon: Lexicon, form: str) -> ExtendedVocabulary:
 @given(words=st.lists(st.sampled_from(["Haue", "haue", "HAUE", "Loue", "loue", "the", "\n", ",", "O'er"]), max_size=12))
 def test_decoding_gives_the_letters_case_back(words: list[str]) -> None:
     text = "Enter " + " ".join(words)
-    for form in OF_WORDS:
+    for form in WORD_FORMS:
         tokenizer = extended(with_capitals(LEXICON, text, "added"), form).tokenizer
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text

@@ -13,7 +13,7 @@ from kinds import BYTE_LEVEL, KINDS, METASPACE, TEXT, lexicon_of, tokenizer_of
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from wake2vec.data.forms import FORMS, OF_WORDS, ExtendedVocabulary, extend, in_other_forms, known_whole
+from wake2vec.data.forms import FORMS, WORD_FORMS, ExtendedVocabulary, extend, in_other_forms, known_whole
 from wake2vec.data.lexicon import Lexicon
 from wake2vec.errors import NoFormError
 
@@ -138,7 +138,7 @@ def cut(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
     return " ".join(tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
 
-@pytest.mark.parametrize("form", OF_WORDS)
+@pytest.mark.parametrize("form", WORD_FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_generated_texts_are_kept_and_cut_by_the_base_wherever_no_new_token_stands(kind: str, form: str) -> None:
     vocabulary, total = extended(kind, form), Counter[str]()
@@ -190,7 +190,7 @@ def test_a_word_that_the_base_has_whole_gets_no_row_with_word_and_space(kind: st
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_new_word_is_one_token_where_its_form_matches_it(kind: str) -> None:
-    for form in OF_WORDS:
+    for form in WORD_FORMS:
         vocabulary = extended(kind, form)
         first = vocabulary.base_size
         for index, word in enumerate(vocabulary.words):
@@ -202,7 +202,7 @@ def test_each_form_cuts_bytes_as_its_docstring_says() -> None:
     base = tokenizer_of("smollm")
     lexicon = Lexicon(("selfie", "hore", "o'er"), 0)
     cuts = {
-        form: cut(extend(base, lexicon, form).tokenizer, "to selfie (selfie) shore o'er o'ers") for form in OF_WORDS
+        form: cut(extend(base, lexicon, form).tokenizer, "to selfie (selfie) shore o'er o'ers") for form in WORD_FORMS
     }
     assert cuts == {
         "phase1": "to Ġ selfie Ġ( selfie ) Ġs hore Ġ o'er Ġ o'er s",

@@ -15,20 +15,20 @@ from wake2vec.config import DEFAULT_FOLDER
 from wake2vec.data.audit import audit, boundary_faults
 from wake2vec.data.audit_record import Cut, Unseen
 from wake2vec.data.corpus import build_corpus, split_text
-from wake2vec.data.forms import OF_WORDS, ExtendedVocabulary, base_pieces, extend
+from wake2vec.data.forms import WORD_FORMS, ExtendedVocabulary, base_pieces, extend
 from wake2vec.data.lexicon import Lexicon, read_lexicon
 from wake2vec.errors import LexiconError
 
 BASE = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "base_model")
 LEXICON = read_lexicon(DEFAULT_FOLDER / "lexicon.txt")
-EXTENDED = {form: extend(BASE, LEXICON, form) for form in OF_WORDS}
+EXTENDED = {form: extend(BASE, LEXICON, form) for form in WORD_FORMS}
 
 
 def cut(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
     return list(tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
 
-@pytest.mark.parametrize("form", OF_WORDS)
+@pytest.mark.parametrize("form", WORD_FORMS)
 def test_new_ids_follow_the_base_without_a_gap_and_the_base_stays_as_it_is(form: str) -> None:
     extended = EXTENDED[form]
     vocabulary = extended.tokenizer.get_vocab()
@@ -42,7 +42,7 @@ def test_new_ids_follow_the_base_without_a_gap_and_the_base_stays_as_it_is(form:
 def test_each_form_cuts_as_its_docstring_says() -> None:
     lexicon = Lexicon(("haue", "hore"), 0)
     cuts = {
-        form: " ".join(cut(extend(BASE, lexicon, form).tokenizer, "to haue (haue) haues shore")) for form in OF_WORDS
+        form: " ".join(cut(extend(BASE, lexicon, form).tokenizer, "to haue (haue) haues shore")) for form in WORD_FORMS
     }
     assert cuts == {
         "phase1": "▁to ▁ haue ▁( haue ) ▁ haue s ▁s hore",
@@ -59,7 +59,7 @@ def test_text_without_a_new_word_keeps_its_base_pieces(form: str, text: str) -> 
         assert cut(EXTENDED[form].tokenizer, text) == cut(BASE, text)
 
 
-@pytest.mark.parametrize("form", OF_WORDS)
+@pytest.mark.parametrize("form", WORD_FORMS)
 @given(
     words=st.lists(
         st.sampled_from([*LEXICON.words[::50], "the", "shore", "café", "☃", ",", "-", " ", "\n"]), max_size=12
@@ -71,7 +71,7 @@ def test_decoding_gives_the_text_back(form: str, words: list[str]) -> None:
     assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
 
 
-@pytest.mark.parametrize("form", OF_WORDS)
+@pytest.mark.parametrize("form", WORD_FORMS)
 def test_a_saved_tokenizer_cuts_alike(form: str, tmp_path: Path) -> None:
     EXTENDED[form].tokenizer.save_pretrained(tmp_path)
     text = (DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8")[:5000]
@@ -104,8 +104,8 @@ def audit_of(extended: ExtendedVocabulary, text: str) -> dict[str, float]:
 
 def test_the_audit_counts_words_cut_inside() -> None:
     text = "the shore and the hore\n" * 40
-    numbers = {form: audit_of(extend(BASE, Lexicon(("hore",), 0), form), text) for form in OF_WORDS}
-    assert {form: numbers[form]["vocabulary.words_cut_share"] for form in OF_WORDS} == {
+    numbers = {form: audit_of(extend(BASE, Lexicon(("hore",), 0), form), text) for form in WORD_FORMS}
+    assert {form: numbers[form]["vocabulary.words_cut_share"] for form in WORD_FORMS} == {
         "phase1": 0.2,
         "word": 0,
         "space": 0,
@@ -121,7 +121,7 @@ def mistral(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast
     return LlamaTokenizer.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("form", OF_WORDS)
+@pytest.mark.parametrize("form", WORD_FORMS)
 def test_44_000_words_go_into_32_000_pieces(form: str, mistral: PreTrainedTokenizerFast) -> None:
     text = (DEFAULT_FOLDER / "corpus.txt").read_text(encoding="utf-8")
     known = sorted(set(re.findall(r"[^\W\d_]{3,}", text)))

@@ -76,6 +76,7 @@ def test_the_remedies_of_an_undefined_figure_help(tree: dict[str, Any], inputs: 
 TAUGHT: dict[str, dict[str, Any]] = {
     "itself": {"init": {"name": "distilled"}},
     "the finish": {"train": {"finish_steps": 2}},
+    "a range": {"study": {"space": {"train.finish_steps": {"low": 0, "high": 30}}}},
     "the space": {"study": {"space": {"init.name": {"choices": ["piece_mean", "distilled"]}}}},
     "an anchor": {"study": {"anchors": {"taught": {"init.name": "distilled"}}}},
 }
@@ -94,7 +95,8 @@ def test_lessons_that_the_text_lacks_are_refused_at_once_and_without_them_it_run
         sections = {name: {**tree[name], **values} for name, values in changes.items() if name != "study"}
         own = changes.get("study", {})
         space = {**few["space"], **own.get("space", {})}
-        baseline = {**few["baseline"], **dict.fromkeys(own.get("space", {}), "piece_mean")}
+        without = {"init.name": "piece_mean", "train.finish_steps": 0}
+        baseline = {**few["baseline"], **{key: without[key] for key in own.get("space", {})}}
         return check_config(
             {**tree, "corpus": corpus, **sections, "study": {**few, **own, "space": space, "baseline": baseline}}
         )
@@ -118,6 +120,14 @@ def test_a_form_that_the_lexicon_is_not_for_is_refused_at_once_and_with_its_own_
     own = {**tree["vocabulary"], "form": "pieces", "lexicon": str(pieces)}
     outcome = drive(study(tree, {"trials": 1, "startup_trials": 1}, vocabulary=own), tmp_path / "mlruns", Silent())
     assert len(outcome.trials) == 1
+
+
+def test_a_block_that_the_text_cannot_fill_is_refused_at_once(tree: dict[str, Any], tmp_path: Path) -> None:
+    space = {**tree["study"]["space"], "corpus.block_tokens": {"low": 32, "high": 8192}}
+    baseline = {**tree["study"]["baseline"], "corpus.block_tokens": 32}
+    with pytest.raises(CorpusError, match=r"^study\.space\.corpus\.block_tokens: the .* must fill a block"):
+        drive(study(tree, {"space": space, "baseline": baseline}), tmp_path / "mlruns", Silent())
+    assert not (tmp_path / "mlruns").exists()
 
 
 def with_coherent_bytes(model: Path, to: Path) -> Path:

@@ -31,7 +31,7 @@ from wake2vec.config import (
     TrainConfig,
     VocabularyConfig,
 )
-from wake2vec.data.forms import FORMS, OF_WORDS, extend
+from wake2vec.data.forms import FORMS, WORD_FORMS, extend
 from wake2vec.data.pieces import learn_pieces
 from wake2vec.errors import ModelError, Wake2VecError
 from wake2vec.inputs import Material, prepare
@@ -161,7 +161,7 @@ def plain_losses(model: PreTrainedModel, ids: Tensor, tokens: int) -> tuple[Tens
 
 def can_be_had(config: RunConfig, form: str) -> bool:
     vocabulary = config.vocabulary.model_copy(update={"form": form})
-    if form not in OF_WORDS:
+    if form not in WORD_FORMS:
         text = Path(config.corpus.path).read_text(encoding="utf-8")
         pieces = learn_pieces(text, load_tokenizer(Path(config.model.path)), 9).words
         path = Path(vocabulary.lexicon).with_name("pieces.txt")

@@ -54,7 +54,7 @@ class ExtendedVocabulary:
     """Words of the lexicon that got no new id, since the base vocabulary has them."""
     bos_id: int | None = None
     """The beginning-of-sequence token, where each block and each prompt begins with it: `wake2vec.data.corpus`."""
-    form: str = "word"
+    form: Form = "word"
 
     @property
     def size(self) -> int:
@@ -69,7 +69,7 @@ class ExtendedVocabulary:
     @property
     def of_pieces(self) -> bool:
         """Whether new tokens are parts of words, so that none can be put where a word stands."""
-        return self.form == "pieces"
+        return FORMS[self.form].of_pieces
 
     @property
     def texts(self) -> list[str]:
@@ -123,15 +123,15 @@ def extend(base: PreTrainedTokenizerFast, lexicon: Lexicon, form: Form) -> Exten
     return ExtendedVocabulary(tokenizer, base, base_size, words, len(lexicon.words) - len(words), form=form)
 
 
-def _check_words(lexicon: Lexicon, form: str) -> None:
+def _check_words(lexicon: Lexicon, form: Form) -> None:
     """Raises LexiconError: the list is one of pieces and the form isn't, or its words got spellings and it is."""
     piece = next((word for word in lexicon.words if word.startswith(SPACE)), None)
-    if piece is not None and form != "pieces":
+    if piece is not None and not FORMS[form].of_pieces:
         raise LexiconError(
             f"a word can't begin with {SPACE}, which begins a piece: {piece!r}; choose vocabulary.form=pieces if the "
             "list is one of pieces, else take the sign away"
         )
-    if form == "pieces" and lexicon.capitalised:
+    if FORMS[form].of_pieces and lexicon.capitalised:
         raise LexiconError(
             "pieces are made of a text with its capitals, and get no spellings beside: vocabulary.capitals=added; give "
             "vocabulary.capitals=exact"
@@ -144,7 +144,7 @@ def working_forms(base: PreTrainedTokenizerFast, text: str, words: Sequence[str]
     Each is tried: what an error advises must not end in another error.
     """
     keeps = read_back(base, text) == text
-    return [form for form in OF_WORDS if _works(base, text, Lexicon(tuple(words), 0), form, keeps)]
+    return [form for form in WORD_FORMS if _works(base, text, Lexicon(tuple(words), 0), form, keeps)]
 
 
 def _works(base: PreTrainedTokenizerFast, text: str, lexicon: Lexicon, form: Form, keeps: bool) -> bool:
@@ -193,7 +193,7 @@ def known_whole(base: PreTrainedTokenizerFast, words: Sequence[str]) -> set[str]
 
 def without_row(base: PreTrainedTokenizerFast, words: Sequence[str]) -> set[str]:
     """Words to which some form of whole words gives no row, since the base has them."""
-    return set().union(*(FORMS[form].without_row(base, words) for form in OF_WORDS))
+    return set().union(*(FORMS[form].without_row(base, words) for form in WORD_FORMS))
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,8 @@ class TokenForm:
     """Words that get no new token, since the base has them in this form."""
     extended: Callable[[PreTrainedTokenizerFast, Sequence[str]], PreTrainedTokenizerFast]
     """The tokenizer with all of the words as new tokens."""
+    of_pieces: bool = False
+    """Whether it takes a list of pieces, not of words."""
 
 
 def _in_vocabulary(base: PreTrainedTokenizerFast, words: Sequence[str]) -> set[str]:
@@ -313,7 +315,7 @@ FORMS: dict[Form, TokenForm] = {
     "phase1": TokenForm(_in_vocabulary, _phase1),
     "word": TokenForm(_known_as_words, _word),
     "space": TokenForm(_known_with_space, _space),
-    "pieces": TokenForm(_pieces_in_base, _pieces),
+    "pieces": TokenForm(_pieces_in_base, _pieces, of_pieces=True),
 }
-OF_WORDS: tuple[Form, ...] = tuple(form for form in FORMS if form != "pieces")
+WORD_FORMS: tuple[Form, ...] = tuple(form for form, made in FORMS.items() if not made.of_pieces)
 """The forms that take a list of words."""
