@@ -210,7 +210,7 @@ def show_pieces(made: "wake2vec.Pieces", asked: int, min_count: int) -> None:
         Column("joined", [f"{times:,}" for times in made.pairs[first]]),
         Column("times", [f"{times:,}" for times in made.counts[first]]),
     ]
-    title = f"The first {min(FIRST, count)} of {count:,}"
+    title = f"The first {min(FIRST, count)}"
     show(Table(title, Column("piece", list(made.words[first]), "left", LONGEST), [columns]))
 
 
