@@ -6,11 +6,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 from mlflow import MlflowClient
 from mlflow.entities import Metric
-from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from bench.cluster.sleeping import sleeping_study, trained
@@ -23,7 +23,10 @@ from bench.several_drivers.takeover import takeover
 from study.config import StudyConfig
 from study.runs.addresses import Addresses, keep
 from study.runs.postgres import PostgresDatabase
-from study.runs.storage import at_once
+from study.runs.reader import StudyReader
+from study.runs.run import Run, State
+from study.runs.storage import tell_end
+from study.search.proposal import distributions
 from study.tracking import Tracker
 from study.tracking.tracker import STUDY as STUDY_RUN
 from study.tracking.tracker import Ids
@@ -87,37 +90,25 @@ def outage(folder: Path) -> Iterator[Figure]:
 
 def growth(folder: Path) -> Iterator[Figure]:
     """Without a sampler: a trial is added, claimed, told as the driver does it, and the study read."""
-    names = [f"knob {number}" for number in range(4)]
-    space: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in names}
+    config = sleeping_study(1)
+    knobs: dict[str, Any] = {"params": config.study.baseline, "distributions": distributions(config)}
     with postgres() as server:
         database = PostgresDatabase(server.create("study"))
         with database.hold("many") as lease, lease.opening() as storage:
             study = optuna.create_study(study_name="many", storage=storage, directions=["minimize"] * 4)
-            ended = create_trial(
-                state=TrialState.COMPLETE,
-                params=dict.fromkeys(names, 0.5),
-                distributions=space,
-                values=[0.0] * 4,
-                user_attrs={"digest": "0" * 16, "violations": [0.0, 0.0]},
-            )
+            attributes = {"digest": "0" * 16, "violations": [0.0, 0.0]}
+            ended = create_trial(state=TrialState.COMPLETE, values=[0.0] * 4, user_attrs=attributes, **knobs)
             study.add_trials([ended] * MANY)
-            walls = []
+            reader, walls = StudyReader(study, config, folder), list[float]()
+            reader.trials()
             for number in range(MANY, MANY + 50):
                 began = time.monotonic()
                 with lease.alone():
-                    study.get_trials(deepcopy=False)
-                    study.add_trial(
-                        create_trial(state=TrialState.RUNNING, params=dict.fromkeys(names, 0.5), distributions=space)
-                    )
+                    reader.trials()
+                    study.add_trial(create_trial(state=TrialState.RUNNING, **knobs))
                     assert lease.claim(f"trial {number}")
-                trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-                trial = optuna.Trial(study, trial_id)
-                with at_once(study):
-                    trial.set_user_attr("digest", "0" * 16)
-                    trial.set_user_attr("violations", [0.0, 0.0])
-                    for bound in ("a", "b"):
-                        trial.set_constraint(bound, 0.0)
-                    study.tell(number, [0.0] * 4)
+                run = Run(State.FINISHED, number, config.study.baseline, (0.0,) * 4, "0" * 16, (0.0, 0.0))
+                tell_end(study, run, config)
                 lease.free(f"trial {number}")
                 walls.append(time.monotonic() - began)
         median_ms = 1000 * statistics.median(walls)

@@ -34,7 +34,7 @@ from study.runs.objectives import objective_values, violations
 from study.runs.reader import StudyReader
 from study.runs.record import StudyRecord
 from study.runs.run import Role, Run, State, config_of, note_fault
-from study.runs.storage import ENDED, INPUTS, at_once, ended_digests
+from study.runs.storage import ENDED, INPUTS, ended_digests, tell_end, trial_id
 from study.runs.study_database import Lease
 from study.search.proposal import distributions, propose, suggest
 from study.search.stopping import Stopper
@@ -59,7 +59,6 @@ Result = RunResult | Abandoned | Failed
 SECONDS_BETWEEN_LOOKS = 0.5
 """At what other drivers do, and at a server that doesn't answer."""
 SUSPENDED = "another driver has the study database for itself for long: is one suspended? Wake it, or kill it"
-TOLD = {State.FINISHED: TrialState.COMPLETE, State.STOPPED: TrialState.PRUNED, State.FAILED: TrialState.FAIL}
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ class OpenRun:
     """A run that is worked off somewhere."""
 
     run: Run
-    trial: optuna.Trial | None
-    """What Optuna is told of it by; None: it knows nothing of references and repeats."""
+    is_told: bool
+    """Whether Optuna hears of its end: it knows nothing of references and repeats, and has heard of a damaged trial."""
 
 
 class Driver:
@@ -123,6 +122,8 @@ class Driver:
         """
         self._first: RunResult | None = None
         """The baseline's result, read once."""
+        self._is_baseline_over = False
+        """Whether it is known to have ended."""
         self._is_left = False
         """Whether a run was left with a checkpoint: the time is over."""
         self._ended: list[Run] = []
@@ -136,7 +137,7 @@ class Driver:
         record = self._record()
         if self._archive is not None:
             with contextlib.suppress(StorageFault):  # the next driver does it
-                self._archive.checkpoints.sweep(ended_digests(self._study, self._study.get_trials(deepcopy=False)))
+                self._archive.checkpoints.sweep(ended_digests(self._study, self._reader.trials()))
         if not record.finished:
             raise Wake2VecError(
                 f"no trial of the study {self._config.study.name} has a result: all failed; see their reasons in MLflow"
@@ -197,25 +198,22 @@ class Driver:
         for trial in self._not_own(record.running):
             if self._lease.claim(trial.label):
                 if any(still.number == trial.number for still in self._reader.record().running):
-                    return self._begin_trial(self._reopen(trial.number), record), False
+                    return self._begin(self._reopened(trial.number), record, is_told=True), False
                 self._lease.free(trial.label)  # its driver has told its end since
             is_elsewhere = True
         if self._may_begin(record):
             proposed = self._ask(record)
-            label = f"trial {proposed.number}"
-            self._lease.claim(label)
+            self._lease.claim(proposed.label)
             # That may take half a minute. Where the time is over by now the next driver begins the trial.
             if not self.stop():
-                return self._begin_trial(proposed, record), False
-            self._lease.free(label)
+                return self._begin(proposed, record, is_told=True), False
+            self._lease.free(proposed.label)
             return None, False
         for companion in self._not_own(self._due(record)):
             if self._lease.claim(companion.label):
-                told = (
-                    ended_digests(self._study, self._study.get_trials(deepcopy=False)) if self._lease.is_shared else []
-                )
+                told = ended_digests(self._study, self._reader.trials()) if self._lease.is_shared else []
                 if companion.digest not in told:
-                    return self._begin(companion, record, None), False
+                    return self._begin(companion, record, is_told=False), False
                 self._lease.free(companion.label)
             is_elsewhere = True
         return None, is_elsewhere
@@ -227,7 +225,7 @@ class Driver:
 
     def _record(self) -> StudyRecord:
         """The study as it stands, with the results of other drivers. Raises UnreachableError: they can't be had."""
-        told = self._study.get_trials(deepcopy=False)
+        told = self._reader.trials()
         if self._archive is not None:  # for seconds: what ends meanwhile isn't here, and would look damaged
             self._archive.bring(ended_digests(self._study, told))
         return self._reader.record(told)
@@ -265,16 +263,18 @@ class Driver:
         """A baseline that was left with a checkpoint is waited for too: the next driver tells what is held then."""
         if not self._held:
             return
-        record = self._record()
-        if self._held[0][0].run.is_baseline or not any(trial.is_baseline for trial in record.running):
-            while self._held:
-                self._end(*self._held[0])
-                del self._held[0]
+        if not self._held[0][0].run.is_baseline and not self._is_baseline_over:
+            self._is_baseline_over = not any(trial.is_baseline for trial in self._record().running)
+            if not self._is_baseline_over:
+                return
+        while self._held:
+            self._end(*self._held[0])
+            del self._held[0]
 
     def _may_begin(self, record: StudyRecord) -> bool:
         """Whether there is another trial to run, and those have ended that it must see."""
         study = self._config.study
-        if any(open_.trial is None and open_.run.role is Role.TRIAL for open_ in self._open.values()):
+        if any(not open_.is_told and open_.run.role is Role.TRIAL for open_ in self._open.values()):
             return False  # a sampler must see it
         if record.ended + len(record.running) >= study.trials or why_enough(record):
             return False
@@ -291,10 +291,10 @@ class Driver:
     def _is_of_another(self, trial: Run) -> bool:
         return self._lease.is_shared and trial.label not in self._open
 
-    def _ask(self, record: StudyRecord) -> optuna.Trial:
+    def _ask(self, record: StudyRecord) -> Run:
         """The next trial, with all its parameters in the study database, in one transaction, before it begins."""
         if _waiting(record.trials):
-            return self._study.ask()
+            return self._with_knobs(self._study.ask())
         number = len(record.trials)
         is_free = self._config.study.order == "free" or self._lease.is_shared
         kept = {"unseen": sorted(record.unseen_by(number))} if is_free else {}
@@ -309,7 +309,7 @@ class Driver:
             user_attrs=kept,
         )
         self._study.add_trial(proposed)
-        return self._reopen(number)
+        return Run(State.WAITING, number, proposal.params)
 
     def _due(self, record: StudyRecord) -> list[Run]:
         """The companions that can be run, and have neither result nor fault that can be read.
@@ -331,10 +331,6 @@ class Driver:
             if run.state is State.WAITING or (run.state is State.DAMAGED and run.label not in ended)
         ]
 
-    def _begin_trial(self, trial: optuna.Trial, record: StudyRecord) -> Task:
-        params, anchor = suggest(trial, self._config), trial.user_attrs.get("anchor", "")
-        return self._begin(Run(State.WAITING, trial.number, params, name=anchor), record, trial)
-
     def _is_run_again(self, trial: Run) -> bool:
         """Whether a damaged trial is made as a run of this study is; one of an earlier study needn't be."""
         if trial.params.keys() != self._config.study.space.keys():
@@ -347,11 +343,11 @@ class Driver:
         self._watcher.remeasuring(f"{trial.label} is run again: {trial.reason}")
         if self._archive is not None:
             self._archive.forget(trial.digest)
-        task = self._begin(trial, record, None)
+        task = self._begin(trial, record, is_told=False)
         return task if trial.step else replace(task, stopper=None)  # one that had a result isn't stopped
 
-    def _begin(self, waiting: Run, record: StudyRecord, trial: optuna.Trial | None) -> Task:
-        """`record` is of before `trial` was asked for."""
+    def _begin(self, waiting: Run, record: StudyRecord, is_told: bool) -> Task:
+        """`record` is of before the run was asked for."""
         run_config = config_of(waiting, self._config)
         inputs = self._checked_inputs(run_config)
         run = replace(
@@ -359,7 +355,7 @@ class Driver:
         )
         self._mlflow.begin(run, inputs)
         self._watcher.run_started(run, run_config, record.ended)
-        self._open[run.label] = OpenRun(run, trial)
+        self._open[run.label] = OpenRun(run, is_told)
         return Task(run.label, run_config, run.digest, self._stopper(run, run_config, record))
 
     def _stopper(self, run: Run, run_config: RunConfig, record: StudyRecord) -> Stopper | None:
@@ -375,18 +371,18 @@ class Driver:
         Raises Wake2VecError: trials fail for a reason that isn't their own.
         """
         run, fault = self._judged(ended.run, outcome)
-        if fault is not None and ended.trial is not None:
+        if fault is not None and ended.is_told:
             self._faults.check_cause(fault)
         if fault is not None and run.role is not Role.TRIAL:
             note_fault(self._work(run.digest), run.reason)
         self._keep(run)
-        if ended.trial is not None:
-            self._tell(ended.trial, run)
+        if ended.is_told:
+            tell_end(self._study, run, self._config)
         self._lease.free(run.label)
         self._ended.append(run)
         self._watcher.run_ended(run)
         self._mlflow.ended(run)
-        if fault is not None and ended.trial is not None:
+        if fault is not None and ended.is_told:
             self._faults.check_repeat(fault, bool(self._reader.record().finished))
 
     def _keep(self, run: Run) -> None:
@@ -422,25 +418,6 @@ class Driver:
                 self._first = read_result(self._work(finished[0].digest))
         return self._first
 
-    def _tell(self, trial: optuna.Trial, run: Run) -> None:
-        """How the run ended, in the study database: all that is known of it, and its state."""
-        with at_once(self._study):
-            self._write_end(trial, run)
-
-    def _write_end(self, trial: optuna.Trial, run: Run) -> None:
-        if run.state is State.FAILED:
-            trial.set_user_attr("fault", run.reason)
-        else:
-            trial.set_user_attr("digest", run.digest)
-        if run.state is State.STOPPED:
-            trial.set_user_attr("stopped", run.reason)
-            trial.set_user_attr("stopped_at", run.step)
-        if run.state is State.FINISHED:
-            trial.set_user_attr("violations", run.violations)
-            for bound, violation in zip(self._config.study.bounds, run.violations, strict=True):
-                trial.set_constraint(str(bound), violation)
-        self._study.tell(trial.number, run.values or None, TOLD[run.state])
-
     def _work(self, digest: str) -> WorkFolder:
         return WorkFolder(self._folder / "trials" / digest)
 
@@ -455,14 +432,16 @@ class Driver:
             )
         return now
 
-    def _reopen(self, number: int) -> optuna.Trial:
-        """The open trial of that number, whose parameters stand in the study database.
+    def _reopened(self, number: int) -> Run:
+        """The open trial of that number.
 
-        Optuna's `ask` gives waiting trials alone. Its documented constructor takes a running one, by an id which a
-        storage knows that has no public name (5.0).
+        Optuna's `ask` gives waiting trials alone. Its documented constructor takes a running one.
         """
-        storage, study_id = self._study._storage, self._study._study_id
-        return optuna.Trial(self._study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+        return self._with_knobs(optuna.Trial(self._study, trial_id(self._study, number)))
+
+    def _with_knobs(self, trial: optuna.Trial) -> Run:
+        """What stands of them in the study database is taken, and what doesn't, is put there."""
+        return Run(State.WAITING, trial.number, suggest(trial, self._config), name=trial.user_attrs.get("anchor", ""))
 
 
 def _waiting(runs: Sequence[Run]) -> list[Run]:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from study.config import StudyConfig
 from study.runs.objectives import bar_excesses
 from study.runs.record import Kept, StudyRecord, stored_result
 from study.runs.run import Run, State
-from study.runs.storage import INPUTS, check_shape, input_hashes, load_study, run_of
+from study.runs.storage import INPUTS, check_shape, input_hashes, load_study, run_of, states_of, trial_id
 from wake2vec import (
     PROGRESS,
     DamagedError,
@@ -52,20 +52,43 @@ class StudyReader:
     def __init__(self, study: optuna.Study, config: StudyConfig, folder: Path) -> None:
         self._study, self._config, self._folder = study, config, folder
         self._inputs = input_hashes(study)
+        self._told: dict[int, FrozenTrial] = {}
         self._ended: dict[int, Run] = {}
+        self._running: dict[int, tuple[FrozenTrial, Run]] = {}
         self._baseline: RunResult | None = None
         self._kept = Kept()
 
+    def trials(self) -> list[FrozenTrial]:
+        """The study database's, in the order of their numbers; nobody may change them.
+
+        A trial is read again when its state is another: its knobs are whole before it begins, and its end is told in
+        one transaction. Optuna itself reads all that haven't ended at each look.
+        """
+        if not self._told:
+            self._told = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
+        else:
+            for number, state in states_of(self._study).items():
+                known = self._told.get(number)
+                if known is None or known.state is not state or not self._is_whole(known):
+                    self._told[number] = self._study._storage.get_trial(trial_id(self._study, number))
+        return [trial for _, trial in sorted(self._told.items())]
+
+    def _is_whole(self, trial: FrozenTrial) -> bool:
+        """A trial that somebody put in line gets its knobs one by one, when it runs already."""
+        return trial.state is not TrialState.RUNNING or self._config.study.space.keys() <= trial.params.keys()
+
     def record(self, told: Sequence[FrozenTrial] | None = None) -> StudyRecord:
         """Of one reading of the study database, `told` or one of now: no trial is in two states."""
-        told = self._study.get_trials(deepcopy=False) if told is None else told
-        trials = [self._run(frozen) for frozen in told]
+        trials = [self._run(frozen) for frozen in (self.trials() if told is None else told)]
         return StudyRecord(self._config, self._folder, self._judged(trials), self._inputs, self._kept)
 
     def _run(self, frozen: FrozenTrial) -> Run:
         """With its knobs in the space's order, and its digest where they and the inputs' hashes are known."""
         if frozen.number in self._ended:
             return self._ended[frozen.number]
+        read, running = self._running.get(frozen.number, (None, None))
+        if running is not None and read is frozen:
+            return running
         trial, space, inputs = run_of(frozen), self._config.study.space, self._inputs
         params = {address: trial.params[address] for address in space if address in trial.params}
         is_known = {*space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
@@ -76,6 +99,8 @@ class StudyReader:
         trial = self._looked_at(replace(trial, params=params, digest=digest))
         if frozen.state.is_finished() and trial.state is not State.DAMAGED:  # that one is run again
             self._ended[frozen.number] = trial
+        if trial.state is State.RUNNING:
+            self._running[frozen.number] = frozen, trial
         return trial
 
     def _looked_at(self, trial: Run) -> Run:

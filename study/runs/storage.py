@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.config import StudyConfig
 from study.runs.lease import OneDriver
@@ -72,24 +73,17 @@ def _enqueue(study: optuna.Study, config: StudyConfig) -> None:
             study.enqueue_trial({**config.study.baseline, **values}, user_attrs={"anchor": name})
 
 
-@contextlib.contextmanager
-def at_once(study: optuna.Study) -> Iterator[None]:
-    """What is told of the study amid it is one transaction: a driver that dies leaves all of it or nothing.
-
-    Optuna commits each attribute. Here its sessions join a transaction from outside, as SQLAlchemy documents it: what
-    they commit are savepoints. Optuna keeps the storage by no public name (5.0).
-    """
+def states_of(study: optuna.Study) -> dict[int, TrialState]:
+    """The state of each trial, by its number: one short query, where Optuna reads whole trials (5.0)."""
     storage = study._storage._backend  # type: ignore[attr-defined]
-    try:
-        with storage.engine.begin() as connection:
-            if storage.engine.dialect.name == "sqlite":  # whose driver would begin, and commit, with each savepoint
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            storage.scoped_session.remove()
-            storage.scoped_session.configure(bind=connection, join_transaction_mode="create_savepoint")
-            yield
-    finally:
-        storage.scoped_session.remove()
-        storage.scoped_session.configure(bind=storage.engine, join_transaction_mode="conditional_savepoint")
+    asked = sqlalchemy.text("SELECT number, state FROM trials WHERE study_id = :study_id")
+    with storage.engine.connect() as connection:
+        return {number: TrialState[state] for number, state in connection.execute(asked, {"study_id": study._study_id})}
+
+
+def trial_id(study: optuna.Study, number: int) -> int:
+    """By which Optuna's storage knows a trial; it has no public name for it (5.0)."""
+    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
 
 
 def load_study(folder: Path, name: str) -> optuna.Study:
@@ -192,7 +186,50 @@ STATES = {
 }
 
 
+TOLD = {run: trial for trial, run in STATES.items()}
 REASONS = {State.STOPPED: "stopped", State.FAILED: "fault"}
+
+
+def tell_end(study: optuna.Study, run: Run, config: StudyConfig) -> None:
+    """Tell how a trial ended: all that is known of it, and its state, in one transaction.
+
+    Optuna's `tell` and `set_constraint` read the whole trial before they write, and after it: half of what they take.
+    """
+    attributes: dict[str, Any] = {"fault": run.reason} if run.state is State.FAILED else {"digest": run.digest}
+    if run.state is State.STOPPED:
+        attributes |= {"stopped": run.reason, "stopped_at": run.step}
+    constrained = create_trial(state=TrialState.RUNNING)
+    if run.state is State.FINISHED:
+        attributes["violations"] = run.violations
+        for bound, violation in zip(config.study.bounds, run.violations, strict=True):
+            constrained.set_constraint(str(bound), violation)
+    storage, trial = study._storage, trial_id(study, run.number)
+    with at_once(study):
+        for key, value in attributes.items():
+            storage.set_trial_user_attr(trial, key, value)
+        for key, value in constrained.system_attrs.items():
+            storage.set_trial_system_attr(trial, key, value)
+        storage.set_trial_state_values(trial, TOLD[run.state], run.values or None)
+
+
+@contextlib.contextmanager
+def at_once(study: optuna.Study) -> Iterator[None]:
+    """What is told of the study amid it is one transaction: a driver that dies leaves all of it or nothing.
+
+    Optuna commits each attribute. Here its sessions join a transaction from outside, as SQLAlchemy documents it: what
+    they commit are savepoints. Optuna keeps the storage by no public name (5.0).
+    """
+    storage = study._storage._backend  # type: ignore[attr-defined]
+    try:
+        with storage.engine.begin() as connection:
+            if storage.engine.dialect.name == "sqlite":  # whose driver would begin, and commit, with each savepoint
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            storage.scoped_session.remove()
+            storage.scoped_session.configure(bind=connection, join_transaction_mode="create_savepoint")
+            yield
+    finally:
+        storage.scoped_session.remove()
+        storage.scoped_session.configure(bind=storage.engine, join_transaction_mode="conditional_savepoint")
 
 
 def run_of(trial: FrozenTrial) -> Run:

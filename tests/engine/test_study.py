@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import optuna
 import pytest
 import yaml
 from conftest import TRIALS, Silent
@@ -199,7 +198,7 @@ def test_a_driver_that_dies_between_result_and_tell_doubles_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(optuna.Study, "tell", die)
+        patched.setattr("study.engine.driver.tell_end", die)
         with pytest.raises(KeyboardInterrupt):
             drive(study_config, tmp_path, Silent())
     outcome = drive(study_config, tmp_path, Silent())

@@ -16,7 +16,7 @@ from conftest import TRIALS, Silent
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna._hypervolume.box_decomposition import get_non_dominated_box_bounds
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 import study.search.proposal
 from study.config import StudyConfig, check_config
@@ -26,7 +26,7 @@ from study.runs.objectives import violations
 from study.runs.reader import StudyReader, read_record
 from study.runs.record import StudyRecord
 from study.runs.run import Run, State
-from study.runs.storage import load_study
+from study.runs.storage import load_study, tell_end
 from study.search.proposal import Gains, Told, gp_bytes, propose, sampler_named, sides
 from study.settings import ChoiceSettings, Objective
 from study.show.tables import references_table
@@ -172,15 +172,14 @@ def test_the_same_seeds_give_the_same_stops_and_repeats_and_run_again_it_does_no
 def test_a_driver_that_dies_while_it_stops_a_trial_comes_to_the_same_verdict(
     rich: tuple[StudyConfig, Path, StudyOutcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(study: optuna.Study, number: int, values: object, state: TrialState) -> None:
-        if state is TrialState.PRUNED:
+    def die(study: optuna.Study, run: Run, config: StudyConfig) -> None:
+        if run.state is State.STOPPED:
             raise KeyboardInterrupt
-        tell(study, number, values, state)
+        tell_end(study, run, config)
 
     config, _, outcome = rich
-    tell = optuna.Study.tell
     with monkeypatch.context() as patched:
-        patched.setattr(optuna.Study, "tell", die)
+        patched.setattr("study.engine.driver.tell_end", die)
         with pytest.raises(KeyboardInterrupt):
             drive(config, tmp_path, Silent())
     again = drive(config, tmp_path, Silent()).record

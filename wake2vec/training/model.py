@@ -205,7 +205,7 @@ def load_base(
     model = load_model(folder, quantization, device=device).requires_grad_(False)
     compute_in(model, torch.float32)
     scales = read_scales(model, folder)
-    head = model.get_output_embeddings().weight.detach().cpu() if has_own_head(folder) else None
+    head = model.get_output_embeddings().weight.detach().cpu() if has_own_head(folder, contents) else None
     head_rows = None if head is None else with_missing_rows(head, folder)
     rows = with_missing_rows(model.get_input_embeddings().weight.detach().cpu(), folder)
     none = rows[:0].to(device)
@@ -237,8 +237,12 @@ def _set_matrices(
     model.get_output_embeddings().weight = weight if head is matrix else nn.Parameter(head, requires_grad=False)
 
 
-def has_own_head(folder: Path) -> bool:
-    """Whether the model's head is a matrix of its own, by its config; False where that can't be read."""
+@lru_cache(maxsize=64)
+def has_own_head(folder: Path, contents: str) -> bool:
+    """Whether the model's head is a matrix of its own, by its config; False where that can't be read.
+
+    `contents` is a hash of the folder's files: a model that hasn't changed is asked once a process.
+    """
     try:
         return not load_config(folder).get_text_config().tie_word_embeddings
     except ModelError:
@@ -296,7 +300,8 @@ def fingerprint(folder: Path) -> str:
         for file in sorted(folder.glob(pattern)):
             digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
             digest.update(bytes.fromhex(file_hash(file)))
-    return digest.hexdigest()[:16] + (OWN_HEAD if has_own_head(folder) else "")
+    contents = digest.hexdigest()[:16]
+    return contents + (OWN_HEAD if has_own_head(folder, contents) else "")
 
 
 def file_hash(path: Path) -> str:
