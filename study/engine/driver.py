@@ -309,6 +309,7 @@ class Driver:
             user_attrs=kept,
         )
         self._study.add_trial(proposed)
+        self._reader.begun(number, proposed)
         return Run(State.WAITING, number, proposal.params)
 
     def _due(self, record: StudyRecord) -> list[Run]:

@@ -117,7 +117,8 @@ class MlflowProcess:
 
     def _send(self, *message: Any) -> None:
         """To the process, or to the one that follows it, which finds out itself what was sent while there was none."""
-        self._bury()
+        if self._child is not None and self._child.is_dead:
+            self._bury()
         if self._child is None and time.monotonic() >= self._again_at:
             self._child = _Child(self._projection, self._fence, lacks=True)
             for begun in self._open.values():

@@ -21,7 +21,6 @@ from wake2vec import (
     find_digest,
     is_end,
     read_log,
-    read_result,
 )
 
 logger = logging.getLogger(__name__)
@@ -56,6 +55,8 @@ class StudyReader:
         self._ended: dict[int, Run] = {}
         self._running: dict[int, tuple[FrozenTrial, Run]] = {}
         self._baseline: RunResult | None = None
+        self._read: dict[str, RunResult] = {}
+        """Results of this look, by digest."""
         self._kept = Kept()
 
     def trials(self) -> list[FrozenTrial]:
@@ -72,6 +73,11 @@ class StudyReader:
                 if known is None or known.state is not state or not self._is_whole(known):
                     self._told[number] = self._study._storage.get_trial(trial_id(self._study, number))
         return [trial for _, trial in sorted(self._told.items())]
+
+    def begun(self, number: int, trial: FrozenTrial) -> None:
+        """A trial that this process has just added under that number: it is known without being read."""
+        trial.number = number
+        self._told[number] = trial
 
     def _is_whole(self, trial: FrozenTrial) -> bool:
         """A trial that somebody put in line gets its knobs one by one, when it runs already."""
@@ -108,7 +114,7 @@ class StudyReader:
         work = WorkFolder(self._folder / "trials" / trial.digest)
         try:
             if trial.state is State.FINISHED:
-                result = stored_result(work)
+                result = self._read[trial.digest] = stored_result(work)
                 self._kept.numbers[trial.digest], self._kept.start[trial.digest] = result.numbers, result.start
                 last = work.last_record()
                 if last is None or not is_end(last, result):
@@ -123,19 +129,16 @@ class StudyReader:
     def _judged(self, trials: list[Run]) -> list[Run]:
         """The trials with how far they keep the bars, which are read from results: a choice may change at any time."""
         finished = [trial for trial in trials if trial.state is State.FINISHED]
+        read, self._read = self._read, {}
         if not self._config.study.choice.bars or not finished:
             return trials
         if self._baseline is None and finished[0].is_baseline:
-            self._baseline = self._result(finished[0])
+            self._baseline = read[finished[0].digest]
         for trial in finished:
-            if not trial.bars and (result := self._result(trial)) is not None:
-                bars = bar_excesses(result, self._baseline, self._config)
+            if not trial.bars:
+                bars = bar_excesses(read[trial.digest], self._baseline, self._config)
                 self._ended[trial.number] = replace(trial, bars=bars)
         return [self._ended.get(trial.number, trial) for trial in trials]
-
-    def _result(self, trial: Run) -> RunResult | None:
-        work = WorkFolder(self._folder / "trials" / trial.digest)
-        return read_result(work) if work.result_path.exists() else None
 
 
 def _check_any_record(work: WorkFolder) -> None:

@@ -225,7 +225,7 @@ def at_once(study: optuna.Study) -> Iterator[None]:
             if storage.engine.dialect.name == "sqlite":  # whose driver would begin, and commit, with each savepoint
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             storage.scoped_session.remove()
-            storage.scoped_session.configure(bind=connection, join_transaction_mode="create_savepoint")
+            storage.scoped_session.configure(bind=connection, join_transaction_mode="rollback_only")
             yield
     finally:
         storage.scoped_session.remove()

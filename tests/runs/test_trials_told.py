@@ -41,7 +41,9 @@ def test_what_is_read_again_is_all_that_has_changed(study: optuna.Study, study_c
     suggest(first, study_config)  # it ran already
     check()
     knobs: dict[str, Any] = {"params": study_config.study.baseline, "distributions": distributions(study_config)}
-    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"unseen": [0]}, **knobs))
+    added = create_trial(state=TrialState.RUNNING, user_attrs={"unseen": [0]}, **knobs)
+    study.add_trial(added)
+    reader.begun(len(study.trials) - 1, added)
     check()
     count = len(study_config.study.objectives)
     tell_end(study, Run(State.FINISHED, 0, {}, (0.5,) * count, "0" * 16), study_config)

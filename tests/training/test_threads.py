@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import Silent
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from study.cli.progress import Pace, mean_steps
 from study.config import StudyConfig, check_config
 from study.engine import worker
 from study.engine.drive import drive
-from wake2vec import RunConfig, WorkFolder, prepare, read_result
+from wake2vec import RunConfig, WorkFolder, prepare, read_result, use_threads
 from wake2vec.training.machine import measure_threads, quickest
 
 
@@ -38,6 +39,23 @@ def test_every_count_up_to_the_most_is_measured_and_nothing_is_left_changed(conf
     assert all(taken > 0 for taken in seconds.values())
     assert torch.get_num_threads() == before
     assert measure_threads(material.base.body, material.base_rows, config.corpus.block_tokens, 1) == {}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numpys_and_scipys_blas_has_as_many_threads_as_pytorch(threads: int) -> None:
+    """Left to itself it takes all cores, beside workers that have them: a proposal took a quarter more of them."""
+    before = torch.get_num_threads()
+    with threadpool_limits(3 - threads, user_api="blas"):
+        assert blas_threads() == {3 - threads}
+        use_threads(None)
+        assert blas_threads() == {3 - threads}
+        use_threads(threads)
+        assert blas_threads() == {threads} == {torch.get_num_threads()}
+    use_threads(before)
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
 class Listening(Silent):

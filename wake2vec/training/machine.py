@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import psutil
 import torch
 from jaxtyping import Float, Int
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -286,9 +287,10 @@ WORTH_A_THREAD = 0.9
 
 
 def use_threads(threads: int | None) -> None:
-    """Compute with so many threads from now on; None: as before."""
+    """Compute with so many threads from now on, in PyTorch and in NumPy's and SciPy's BLAS; None: as before."""
     if threads is not None:
         torch.set_num_threads(threads)
+        threadpool_limits(threads, user_api="blas")
 
 
 def measure_threads(body: nn.Module, rows: Float[Tensor, "rows dim"], block_tokens: int, most: int) -> dict[int, float]:
