@@ -5,7 +5,6 @@ study keeps. `stop`: Ctrl-C amid four open trials, and a study that was stopped 
 profile `tiny` with two workers and with one; it takes 13 minutes of cores that are idle.
 """
 
-import itertools
 import os
 import signal
 import statistics
@@ -14,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import optuna
@@ -138,7 +138,7 @@ def stopped(name: str, words: Sequence[str], folder: Path) -> Iterator[Figure]:
         kept += there == [f"step-{records[-1].step:08d}"]
         there_s = work.checkpoints_path.stat().st_mtime if there else float("inf")
         afters.append(there_s - records[-1].time_s)
-        step_s = statistics.median(after.time_s - before.time_s for before, after in itertools.pairwise(records))
+        step_s = statistics.median(after.time_s - before.time_s for before, after in pairwise(records))
         yield Figure(f"{name}, trial {number}: from Ctrl-C to the checkpoint", there_s - at_s, "s")
         yield Figure("  a step", step_s, "s")
         yield Figure("  from the end of the step to the checkpoint", afters[-1], "s")
@@ -200,14 +200,21 @@ def continued(folder: Path) -> Iterator[Figure]:
 
 
 def pair(folder: Path) -> Iterator[Figure]:
-    """Whole commands, each from nothing; what the first reads from the disk the second finds in memory."""
-    walls = []
+    """Whole commands, each from nothing; what the first reads from the disk the second finds in memory.
+
+    What training alone gains hangs on how far two threads are from twice as quick as one on this machine.
+    """
+    walls, steps = [], []
     for number, (name, settings) in enumerate(SIDES.items()):
-        began = time.monotonic()
-        words = command(folder / str(number), [f"study.trials={PAIRED}", *settings])
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        place, began, began_at = folder / str(number), time.monotonic(), time.time()
+        subprocess.run(command(place, [f"study.trials={PAIRED}", *settings]), check=True, stdout=subprocess.DEVNULL)
         walls.append(time.monotonic() - began)
+        runs = [work.progress() for work in map(WorkFolder, place.glob("trials/*"))]
+        steps.append(statistics.median(after.time_s - before.time_s for run in runs for before, after in pairwise(run)))
         yield Figure(f"the default study, {name}: wall", walls[-1], "s")
+        yield Figure("  from the command to the first figures", min(run[0].time_s for run in runs) - began_at, "s")
+        yield Figure("  a step: median", steps[-1], "s")
+    yield Figure("what two workers gain of training alone", 2 * steps[1] / steps[0], "")
     ratio = walls[1] / walls[0]
     yield Figure("the second of the first", ratio, "", ">= 1.4", ratio >= 1.4)
 

@@ -126,6 +126,7 @@ def _drive(
             import_trials(study, folder, config, fingerprint, put)
         if address in (None, LOCAL):
             use_threads(share_of_cores(config.study.workers))  # who waits for a proposal leaves so many cores to it
+        prepare(config.run, folder / "cache")  # it is kept now, and workers needn't cut the text again
         return run_on(executor, study, projection, watcher, stop, lease, archive)
 
 
