@@ -216,13 +216,13 @@ def tell_end(study: optuna.Study, run: Run, config: StudyConfig) -> None:
 def at_once(study: optuna.Study) -> Iterator[None]:
     """What is told of the study amid it is one transaction: a driver that dies leaves all of it or nothing.
 
-    Optuna commits each attribute. Here its sessions join a transaction from outside, as SQLAlchemy documents it: what
-    they commit are savepoints. Optuna keeps the storage by no public name (5.0).
+    Optuna commits each attribute. Here its sessions join a transaction from outside, which they may roll back but not
+    commit, as SQLAlchemy documents it. Optuna keeps the storage by no public name (5.0).
     """
     storage = study._storage._backend  # type: ignore[attr-defined]
     try:
         with storage.engine.begin() as connection:
-            if storage.engine.dialect.name == "sqlite":  # whose driver would begin, and commit, with each savepoint
+            if storage.engine.dialect.name == "sqlite":  # whose driver begins with the first write alone
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             storage.scoped_session.remove()
             storage.scoped_session.configure(bind=connection, join_transaction_mode="rollback_only")

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from study.config import StudyConfig
 from study.runs.run import Run
@@ -53,6 +52,9 @@ def importances(trials: Sequence[Run], config: StudyConfig) -> Importances:
 def _of(study: optuna.Study, place: int, column: Sequence[float]) -> dict[str, float] | None:
     if len(column) < FEWEST_TRIALS or statistics.pvariance(column) == 0:
         return None
+    # It loads scikit-learn, for longer than most commands take.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     evaluator = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEEPEST, seed=0)
     found = get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[place])
     return {knob: float(share) for knob, share in found.items()}
