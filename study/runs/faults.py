@@ -272,14 +272,18 @@ def _code(fault: sqlite3.Error) -> int | None:
     return None if code is None else code & 0xFF
 
 
+DATABASES = {"mlflow": "mlflow.db", "optuna": "optuna.db", "study.runs.storage": "optuna.db"}
+"""Whose faults are of which."""
+
+
 def _database(fault: BaseException, folder: Path | None) -> Path | None:
-    """The database that the fault is of, by the library through which it came."""
+    """The database that the fault is of, by the library or module through which it came."""
     if folder is None:
         return None
     for cause in causes(fault):
-        for library in ("mlflow", "optuna"):
-            if any(module.partition(".")[0] == library for module in _modules(cause)):
-                return folder / f"{library}.db"
+        for module, name in DATABASES.items():
+            if module in _modules(cause):
+                return folder / name
     return None
 
 

@@ -166,7 +166,7 @@ STUDY_DATABASE = {
     "deleted": Kind(lambda w: w.optuna.unlink(), Exit.GONE, "was deleted, moved or replaced"),
     "moved away": Kind(lambda w: w.move(w.optuna), Exit.GONE, "put it back"),
     "an older copy over it": Kind(restore_older, Exit.GONE, "lacks what this process wrote"),
-    "replaced by an older": Kind(replace_by_older, Exit.GONE, "was deleted, moved or replaced"),
+    "replaced by an older": Kind(replace_by_older, Exit.GONE, "lacks what this process wrote"),
     "overwritten": Kind(
         lambda w: w.optuna.write_bytes(b"mine" * 9999), Exit.DAMAGED, "move it aside", aside("optuna.db")
     ),
