@@ -49,7 +49,7 @@ class MlflowProcess:
         self._projection, self._say, self._fence = projection, say, fence
         self._open: dict[str, tuple[Run, Mapping[str, str]]] = {}
         self._child: _Child | None = None
-        self._again_at = 0.0
+        self._again_at = self._hear_at = 0.0
 
     def __enter__(self) -> Self:
         self._child = _Child(self._projection, self._fence, lacks=False)
@@ -70,6 +70,8 @@ class MlflowProcess:
         self._open[run.label] = run, inputs
 
     def progressed(self, label: str, record: Progress) -> None:
+        if time.monotonic() >= self._hear_at:  # records come by the hundred
+            self.catch_up()
         self._send("progressed", label, record)
 
     def restarted(self, label: str) -> None:
@@ -84,6 +86,7 @@ class MlflowProcess:
         del self._open[run.label]
 
     def catch_up(self) -> None:
+        self._hear_at = time.monotonic() + LOOKS_S
         while self._child is not None and (answer := self._child.heard()) is not None:
             self._take(answer)
 
