@@ -1,9 +1,8 @@
 """`python -m bench.pieces [PART ...]`: as many new rows for pieces of words as for whole words: which serve better.
 
-Parts: `tiny`, `again` with other seeds, `long` with five times the steps; on the real model `smollm2`, `smollm2_means`
-from the mean of the pieces, and `smollm2_long` of three forms with two and a half times the steps. Three seeds each, of
-initialisation and batch order, with 95 % intervals of their means, at equal steps, which are equal tokens. Forms are
-compared per byte: a token of each is another thing.
+Parts: `tiny`, `again` with other seeds, `long` with five times the steps; on the real model `smollm2`, and
+`smollm2_means` from the mean of the pieces. Three seeds each, of initialisation and batch order, with 95 % intervals of
+their means, at equal steps, which are equal tokens. Forms are compared per byte: a token of each is another thing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,16 +29,8 @@ TOLD = {
 }
 
 
-FORMS = ("word", "space", "pieces", "pieces, no more text than space", "pieces, a quarter")
-
-
 def compared(
-    profile: str,
-    seeds: Sequence[int],
-    starts: dict[str, list[str]],
-    steps: int,
-    folder: Path,
-    forms: Sequence[str] = FORMS,
+    profile: str, seeds: Sequence[int], starts: dict[str, list[str]], steps: int, folder: Path
 ) -> Iterator[Figure]:
     """Words in two forms, as many pieces, and a quarter as many.
 
@@ -54,16 +45,14 @@ def compared(
         lexicon = list_of_pieces(load_knobs(profile), count, folder / f"{count}.txt")
         arms[name] = ["vocabulary.form=pieces", f"vocabulary.lexicon={lexicon}"]
     for arm, words in arms.items():
-        if arm not in forms:
-            continue
         audit = prepare(load_knobs(profile, words)).audit
         yield Figure(f"{arm}: new rows", audit.words_added, "")
         yield Figure(f"{arm}: tokens of the text, in the base's", audit.tokens / audit.tokens_base, "")
         yield Figure(f"{arm}: rows met 5 times or more", audit.seen_5_up_share, "")
         yield Figure(f"{arm}: rows never met", audit.unseen_share, "")
         lengths = {arm: steps}
-        if arm == "pieces" and FORMS[3] in forms:
-            lengths[FORMS[3]] = round(steps * audit.tokens / of_space.audit.tokens)
+        if arm == "pieces":
+            lengths[f"{arm}, no more text than space"] = round(steps * audit.tokens / of_space.audit.tokens)
         for (start, settings), (name, length) in product(starts.items(), lengths.items()):
             given = [*words, *settings, f"train.steps={length}"]
             found = [after_training(load_knobs(profile, [*given, f"seed={seed}"])) for seed in seeds]
@@ -93,9 +82,6 @@ PARTS = {
     "long": partial(compared, "tiny", OTHER_SEEDS, {"piece_mean": STARTS["piece_mean"]}, 600),
     "smollm2": partial(compared, "smollm2", SEEDS, OF_SMOLLM2, 48),
     "smollm2_means": partial(compared, "smollm2", SEEDS, OF_SMOLLM2_MEANS, 48),
-    "smollm2_long": partial(
-        compared, "smollm2", OTHER_SEEDS, OF_SMOLLM2_MEANS, 120, forms=("space", "pieces", "pieces, a quarter")
-    ),
 }
 
 if __name__ == "__main__":
