@@ -202,7 +202,7 @@ def continued(folder: Path) -> Iterator[Figure]:
 def pair(folder: Path) -> Iterator[Figure]:
     """Whole commands, each from nothing; what the first reads from the disk the second finds in memory.
 
-    What training alone gains hangs on how far two threads are from twice as quick as one on this machine.
+    Training alone gains as much as two threads lack on this machine of being twice as quick as one.
     """
     walls, steps = [], []
     for number, (name, settings) in enumerate(SIDES.items()):

@@ -43,7 +43,7 @@ from .errors import (
     Wake2VecError,
     in_one_line,
 )
-from .inputs import fingerprint_inputs, prepare
+from .inputs import fingerprint_inputs, keep_encoded, prepare
 from .lexicon_audit import LexiconAudit, audit_lexicon, warnings_of
 from .metrics.measure import measure_fully
 from .metrics.phase1 import PHASE1_ADDRESSES, PHASE1_CAP, PHASE1_PRINTED, phase1_summary
@@ -188,6 +188,7 @@ __all__ = [
     "is_end",
     "is_evaluated",
     "is_named",
+    "keep_encoded",
     "learn_pieces",
     "lexicon_file",
     "load_tokenizer",

@@ -138,9 +138,15 @@ def prepare(config: RunConfig, cache: Path | None = None, keep: bool = True) -> 
         base = untied(base)
     retention = (config.retention, retention_hash(config) or "")
     material = _prepare(base, config.corpus, config.vocabulary, retention, tuple(inputs.items()), cache)
-    if cache and keep and material.not_in_cache:
-        _keep(material, cache / f"{material.not_in_cache}.safetensors")
+    if cache and keep:
+        keep_encoded(material, cache)
     return material
+
+
+def keep_encoded(material: Material, cache: Path) -> None:
+    """Keep its encoded corpus and audit in the folder, for other processes; once a process."""
+    if material.not_in_cache:
+        _keep(material, cache / f"{material.not_in_cache}.safetensors")
 
 
 def fingerprint_inputs(config: RunConfig) -> dict[str, str]:

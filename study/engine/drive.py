@@ -32,7 +32,7 @@ from study.tracking import fenced
 from study.tracking.archive import Archive, bring_results
 from study.tracking.database import check_tracking
 from study.tracking.sync import Projection
-from wake2vec import ConfigError, TrialStopped, check_device, fingerprint_inputs, prepare, use_threads
+from wake2vec import ConfigError, TrialStopped, check_device, fingerprint_inputs, keep_encoded, prepare, use_threads
 
 RAY_REMEDY = "make .venv/cluster"
 SECONDS_BETWEEN_TRIES = 2
@@ -126,7 +126,7 @@ def _drive(
             import_trials(study, folder, config, fingerprint, put)
         if address in (None, LOCAL):
             use_threads(share_of_cores(config.study.workers))  # who waits for a proposal leaves so many cores to it
-        prepare(config.run, folder / "cache")  # it is kept now, and workers needn't cut the text again
+        keep_encoded(material, folder / "cache")  # workers needn't cut the text again
         return run_on(executor, study, projection, watcher, stop, lease, archive)
 
 

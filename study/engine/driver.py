@@ -441,7 +441,7 @@ class Driver:
         return self._with_knobs(optuna.Trial(self._study, trial_id(self._study, number)))
 
     def _with_knobs(self, trial: optuna.Trial) -> Run:
-        """What stands of them in the study database is taken, and what doesn't, is put there."""
+        """The trial with all its knobs: those that the study database lacks of them are written to it."""
         return Run(State.WAITING, trial.number, suggest(trial, self._config), name=trial.user_attrs.get("anchor", ""))
 
 

@@ -111,8 +111,8 @@ class MlflowProcess:
 
     def _bury(self) -> None:
         """Notice that the process has died."""
-        self.catch_up()
         if self._child is not None and self._child.is_dead:
+            self.catch_up()
             self._say(
                 f"MLflow isn't told for now, the study goes on: its process ended with code {self._child.end(0.0)}"
             )
@@ -120,8 +120,7 @@ class MlflowProcess:
 
     def _send(self, *message: Any) -> None:
         """To the process, or to the one that follows it, which finds out itself what was sent while there was none."""
-        if self._child is not None and self._child.is_dead:
-            self._bury()
+        self._bury()
         if self._child is None and time.monotonic() >= self._again_at:
             self._child = _Child(self._projection, self._fence, lacks=True)
             for begun in self._open.values():

@@ -273,7 +273,7 @@ def _code(fault: sqlite3.Error) -> int | None:
 
 
 DATABASES = {"mlflow": "mlflow.db", "optuna": "optuna.db", "study.runs.storage": "optuna.db"}
-"""Whose faults are of which."""
+"""Which a fault is of, by a library or module that it came through."""
 
 
 def _database(fault: BaseException, folder: Path | None) -> Path | None:

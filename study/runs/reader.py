@@ -80,7 +80,7 @@ class StudyReader:
         self._told[number] = trial
 
     def _is_whole(self, trial: FrozenTrial) -> bool:
-        """A trial that somebody put in line gets its knobs one by one, when it runs already."""
+        """An enqueued trial gets its knobs one by one, when it runs already."""
         return trial.state is not TrialState.RUNNING or self._config.study.space.keys() <= trial.params.keys()
 
     def record(self, told: Sequence[FrozenTrial] | None = None) -> StudyRecord:

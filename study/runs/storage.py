@@ -184,9 +184,7 @@ STATES = {
     TrialState.PRUNED: State.STOPPED,
     TrialState.FAIL: State.FAILED,
 }
-
-
-TOLD = {run: trial for trial, run in STATES.items()}
+TOLD = {own: its for its, own in STATES.items()}
 REASONS = {State.STOPPED: "stopped", State.FAILED: "fault"}
 
 
@@ -194,11 +192,14 @@ def tell_end(study: optuna.Study, run: Run, config: StudyConfig) -> None:
     """Tell how a trial ended: all that is known of it, and its state, in one transaction.
 
     Optuna's `tell` and `set_constraint` read the whole trial before they write, and after it: half of what they take.
+
+    Raises:
+        KeyError: the database lacks the trial.
     """
     attributes: dict[str, Any] = {"fault": run.reason} if run.state is State.FAILED else {"digest": run.digest}
     if run.state is State.STOPPED:
         attributes |= {"stopped": run.reason, "stopped_at": run.step}
-    constrained = create_trial(state=TrialState.RUNNING)
+    constrained = create_trial(state=TrialState.RUNNING)  # it knows under which names constraints are kept
     if run.state is State.FINISHED:
         attributes["violations"] = run.violations
         for bound, violation in zip(config.study.bounds, run.violations, strict=True):

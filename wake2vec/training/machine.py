@@ -287,7 +287,7 @@ WORTH_A_THREAD = 0.9
 
 
 def use_threads(threads: int | None) -> None:
-    """Compute with so many threads from now on, in PyTorch and in NumPy's and SciPy's BLAS; None: as before."""
+    """Compute with so many threads, 1 or more, from now on in PyTorch and NumPy's and SciPy's BLAS; None: as before."""
     if threads is not None:
         torch.set_num_threads(threads)
         threadpool_limits(threads, user_api="blas")
