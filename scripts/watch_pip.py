@@ -44,15 +44,16 @@ class Watch:
     def text(self) -> str:
         """Where it stands; empty where there is nothing to wait for."""
         if self._packages:
-            return f"installed {max(0, self._installed() - self._there)} of {self._packages} packages"
+            return f"installed {len(self._installed() - self._there)} of {self._packages} packages"
         if not self.megabytes:
             return ""
         name, size = self._current
         of = f" of about {self.megabytes}" if self._fetched < self.megabytes else ""
         return f"fetched {self._fetched:.0f}{of} MB" + (f", now {name}, {size:.0f} MB" if size >= 1 else "")
 
-    def _installed(self) -> int:
-        return sum(1 for _ in self._site.glob("*.dist-info"))
+    def _installed(self) -> set[str]:
+        """By name and version: of a package that takes another's place the number stays as it was."""
+        return {path.name for path in self._site.glob("*.dist-info")}
 
 
 def watched(command: list[str], root: Path, megabytes: int, site: Path, out: TextIO = sys.stdout) -> int:

@@ -1,7 +1,7 @@
 """How a study is read: what Optuna holds of its trials, what their work folders hold, and what is damaged there."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,11 +52,10 @@ class StudyReader:
         self._study, self._config, self._folder = study, config, folder
         self._inputs = input_hashes(study)
         self._told: dict[int, FrozenTrial] = {}
-        self._ended: dict[int, Run] = {}
-        self._running: dict[int, tuple[FrozenTrial, Run]] = {}
+        self._runs: dict[int, tuple[FrozenTrial, Run]] = {}
         self._baseline: RunResult | None = None
-        self._read: dict[str, RunResult] = {}
-        """Results of this look, by digest."""
+        self._results: dict[str, RunResult] = {}
+        """Of this look, by digest."""
         self._kept = Kept()
 
     def trials(self) -> list[FrozenTrial]:
@@ -90,11 +89,9 @@ class StudyReader:
 
     def _run(self, frozen: FrozenTrial) -> Run:
         """With its knobs in the space's order, and its digest where they and the inputs' hashes are known."""
-        if frozen.number in self._ended:
-            return self._ended[frozen.number]
-        read, running = self._running.get(frozen.number, (None, None))
-        if running is not None and read is frozen:
-            return running
+        read, known = self._runs.get(frozen.number, (None, None))
+        if known is not None and read is frozen:
+            return known
         trial, space, inputs = run_of(frozen), self._config.study.space, self._inputs
         params = {address: trial.params[address] for address in space if address in trial.params}
         is_known = {*space, *INPUTS} <= {*params, *inputs} and not any(address in params for address in INPUTS)
@@ -103,10 +100,8 @@ class StudyReader:
         if is_known and (not digest or is_gone):
             digest = find_digest(self._config.run_config(params), inputs, self._folder / "trials")
         trial = self._looked_at(replace(trial, params=params, digest=digest))
-        if frozen.state.is_finished() and trial.state is not State.DAMAGED:  # that one is run again
-            self._ended[frozen.number] = trial
-        if trial.state is State.RUNNING:
-            self._running[frozen.number] = frozen, trial
+        if trial.state is not State.DAMAGED:  # that one is run again
+            self._runs[frozen.number] = frozen, trial
         return trial
 
     def _looked_at(self, trial: Run) -> Run:
@@ -114,7 +109,7 @@ class StudyReader:
         work = WorkFolder(self._folder / "trials" / trial.digest)
         try:
             if trial.state is State.FINISHED:
-                result = self._read[trial.digest] = stored_result(work)
+                result = self._results[trial.digest] = stored_result(work)
                 self._kept.numbers[trial.digest], self._kept.start[trial.digest] = result.numbers, result.start
                 last = work.last_record()
                 if last is None or not is_end(last, result):
@@ -129,16 +124,19 @@ class StudyReader:
     def _judged(self, trials: list[Run]) -> list[Run]:
         """The trials with how far they keep the bars, which are read from results: a choice may change at any time."""
         finished = [trial for trial in trials if trial.state is State.FINISHED]
-        read, self._read = self._read, {}
+        results, self._results = self._results, {}
         if not self._config.study.choice.bars or not finished:
             return trials
         if self._baseline is None and finished[0].is_baseline:
-            self._baseline = read[finished[0].digest]
-        for trial in finished:
-            if not trial.bars:
-                bars = bar_excesses(read[trial.digest], self._baseline, self._config)
-                self._ended[trial.number] = replace(trial, bars=bars)
-        return [self._ended.get(trial.number, trial) for trial in trials]
+            self._baseline = results[finished[0].digest]
+        return [self._with_bars(trial, results) if trial.state is State.FINISHED else trial for trial in trials]
+
+    def _with_bars(self, trial: Run, results: Mapping[str, RunResult]) -> Run:
+        if trial.bars:
+            return trial
+        judged = replace(trial, bars=bar_excesses(results[trial.digest], self._baseline, self._config))
+        self._runs[trial.number] = self._runs[trial.number][0], judged
+        return judged
 
 
 def _check_any_record(work: WorkFolder) -> None:

@@ -251,6 +251,7 @@ def test_a_build_for_cuda_that_is_not_to_be_had_is_refused() -> None:
 
 
 def test_what_pip_says_is_told_as_progress(tmp_path: Path) -> None:
+    (tmp_path / "torch-2.12.0.dist-info").mkdir()
     watch = Watch(480, tmp_path)
     watch.hear("  Downloading reader-1.0-py3-none-any.whl (500 kB)")
     watch.hear("  Downloading torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl (191.8 MB)")
@@ -261,3 +262,5 @@ def test_what_pip_says_is_told_as_progress(tmp_path: Path) -> None:
     watch.hear("Installing collected packages: last, reader, torch")
     (tmp_path / "last-1.0.dist-info").mkdir()
     assert watch.text() == "installed 1 of 3 packages"
+    (tmp_path / "torch-2.12.0.dist-info").rename(tmp_path / "torch-2.13.0.dist-info")  # it takes another's place
+    assert watch.text() == "installed 2 of 3 packages"
