@@ -20,6 +20,7 @@ import yaml
 from conftest import Silent
 from optuna.trial import TrialState
 
+import study.engine.drive
 import study.engine.driver
 import study.engine.worker
 from study.config import StudyConfig, check_config
@@ -46,7 +47,16 @@ from study.runs.storage import fingerprint_of, load_study, open_study
 from study.search.proposal import propose
 from study.settings import ChoiceSettings
 from study.tracking.sync import Projection
-from wake2vec import CorpusError, Progress, RunConfig, Wake2VecError, WorkFolder, fingerprint_inputs, read_result
+from wake2vec import (
+    CorpusError,
+    Progress,
+    RunConfig,
+    Wake2VecError,
+    WorkFolder,
+    fingerprint_inputs,
+    read_result,
+    use_threads,
+)
 
 Numbers = dict[str, Any]
 BESIDE = {
@@ -141,8 +151,25 @@ def test_a_proposal_is_made_with_the_cores_of_the_worker_that_waits_for_it(
         with pytest.raises(AskedError) as told:
             drive(config, tmp_path, Silent())
     finally:
-        torch.set_num_threads(before)
+        use_threads(before)
     assert told.value.args == (threads,)
+
+
+def test_the_text_is_cut_into_tokens_before_a_worker_begins(
+    beside: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would do it again."""
+
+    class BegunError(Exception):
+        """Workers would begin."""
+
+    def begun(*of: object) -> None:
+        raise BegunError(*(path.suffix for path in (tmp_path / "cache").iterdir()))
+
+    monkeypatch.setattr(study.engine.drive, "run_on", begun)
+    with pytest.raises(BegunError) as told:
+        drive(beside, tmp_path, Silent())
+    assert told.value.args == (".safetensors",)
 
 
 def test_an_aimed_trial_waits_for_all_before_it(beside: StudyConfig) -> None:
