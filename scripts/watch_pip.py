@@ -86,6 +86,8 @@ def watched(command: list[str], root: Path, megabytes: int, site: Path, out: Tex
             shown, shown_at = text, time.monotonic()
         if out.isatty():
             print(f"\r{'':78}\r", end="", file=out, flush=True)
+        elif (text := watch.text()) != shown:  # where it ended, however short after the line before
+            print(f"set-up: {text}", file=out, flush=True)
     if pip.returncode:
         print("\n".join([line for line in lines if line.startswith("ERROR")] or lines[-15:]), file=sys.stderr)
     return pip.returncode

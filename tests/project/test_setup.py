@@ -1,6 +1,7 @@
 """Set-up keeps a machine's own torch that was built for CUDA, and takes the pinned one everywhere else."""
 
 import importlib.util
+import io
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def load() -> ModuleType:
 
 
 setup = load()
-from watch_pip import Watch  # noqa: E402 - beside it
+from watch_pip import Watch, watched  # noqa: E402 - beside it
 
 CPU = ("--no-deps", "--extra-index-url", setup.CPU_BUILDS, "torch==2.13.0+cpu")
 
@@ -248,6 +249,16 @@ def test_a_build_for_cuda_that_is_not_to_be_had_is_refused() -> None:
     for offered, linux in (("2.13.0+cpu", True), ("2.13.0", False)):
         with pytest.raises(setup.SetupError, match=r"TORCH=cuda needs a build for CUDA, and pip finds"):
             setup.choose_build(offered, "cuda", linux, True)
+
+
+def test_in_a_file_the_last_line_says_where_pip_ended(tmp_path: Path) -> None:
+    program = (
+        "import pathlib\nprint('Installing collected packages: last, reader', flush=True)\n"
+        f"for name in ('last', 'reader'): pathlib.Path({str(tmp_path)!r}, name + '-1.0.dist-info').mkdir()"
+    )
+    out = io.StringIO()
+    assert watched([sys.executable, "-c", program], tmp_path, 480, tmp_path, out) == 0
+    assert out.getvalue().splitlines()[-1] == "set-up: installed 2 of 2 packages"
 
 
 def test_what_pip_says_is_told_as_progress(tmp_path: Path) -> None:
